@@ -1,0 +1,211 @@
+/**
+ * A graph as a series of chunks: what a checkpoint is on disk and on the wire. Flat arrays instead of maps, since a
+ * graph of a million snapshots has to open in seconds.
+ */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { PandoError } from '../errors.ts';
+import {
+  type DatasetKind,
+  datasetIdSchema,
+  datasetKindSchema,
+  datasetNameSchema,
+  originSchema,
+  ownershipSchema,
+  propertiesSchema,
+  relativeNameSchema,
+  type Snapshot,
+  snapshotSchema,
+} from '../events.ts';
+import { type Dataset, Graph } from '../graph/graph.ts';
+import type { DatasetId, DatasetName, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { Hash } from './chain.ts';
+import { pack, unpack, unpackTrusted } from './msgpack.ts';
+
+/** Version of the chunk format. */
+const CHECKPOINT_VERSION = 1;
+/** Snapshots and datasets in one chunk, so that a chunk stays well below a wire frame. */
+const CHUNK_ENTRIES_MAX = 4_000;
+
+const SNAPSHOT_FIELDS = 6;
+
+type SnapshotColumns = readonly (string | number | null)[];
+
+type DatasetRow = readonly [
+  id: DatasetId,
+  kind: DatasetKind,
+  guid: string,
+  name: RelativeName,
+  originDataset: DatasetId | null,
+  originSnapshot: SnapshotGuid | null,
+  owner: NodeId,
+  epoch: number,
+  properties: Readonly<Record<string, string>>,
+  snapshots: SnapshotColumns,
+  /** Whether this row carries on with the snapshots of the dataset in the row before it. */
+  continues: boolean,
+];
+
+type Chunk = readonly [version: number, root: DatasetName | null, rows: readonly DatasetRow[]];
+
+function columnsOf(snapshots: readonly Snapshot[]): SnapshotColumns {
+  return snapshots.flatMap(({ guid, name, createtxg, creation, referenced, written }) => [
+    guid,
+    name,
+    createtxg,
+    creation,
+    referenced,
+    written,
+  ]);
+}
+
+function rowOf(dataset: Dataset, start: number, end: number): DatasetRow {
+  return [
+    dataset.id,
+    dataset.kind,
+    dataset.guid,
+    dataset.name,
+    dataset.origin?.dataset ?? null,
+    dataset.origin?.snapshot ?? null,
+    dataset.owner.node,
+    dataset.owner.epoch,
+    start === 0 ? dataset.properties : {},
+    columnsOf(dataset.snapshots.slice(start, end)),
+    start > 0,
+  ];
+}
+
+/** The rows of a dataset: one, unless it has more snapshots than a chunk takes. */
+function* rowsOf(dataset: Dataset): Generator<DatasetRow> {
+  let start = 0;
+  do {
+    const end = Math.min(dataset.snapshots.length, start + CHUNK_ENTRIES_MAX);
+    yield rowOf(dataset, start, end);
+    start = end;
+  } while (start < dataset.snapshots.length);
+}
+
+/** Encodes a graph, chunk by chunk, in the order of its datasets. An empty graph is one chunk. */
+export function* encodeCheckpoint(graph: Graph): Generator<Uint8Array> {
+  let rows: DatasetRow[] = [];
+  let entries = 0;
+  for (const dataset of graph.datasets.values()) {
+    for (const row of rowsOf(dataset)) {
+      const size = 1 + row[9].length / SNAPSHOT_FIELDS;
+      if (rows.length > 0 && entries + size > CHUNK_ENTRIES_MAX) {
+        yield pack([CHECKPOINT_VERSION, graph.root, rows] satisfies Chunk);
+        rows = [];
+        entries = 0;
+      }
+      rows.push(row);
+      entries += size;
+    }
+  }
+  yield pack([CHECKPOINT_VERSION, graph.root, rows] satisfies Chunk);
+}
+
+/** SHA-256 over the chunks in order: what the author of a stream seals. */
+export function checkpointDigest(chunks: Iterable<Uint8Array>): Hash {
+  const digest = createHash('sha256');
+  for (const chunk of chunks) digest.update(chunk);
+  return digest.digest();
+}
+
+const rowSchema = z.tuple([
+  datasetIdSchema,
+  datasetKindSchema,
+  snapshotSchema.shape.guid,
+  relativeNameSchema,
+  originSchema.shape.dataset,
+  originSchema.shape.snapshot.nullable(),
+  ownershipSchema.shape.node,
+  ownershipSchema.shape.epoch,
+  propertiesSchema,
+  z.array(z.union([z.string(), z.number(), z.null()])).max(CHUNK_ENTRIES_MAX * SNAPSHOT_FIELDS),
+  z.boolean(),
+]);
+const chunkSchema = z.tuple([z.literal(CHECKPOINT_VERSION), datasetNameSchema.nullable(), z.array(rowSchema)]);
+
+function checkChunk(value: unknown): Chunk {
+  const chunk = chunkSchema.safeParse(value);
+  if (!chunk.success) {
+    throw new PandoError('CODEC_INVALID', `A checkpoint is not well formed: ${z.prettifyError(chunk.error)}.`);
+  }
+  for (const row of chunk.data[2]) {
+    for (const snapshot of snapshotsOf(row[9], (name) => name)) snapshotSchema.parse(snapshot);
+  }
+  return chunk.data;
+}
+
+function* snapshotsOf(columns: SnapshotColumns, intern: (name: string) => string): Generator<Snapshot> {
+  for (let at = 0; at < columns.length; at += SNAPSHOT_FIELDS) {
+    yield {
+      guid: columns[at] as SnapshotGuid,
+      name: intern(columns[at + 1] as string) as SnapshotName,
+      createtxg: columns[at + 2] as number,
+      creation: columns[at + 3] as number,
+      referenced: columns[at + 4] as number,
+      written: columns[at + 5] as number | null,
+    };
+  }
+}
+
+/**
+ * Puts a graph together from its chunks as they arrive. With `trusted` false, each chunk is validated first
+ * (`CODEC_INVALID`); chunks that this node wrote and whose digest was checked can do without.
+ */
+export class CheckpointReader {
+  readonly #trusted: boolean;
+  readonly #digest = createHash('sha256');
+  readonly #datasets = new Map<DatasetId, Dataset>();
+  /** Snapshot names repeat across datasets; kept once each, a big graph takes a third less memory. */
+  readonly #names = new Map<string, string>();
+  #root: DatasetName | null = null;
+
+  constructor(options: { readonly trusted: boolean }) {
+    this.#trusted = options.trusted;
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#digest.update(bytes);
+    const chunk = this.#trusted ? (unpackTrusted(bytes) as Chunk) : this.#validated(bytes);
+    this.#root = chunk[1];
+    for (const row of chunk[2]) this.#addRow(row);
+  }
+
+  /** The graph, and the digest of the chunks that made it. */
+  finish(): { readonly graph: Graph; readonly digest: Hash } {
+    return { graph: new Graph(this.#root, this.#datasets), digest: this.#digest.digest() };
+  }
+
+  #validated(bytes: Uint8Array): Chunk {
+    try {
+      return checkChunk(unpack(bytes));
+    } catch (error) {
+      if (!(error instanceof z.ZodError)) throw error;
+      throw new PandoError('CODEC_INVALID', `A checkpoint is not well formed: ${z.prettifyError(error)}.`);
+    }
+  }
+
+  #addRow(row: DatasetRow): void {
+    const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, columns, continues] = row;
+    const snapshots = Array.from(snapshotsOf(columns, (text) => this.#intern(text)));
+    const known = this.#datasets.get(id);
+    if (continues) {
+      if (known === undefined) throw new PandoError('CODEC_INVALID', `A checkpoint carries on with unknown ${id}.`);
+      (known.snapshots as Snapshot[]).push(...snapshots);
+      return;
+    }
+    if (known !== undefined) throw new PandoError('CODEC_INVALID', `A checkpoint holds dataset ${id} twice.`);
+    const origin = originSnapshot === null ? null : { dataset: originDataset, snapshot: originSnapshot };
+    const owner = { node: this.#intern(node) as NodeId, epoch };
+    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots });
+  }
+
+  #intern(text: string): string {
+    const known = this.#names.get(text);
+    if (known !== undefined) return known;
+    this.#names.set(text, text);
+    return text;
+  }
+}

@@ -1,0 +1,403 @@
+/**
+ * What a node can say about its copy of a tree: facts in the past tense (design §4).
+ *
+ * Everything that comes from outside goes through {@link parseEvent} once, at the boundary; behind it the types hold.
+ * An event of a type this version does not know is kept and relayed byte for byte, and skipped by `fold`.
+ */
+import { z } from 'zod';
+import { PandoError } from './errors.ts';
+import {
+  type DatasetId,
+  type DatasetName,
+  type NodeId,
+  parseDatasetId,
+  parseDatasetName,
+  parseNodeId,
+  parseRelativeName,
+  parseSnapshotGuid,
+  parseSnapshotName,
+  parseTransferId,
+  parseTreeName,
+  type RelativeName,
+  type SnapshotGuid,
+  type SnapshotName,
+  type TransferId,
+  type TreeName,
+} from './ids.ts';
+
+/** Version of the event envelope. A higher one is refused: its hash could be checked, its meaning not. */
+export const EVENT_VERSION = 1;
+
+/** Longest value of a property that an event carries, in characters: ZFS's own limit for user properties (zfsprops.7). */
+const PROPERTY_VALUE_CHARACTERS_MAX = 8192;
+/** Properties an event may carry; far above what anyone sets on a dataset, far below what would fill a frame. */
+const PROPERTIES_MAX = 256;
+
+const DATASET_KINDS = ['filesystem', 'volume'] as const;
+export type DatasetKind = (typeof DATASET_KINDS)[number];
+
+const CAUSES = ['command', 'observed', 'received'] as const;
+/** `command`: Pando did it. `observed`: someone ran `zfs`. `received`: a stream brought it. */
+export type Cause = (typeof CAUSES)[number];
+
+/** A snapshot as a node reports it; all but `name` never changes. */
+export interface Snapshot {
+  readonly guid: SnapshotGuid;
+  readonly name: SnapshotName;
+  /** Transaction group of its creation in this node's pool: the order within a dataset (zfsprops.7). */
+  readonly createtxg: number;
+  /** Unix time in seconds. */
+  readonly creation: number;
+  /** Bytes reachable from the snapshot. */
+  readonly referenced: number;
+  /** Bytes written since the snapshot before, or null where the ZFS cannot tell. */
+  readonly written: number | null;
+}
+
+/** The snapshot that a clone grew from. `dataset` is null when it lies outside the tree. */
+export interface Origin {
+  readonly dataset: DatasetId | null;
+  readonly snapshot: SnapshotGuid;
+}
+
+/** Who may write a dataset, since which change of owner (design §1: owner, epoch). */
+export interface Ownership {
+  readonly node: NodeId;
+  readonly epoch: number;
+}
+
+/** Properties set on a dataset itself (source `local`), by name. */
+export type Properties = Readonly<Record<string, string>>;
+
+export interface TreeAdded {
+  readonly type: 'tree.added';
+  readonly root: DatasetName;
+}
+export interface TreeRemoved {
+  readonly type: 'tree.removed';
+}
+export interface DatasetCreated {
+  readonly type: 'dataset.created';
+  readonly dataset: DatasetId;
+  readonly kind: DatasetKind;
+  /** The dataset's own ZFS guid: local to this pool, never compared across nodes (design §3). */
+  readonly guid: string;
+  readonly name: RelativeName;
+  readonly origin: Origin | null;
+  readonly owner: Ownership;
+  readonly properties: Properties;
+}
+export interface DatasetRenamed {
+  readonly type: 'dataset.renamed';
+  readonly dataset: DatasetId;
+  /** Descendants move along; no event of their own follows. */
+  readonly from: RelativeName;
+  readonly to: RelativeName;
+}
+export interface DatasetPromoted {
+  readonly type: 'dataset.promoted';
+  /** The clone that became the parent: the origin snapshot and all before it moved to it (zfs-promote.8). */
+  readonly dataset: DatasetId;
+}
+export interface DatasetDestroyed {
+  readonly type: 'dataset.destroyed';
+  readonly dataset: DatasetId;
+  readonly name: RelativeName;
+}
+export interface DatasetPropertiesChanged {
+  readonly type: 'dataset.properties-changed';
+  readonly dataset: DatasetId;
+  /** New local values; null where the property is inherited again. */
+  readonly changed: Readonly<Record<string, string | null>>;
+}
+export interface SnapshotCreated {
+  readonly type: 'snapshot.created';
+  readonly dataset: DatasetId;
+  readonly snapshot: Snapshot;
+}
+export interface SnapshotRenamed {
+  readonly type: 'snapshot.renamed';
+  readonly dataset: DatasetId;
+  readonly guid: SnapshotGuid;
+  readonly from: SnapshotName;
+  readonly to: SnapshotName;
+}
+export interface SnapshotDestroyed {
+  readonly type: 'snapshot.destroyed';
+  readonly dataset: DatasetId;
+  readonly guid: SnapshotGuid;
+  readonly name: SnapshotName;
+}
+export interface OwnershipClaimed {
+  readonly type: 'ownership.claimed';
+  readonly dataset: DatasetId;
+  readonly owner: Ownership;
+}
+
+/** Facts about a tree, in the stream of that tree. */
+export type TreeEventBody =
+  | TreeAdded
+  | TreeRemoved
+  | DatasetCreated
+  | DatasetRenamed
+  | DatasetPromoted
+  | DatasetDestroyed
+  | DatasetPropertiesChanged
+  | SnapshotCreated
+  | SnapshotRenamed
+  | SnapshotDestroyed
+  | OwnershipClaimed;
+
+/** Which snapshots of a dataset a mirror wants: each of them, or only the newest (and those that clones hang off). */
+export const SNAPSHOT_RULES = ['all', 'newest'] as const;
+export type SnapshotRule = (typeof SNAPSHOT_RULES)[number];
+
+export interface PeerAdded {
+  readonly type: 'peer.added';
+  readonly peer: NodeId;
+  /** What people call the peer on this node. */
+  readonly name: string;
+  /** `host:port` to dial, or null for a peer that dials us. */
+  readonly address: string | null;
+  /** Globs of the tree names that the peer may read. */
+  readonly shares: readonly string[];
+  /** Whether streams may travel outside TLS on this link (loopback, WireGuard). */
+  readonly trustedLink: boolean;
+}
+export interface PeerRemoved {
+  readonly type: 'peer.removed';
+  readonly peer: NodeId;
+}
+export interface LocalTreeAdded {
+  readonly type: 'local-tree.added';
+  readonly tree: TreeName;
+  readonly root: DatasetName;
+}
+export interface LocalTreeRemoved {
+  readonly type: 'local-tree.removed';
+  readonly tree: TreeName;
+}
+export interface MirrorAdded {
+  readonly type: 'mirror.added';
+  readonly tree: TreeName;
+  readonly from: NodeId;
+  /** Where this node keeps its copy. */
+  readonly root: DatasetName;
+  readonly only: readonly string[];
+  readonly except: readonly string[];
+  readonly snapshots: SnapshotRule;
+}
+export interface MirrorRemoved {
+  readonly type: 'mirror.removed';
+  readonly tree: TreeName;
+}
+/** Intent of a transfer, logged before its first step so that a crash cannot leave anything behind (invariant 6). */
+export interface TransferStarted {
+  readonly type: 'transfer.started';
+  readonly transfer: TransferId;
+  readonly role: 'sender' | 'receiver';
+  readonly peer: NodeId;
+  readonly tree: TreeName;
+  /** Snapshots on this node that get a hold. */
+  readonly held: readonly string[];
+  /** Datasets that the transfer may create here, with the ids they will carry. */
+  readonly targets: readonly { readonly name: DatasetName; readonly dataset: DatasetId }[];
+}
+export interface TransferEnded {
+  readonly type: 'transfer.ended';
+  readonly transfer: TransferId;
+  readonly outcome: 'completed' | 'failed' | 'cancelled' | 'recovered';
+  readonly bytes: number;
+}
+
+/** Facts about the node itself, in its admin stream, which no peer ever sees. */
+export type AdminEventBody =
+  | PeerAdded
+  | PeerRemoved
+  | LocalTreeAdded
+  | LocalTreeRemoved
+  | MirrorAdded
+  | MirrorRemoved
+  | TransferStarted
+  | TransferEnded;
+
+/** An event of a type that this version does not know: kept and relayed byte for byte, skipped by `fold`. */
+export interface UnknownEventBody {
+  readonly type: 'unknown';
+  readonly originalType: string;
+}
+
+export type EventBody = TreeEventBody | AdminEventBody;
+
+/** Place and circumstance of an event. The stream is known from where the event is kept. */
+export interface Envelope {
+  readonly v: typeof EVENT_VERSION;
+  /** Starts at 1 in each incarnation, without gaps. */
+  readonly seq: number;
+  /** Hybrid logical clock: see `clock.ts`. */
+  readonly at: number;
+  readonly cause: Cause;
+}
+
+export type KnownEvent = Envelope & EventBody;
+export type Event = Envelope & (EventBody | UnknownEventBody);
+
+function branded<T>(parse: (text: string) => T) {
+  return z.string().transform((text, context): T => {
+    try {
+      return parse(text);
+    } catch (error) {
+      if (!(error instanceof PandoError)) throw error;
+      context.addIssue({ code: 'custom', message: error.message });
+      return z.NEVER;
+    }
+  });
+}
+
+const count = z.int().nonnegative();
+const datasetId = branded(parseDatasetId);
+const snapshotGuid = branded(parseSnapshotGuid);
+const relativeName = branded(parseRelativeName);
+const snapshotName = branded(parseSnapshotName);
+const datasetName = branded(parseDatasetName);
+const treeName = branded(parseTreeName);
+const nodeId = branded(parseNodeId);
+const transferId = branded(parseTransferId);
+const propertyName = z.string().min(1).max(256);
+const propertyValue = z.string().max(PROPERTY_VALUE_CHARACTERS_MAX);
+const glob = z.string().min(1).max(512);
+
+function boundedRecord<T extends z.ZodType>(value: T) {
+  return z
+    .record(propertyName, value)
+    .refine((record) => Object.keys(record).length <= PROPERTIES_MAX, `more than ${PROPERTIES_MAX} properties`);
+}
+
+export const snapshotSchema = z.object({
+  guid: snapshotGuid,
+  name: snapshotName,
+  createtxg: count,
+  creation: count,
+  referenced: count,
+  written: count.nullable(),
+});
+export const originSchema = z.object({ dataset: datasetId.nullable(), snapshot: snapshotGuid });
+export const ownershipSchema = z.object({ node: nodeId, epoch: z.int().positive() });
+export const propertiesSchema = boundedRecord(propertyValue);
+export const datasetKindSchema = z.enum(DATASET_KINDS);
+export { datasetId as datasetIdSchema, datasetName as datasetNameSchema, relativeName as relativeNameSchema };
+
+const bodySchemas = {
+  'tree.added': z.object({ type: z.literal('tree.added'), root: datasetName }),
+  'tree.removed': z.object({ type: z.literal('tree.removed') }),
+  'dataset.created': z.object({
+    type: z.literal('dataset.created'),
+    dataset: datasetId,
+    kind: datasetKindSchema,
+    guid: snapshotGuid,
+    name: relativeName,
+    origin: originSchema.nullable(),
+    owner: ownershipSchema,
+    properties: propertiesSchema,
+  }),
+  'dataset.renamed': z.object({
+    type: z.literal('dataset.renamed'),
+    dataset: datasetId,
+    from: relativeName,
+    to: relativeName,
+  }),
+  'dataset.promoted': z.object({ type: z.literal('dataset.promoted'), dataset: datasetId }),
+  'dataset.destroyed': z.object({ type: z.literal('dataset.destroyed'), dataset: datasetId, name: relativeName }),
+  'dataset.properties-changed': z.object({
+    type: z.literal('dataset.properties-changed'),
+    dataset: datasetId,
+    changed: boundedRecord(propertyValue.nullable()),
+  }),
+  'snapshot.created': z.object({
+    type: z.literal('snapshot.created'),
+    dataset: datasetId,
+    snapshot: snapshotSchema,
+  }),
+  'snapshot.renamed': z.object({
+    type: z.literal('snapshot.renamed'),
+    dataset: datasetId,
+    guid: snapshotGuid,
+    from: snapshotName,
+    to: snapshotName,
+  }),
+  'snapshot.destroyed': z.object({
+    type: z.literal('snapshot.destroyed'),
+    dataset: datasetId,
+    guid: snapshotGuid,
+    name: snapshotName,
+  }),
+  'ownership.claimed': z.object({ type: z.literal('ownership.claimed'), dataset: datasetId, owner: ownershipSchema }),
+  'peer.added': z.object({
+    type: z.literal('peer.added'),
+    peer: nodeId,
+    name: z.string().min(1).max(64),
+    address: z.string().max(300).nullable(),
+    shares: z.array(glob).max(256),
+    trustedLink: z.boolean(),
+  }),
+  'peer.removed': z.object({ type: z.literal('peer.removed'), peer: nodeId }),
+  'local-tree.added': z.object({ type: z.literal('local-tree.added'), tree: treeName, root: datasetName }),
+  'local-tree.removed': z.object({ type: z.literal('local-tree.removed'), tree: treeName }),
+  'mirror.added': z.object({
+    type: z.literal('mirror.added'),
+    tree: treeName,
+    from: nodeId,
+    root: datasetName,
+    only: z.array(glob).max(256),
+    except: z.array(glob).max(256),
+    snapshots: z.enum(SNAPSHOT_RULES),
+  }),
+  'mirror.removed': z.object({ type: z.literal('mirror.removed'), tree: treeName }),
+  'transfer.started': z.object({
+    type: z.literal('transfer.started'),
+    transfer: transferId,
+    role: z.enum(['sender', 'receiver']),
+    peer: nodeId,
+    tree: treeName,
+    held: z.array(z.string().max(512)).max(10_000),
+    targets: z.array(z.object({ name: datasetName, dataset: datasetId })).max(10_000),
+  }),
+  'transfer.ended': z.object({
+    type: z.literal('transfer.ended'),
+    transfer: transferId,
+    outcome: z.enum(['completed', 'failed', 'cancelled', 'recovered']),
+    bytes: count,
+  }),
+} satisfies { [Type in EventBody['type']]: z.ZodType<Extract<EventBody, { type: Type }>> };
+
+const envelopeSchema = z.object({
+  v: z.literal(EVENT_VERSION, `this version reads events of format ${EVENT_VERSION} only; update Pando on this node`),
+  seq: z.int().positive(),
+  at: count,
+  cause: z.enum(CAUSES),
+  type: z.string().min(1).max(64),
+});
+
+/** Whether this version knows events of that type. */
+export function isKnownType(type: string): type is EventBody['type'] {
+  return Object.hasOwn(bodySchemas, type);
+}
+
+function refuse(error: z.ZodError): never {
+  const details = error.issues.map((issue) => `${issue.path.join('.') || 'event'}: ${issue.message}`).join('; ');
+  throw new PandoError('EVENT_INVALID', `An event is not well formed: ${details}.`, { issues: error.issues });
+}
+
+/**
+ * Turns a decoded value of unknown provenance into an Event. Unknown fields are dropped from the result, unknown types
+ * become `unknown`; both stay in the bytes that are kept. Throws `EVENT_INVALID` with the path of what is wrong.
+ */
+export function parseEvent(value: unknown): Event {
+  const envelope = envelopeSchema.safeParse(value);
+  if (!envelope.success) return refuse(envelope.error);
+  const { type, ...place } = envelope.data;
+  if (!isKnownType(type)) return { ...place, type: 'unknown', originalType: type };
+  const body = bodySchemas[type].safeParse(value);
+  if (!body.success) return refuse(body.error);
+  return { ...place, ...body.data };
+}

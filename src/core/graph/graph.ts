@@ -1,0 +1,127 @@
+import { PandoError } from '../errors.ts';
+import type { DatasetKind, Origin, Ownership, Properties, Snapshot } from '../events.ts';
+import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
+
+/** A dataset of a tree as one node has it. */
+export interface Dataset {
+  readonly id: DatasetId;
+  readonly kind: DatasetKind;
+  /** The dataset's own ZFS guid: tells a rename from a destroy-and-create in one pool, means nothing elsewhere. */
+  readonly guid: string;
+  readonly name: RelativeName;
+  readonly origin: Origin | null;
+  readonly owner: Ownership;
+  readonly properties: Properties;
+  /** Oldest first, by `createtxg`. */
+  readonly snapshots: readonly Snapshot[];
+}
+
+/**
+ * One node's copy of one tree: datasets by id, never changed in place. Clone edges are the datasets' origins.
+ */
+export class Graph {
+  /** Where the node keeps the tree, or null before `tree.added` and after `tree.removed`. */
+  readonly root: DatasetName | null;
+  readonly datasets: ReadonlyMap<DatasetId, Dataset>;
+  #byName: ReadonlyMap<RelativeName, Dataset> | undefined;
+  #clonesOf: ReadonlyMap<SnapshotGuid, readonly Dataset[]> | undefined;
+  #snapshotCount: number | undefined;
+
+  constructor(root: DatasetName | null, datasets: ReadonlyMap<DatasetId, Dataset>) {
+    this.root = root;
+    this.datasets = datasets;
+  }
+
+  get(id: DatasetId): Dataset | undefined {
+    return this.datasets.get(id);
+  }
+
+  /** The dataset of that name relative to the root. */
+  named(name: RelativeName): Dataset | undefined {
+    this.#byName ??= new Map(Array.from(this.datasets.values(), (dataset) => [dataset.name, dataset]));
+    return this.#byName.get(name);
+  }
+
+  /** Datasets whose origin is that snapshot. */
+  clonesOf(snapshot: SnapshotGuid): readonly Dataset[] {
+    this.#clonesOf ??= indexClones(this.datasets.values());
+    return this.#clonesOf.get(snapshot) ?? [];
+  }
+
+  /** Number of snapshots in all datasets. */
+  get snapshotCount(): number {
+    this.#snapshotCount ??= Array.from(this.datasets.values()).reduce(
+      (sum, { snapshots }) => sum + snapshots.length,
+      0,
+    );
+    return this.#snapshotCount;
+  }
+
+  /** All datasets in the order of their names, parents before children. */
+  sorted(): Dataset[] {
+    return Array.from(this.datasets.values()).sort((a, b) => compareNames(a.name, b.name));
+  }
+}
+
+export const EMPTY_GRAPH = new Graph(null, new Map());
+
+function indexClones(datasets: Iterable<Dataset>): Map<SnapshotGuid, Dataset[]> {
+  const clones = new Map<SnapshotGuid, Dataset[]>();
+  for (const dataset of datasets) {
+    if (dataset.origin === null) continue;
+    const siblings = clones.get(dataset.origin.snapshot);
+    if (siblings === undefined) clones.set(dataset.origin.snapshot, [dataset]);
+    else siblings.push(dataset);
+  }
+  return clones;
+}
+
+/** Orders names so that a parent stands right before its children, whatever characters the names hold. */
+export function compareNames(a: RelativeName, b: RelativeName): number {
+  const left = a.split('/');
+  const right = b.split('/');
+  const shared = Math.min(left.length, right.length);
+  if (a === '' || b === '') return a.length - b.length;
+  for (let index = 0; index < shared; index += 1) {
+    const one = left[index] as string;
+    const other = right[index] as string;
+    if (one !== other) return one < other ? -1 : 1;
+  }
+  return left.length - right.length;
+}
+
+/** The snapshot of that guid in the dataset, if it is there. */
+export function snapshotOf(dataset: Dataset, guid: SnapshotGuid): Snapshot | undefined {
+  return dataset.snapshots.find((snapshot) => snapshot.guid === guid);
+}
+
+/** The newest snapshot of a dataset. */
+export function newestSnapshot(dataset: Dataset): Snapshot | undefined {
+  return dataset.snapshots.at(-1);
+}
+
+/** The dataset of that name. Throws `DATASET_UNKNOWN`. */
+export function requireDataset(graph: Graph, name: RelativeName): Dataset {
+  const dataset = graph.named(name);
+  if (dataset === undefined) {
+    throw new PandoError(
+      'DATASET_UNKNOWN',
+      `The tree has no dataset "${name === '' ? '(root)' : name}"; "pando graph" lists what it has.`,
+      { name },
+    );
+  }
+  return dataset;
+}
+
+/** Names of the datasets that a destroy of `dataset` would have to take along: children, and clones of its snapshots. */
+export function dependentsOf(graph: Graph, dataset: Dataset): RelativeName[] {
+  const prefix = dataset.name === '' ? '' : `${dataset.name}/`;
+  const names = new Set<RelativeName>();
+  for (const other of graph.datasets.values()) {
+    if (other.id !== dataset.id && other.name.startsWith(prefix)) names.add(other.name);
+  }
+  for (const snapshot of dataset.snapshots) {
+    for (const clone of graph.clonesOf(snapshot.guid)) names.add(clone.name);
+  }
+  return [...names].sort(compareNames);
+}

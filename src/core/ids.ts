@@ -1,0 +1,243 @@
+import { base32nopad } from '@scure/base';
+import { v7 as uuidV7, validate as uuidValidate, version as uuidVersion } from 'uuid';
+import { PandoError } from './errors.ts';
+
+declare const brand: unique symbol;
+type Branded<Base, Name extends string> = Base & { readonly [brand]: Name };
+
+/** Fingerprint of a node's public key: 52 base32 digits and 4 check characters, in eight groups of seven. */
+export type NodeId = Branded<string, 'NodeId'>;
+/** UUIDv7 of a dataset; survives renames, promotes and the loss of the log (design §3). */
+export type DatasetId = Branded<string, 'DatasetId'>;
+/** A snapshot's ZFS guid as a decimal string: 64 bits, preserved by send and receive. */
+export type SnapshotGuid = Branded<string, 'SnapshotGuid'>;
+/** Name under which a tree is shared, the same on every node. */
+export type TreeName = Branded<string, 'TreeName'>;
+/** A dataset's name relative to the root of its tree; the root itself is the empty string. */
+export type RelativeName = Branded<string, 'RelativeName'>;
+/** A dataset's full name on this node, pool first. */
+export type DatasetName = Branded<string, 'DatasetName'>;
+/** What stands behind the `@` of a snapshot. */
+export type SnapshotName = Branded<string, 'SnapshotName'>;
+/** `<NodeId>/<TreeName>`: what one node says about its copy of one tree. */
+export type StreamId = Branded<string, 'StreamId'>;
+/** Tag of a ZFS user hold. */
+export type HoldTag = Branded<string, 'HoldTag'>;
+/** UUIDv7 of one transfer. */
+export type TransferId = Branded<string, 'TransferId'>;
+
+/** Longest full name ZFS takes, in bytes: ZFS_MAX_DATASET_NAME_LEN less its terminating NUL (zfs-naming, `sys/fs/zfs.h`). */
+export const DATASET_NAME_BYTES_MAX = 255;
+/** Tree names appear in stream ids, file listings and command lines; 64 characters keep them readable. */
+export const TREE_NAME_CHARACTERS_MAX = 64;
+/** The tree name of a node's own admin stream (peers, trees, mirrors, sagas); it cannot be given to a tree. */
+export const ADMIN_TREE = '.admin' as TreeName;
+/** Below a tree's root, Pando keeps hidden datasets (lineage holders, diverged copies) under this name. */
+export const HIDDEN_COMPONENT = '.pando';
+
+const BASE32_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+const FINGERPRINT_BYTES = 32;
+const CHECKED_BLOCK_DIGITS = 13;
+const GROUP_CHARACTERS = 7;
+const NODE_ID_CHARACTERS = 56;
+
+/**
+ * Luhn check character over base32 digits (ISO/IEC 7812-1 annex B, generalised to modulus 32): catches every
+ * single wrong character and most swaps of neighbours.
+ */
+function luhnCheckCharacter(digits: string): string {
+  let factor = 2;
+  let sum = 0;
+  for (let index = digits.length - 1; index >= 0; index -= 1) {
+    const addend = factor * BASE32_ALPHABET.indexOf(digits.charAt(index));
+    sum += Math.floor(addend / 32) + (addend % 32);
+    factor = factor === 2 ? 1 : 2;
+  }
+  return BASE32_ALPHABET.charAt((32 - (sum % 32)) % 32);
+}
+
+function groupsOf(text: string, size: number): string[] {
+  const groups: string[] = [];
+  for (let start = 0; start < text.length; start += size) groups.push(text.slice(start, start + size));
+  return groups;
+}
+
+/** The NodeId of a SHA-256 fingerprint (32 bytes). Throws `ID_INVALID` for another length. */
+export function nodeIdOfFingerprint(fingerprint: Uint8Array): NodeId {
+  if (fingerprint.length !== FINGERPRINT_BYTES) {
+    throw new PandoError('ID_INVALID', `A key fingerprint has ${FINGERPRINT_BYTES} bytes, not ${fingerprint.length}.`);
+  }
+  const checked = groupsOf(base32nopad.encode(fingerprint), CHECKED_BLOCK_DIGITS)
+    .map((block) => block + luhnCheckCharacter(block))
+    .join('');
+  return groupsOf(checked, GROUP_CHARACTERS).join('-') as NodeId;
+}
+
+/**
+ * Reads a NodeId as a person typed it: any case, with or without dashes and spaces.
+ * Throws `ID_INVALID` when the length, a character or a check character is wrong.
+ */
+export function parseNodeId(text: string): NodeId {
+  const characters = text.toUpperCase().replace(/[\s-]/g, '');
+  const refuse = (why: string): never => {
+    throw new PandoError('ID_INVALID', `"${text}" is not a node id: ${why}. Copy it from "pando id" on that node.`);
+  };
+  if (characters.length !== NODE_ID_CHARACTERS) {
+    return refuse(`it has ${characters.length} characters instead of ${NODE_ID_CHARACTERS}`);
+  }
+  if (!/^[A-Z2-7]+$/.test(characters)) return refuse('only the letters A to Z and the digits 2 to 7 occur in one');
+  groupsOf(characters, CHECKED_BLOCK_DIGITS + 1).forEach((block, index) => {
+    if (luhnCheckCharacter(block.slice(0, -1)) !== block.slice(-1)) {
+      refuse(`there is a typing error in "${groupsOf(block, GROUP_CHARACTERS).join('-')}" (part ${index + 1} of 4)`);
+    }
+  });
+  return groupsOf(characters, GROUP_CHARACTERS).join('-') as NodeId;
+}
+
+/** The first group of a NodeId, enough for people to tell the nodes of a team apart. Never an identity. */
+export function shortNodeId(node: NodeId): string {
+  return node.slice(0, GROUP_CHARACTERS);
+}
+
+/** A UUIDv7 (RFC 9562 §5.7) from a Unix time in ms and 16 random bytes; pure, so the caller brings both. */
+export function uuidFrom(unixMs: number, random: Uint8Array): string {
+  return uuidV7({ msecs: unixMs, random });
+}
+
+function parseUuid(text: string, what: string): string {
+  if (!uuidValidate(text) || uuidVersion(text) !== 7) {
+    throw new PandoError('ID_INVALID', `"${text}" is not a ${what} (a UUIDv7).`);
+  }
+  return text.toLowerCase();
+}
+
+/** Throws `ID_INVALID` unless `text` is a UUIDv7. */
+export function parseDatasetId(text: string): DatasetId {
+  return parseUuid(text, 'dataset id') as DatasetId;
+}
+
+/** Throws `ID_INVALID` unless `text` is a UUIDv7. */
+export function parseTransferId(text: string): TransferId {
+  return parseUuid(text, 'transfer id') as TransferId;
+}
+
+const GUID_MAX = 2n ** 64n - 1n;
+
+/** Throws `ID_INVALID` unless `text` is a decimal number of at most 64 bits without leading zeros. */
+export function parseSnapshotGuid(text: string): SnapshotGuid {
+  if (!/^(0|[1-9][0-9]{0,19})$/.test(text) || BigInt(text) > GUID_MAX) {
+    throw new PandoError('ID_INVALID', `"${text}" is not a ZFS guid (a decimal number of at most 64 bits).`);
+  }
+  return text as SnapshotGuid;
+}
+
+/** What a ZFS name component may hold (zfs-naming: `valid_char` in `zfs_namecheck.c`). */
+const COMPONENT_PATTERN = /^[A-Za-z0-9_.: -]+$/;
+
+function componentProblem(component: string): string | undefined {
+  if (component === '') return 'it has an empty part (a slash at an end, or two in a row)';
+  if (component === '.' || component === '..') return `"${component}" is not allowed as a part of a name`;
+  if (!COMPONENT_PATTERN.test(component)) {
+    return 'only letters, digits, space and the characters _ . : - may occur in its parts';
+  }
+  return undefined;
+}
+
+function refuseName(what: string, text: string, why: string): never {
+  const shown = JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+  throw new PandoError('NAME_INVALID', `${shown} is not a valid ${what}: ${why}.`, { name: text.slice(0, 400) });
+}
+
+function checkPath(what: string, text: string): void {
+  if (Buffer.byteLength(text) > DATASET_NAME_BYTES_MAX) {
+    refuseName(what, text, `it is longer than ${DATASET_NAME_BYTES_MAX} bytes`);
+  }
+  for (const component of text.split('/')) {
+    const problem = componentProblem(component);
+    if (problem !== undefined) refuseName(what, text, problem);
+  }
+}
+
+/** Throws `NAME_INVALID` unless `text` names a dataset: components of ZFS's alphabet, no `.` or `..`, at most 255 bytes. */
+export function parseDatasetName(text: string): DatasetName {
+  checkPath('dataset name', text);
+  if (!/^[A-Za-z]/.test(text)) refuseName('dataset name', text, 'a pool name begins with a letter');
+  return text as DatasetName;
+}
+
+/** Like {@link parseDatasetName} for a name below a tree's root; the empty string is the root. Throws `NAME_INVALID`. */
+export function parseRelativeName(text: string): RelativeName {
+  if (text !== '') checkPath('dataset name', text);
+  return text as RelativeName;
+}
+
+/** Throws `NAME_INVALID` unless `text` can stand behind the `@` of a snapshot. */
+export function parseSnapshotName(text: string): SnapshotName {
+  if (Buffer.byteLength(text) > DATASET_NAME_BYTES_MAX) {
+    refuseName('snapshot name', text, `it is longer than ${DATASET_NAME_BYTES_MAX} bytes`);
+  }
+  const problem = componentProblem(text);
+  if (problem !== undefined) refuseName('snapshot name', text, problem);
+  return text as SnapshotName;
+}
+
+/** Throws `NAME_INVALID` unless `text` is 1 to 64 letters, digits, `_ . -`, beginning with a letter or digit. */
+export function parseTreeName(text: string): TreeName {
+  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text) || text.length > TREE_NAME_CHARACTERS_MAX) {
+    refuseName(
+      'tree name',
+      text,
+      `a tree name has 1 to ${TREE_NAME_CHARACTERS_MAX} letters, digits, "_", "." or "-" and begins with a letter or digit`,
+    );
+  }
+  return text as TreeName;
+}
+
+/** The stream in which `node` tells about its copy of `tree`. */
+export function streamIdOf(node: NodeId, tree: TreeName): StreamId {
+  return `${node}/${tree}` as StreamId;
+}
+
+/** Splits a stream id into its node and tree. Throws `ID_INVALID` or `NAME_INVALID`. */
+export function parseStreamId(text: string): { stream: StreamId; node: NodeId; tree: TreeName } {
+  const slash = text.indexOf('/');
+  if (slash < 0) throw new PandoError('ID_INVALID', `"${text}" is not a stream id (NODE/TREE).`);
+  const node = parseNodeId(text.slice(0, slash));
+  const name = text.slice(slash + 1);
+  const tree = name === ADMIN_TREE ? ADMIN_TREE : parseTreeName(name);
+  return { stream: streamIdOf(node, tree), node, tree };
+}
+
+/** The hold tag of one transfer: unique per node and transfer, since ZFS keeps one hold per tag and snapshot. */
+export function holdTagOf(node: NodeId, transfer: TransferId): HoldTag {
+  return `pando:${node}:${transfer}` as HoldTag;
+}
+
+/** The full name on a node that keeps the tree at `root`. Throws `NAME_INVALID` when the whole gets too long. */
+export function absoluteName(root: DatasetName, relative: RelativeName): DatasetName {
+  return relative === '' ? root : parseDatasetName(`${root}/${relative}`);
+}
+
+/** The name relative to `root`, or undefined when `name` is neither `root` nor below it. */
+export function relativeTo(root: DatasetName, name: DatasetName): RelativeName | undefined {
+  if (name === root) return '' as RelativeName;
+  return name.startsWith(`${root}/`) ? (name.slice(root.length + 1) as RelativeName) : undefined;
+}
+
+/** The dataset one level up, or undefined for a tree's root. */
+export function parentOf(name: RelativeName): RelativeName | undefined {
+  if (name === '') return undefined;
+  const slash = name.lastIndexOf('/');
+  return (slash < 0 ? '' : name.slice(0, slash)) as RelativeName;
+}
+
+/** The pool that a dataset lives in. */
+export function poolOf(name: DatasetName): string {
+  const slash = name.indexOf('/');
+  return slash < 0 ? name : name.slice(0, slash);
+}
+
+/** Whether the name lies in the part of a tree that Pando keeps for itself (`.pando` below the root). */
+export function isHidden(name: RelativeName): boolean {
+  return name === HIDDEN_COMPONENT || name.startsWith(`${HIDDEN_COMPONENT}/`);
+}

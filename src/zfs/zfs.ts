@@ -1,0 +1,163 @@
+/**
+ * The Zfs port: everything Pando asks of a ZFS, in ZFS's own vocabulary.
+ *
+ * Two drivers stand behind it: the command line (`cli/`, zfs-fuse and OpenZFS) and one in memory (`memory/`). Both pass the
+ * contract suite in `test/suites/zfs-contract.ts`, which is the longer form of this page.
+ *
+ * - A **name** is always complete, pool first. Nothing here knows of trees.
+ * - A **snapshot reference** is a dataset and what stands behind its `@`.
+ * - Every method rejects with a PandoError whose code begins with `ZFS_`; its evidence carries `command`, `exitCode` and `stderr`,
+ *   and for `ZFS_HAS_DEPENDENTS` the `dependents` by name.
+ * - A method that takes a signal ends its processes, as a group, when the signal is aborted, and rejects with `ZFS_ABORTED`
+ *   once they are gone.
+ * - Nothing is ever forced: no `-f`, no `-F`, no `-R`. A destroy takes along nothing but what it names.
+ */
+import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import type { DatasetKind, Properties, Snapshot } from '../core/events.ts';
+import type { DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../core/ids.ts';
+
+/** A snapshot by its place: `dataset@snapshot`. */
+export interface SnapshotReference {
+  readonly dataset: DatasetName;
+  readonly snapshot: SnapshotName;
+}
+
+/** What this ZFS can do (design §10). Found out once per driver, by asking it. */
+export interface ZfsCapabilities {
+  /** `openzfs`, `zfs-fuse` or `memory`. */
+  readonly dialect: 'openzfs' | 'zfs-fuse' | 'memory';
+  /** As the ZFS names itself, for people. */
+  readonly version: string;
+  /** Properties can be set, and the origin named, while receiving (`receive -o`). */
+  readonly receiveProperties: boolean;
+  /** The size of a stream can be had from ZFS before sending (`send -nvP`). */
+  readonly sendEstimate: boolean;
+  /** Datasets tell when their set of snapshots last changed (`snapshots_changed`). */
+  readonly snapshotsChanged: boolean;
+  /** Tags of holds can be listed (zfs-fuse as packaged cannot). */
+  readonly listHolds: boolean;
+  readonly bookmarks: boolean;
+  readonly resumableReceive: boolean;
+  readonly volumes: boolean;
+}
+
+/** A snapshot as ZFS lists it. */
+export interface ListedSnapshot extends Snapshot {
+  /** Number of user holds on it. */
+  readonly userrefs: number;
+}
+
+/** A dataset as ZFS lists it. */
+export interface ListedDataset {
+  readonly name: DatasetName;
+  readonly kind: DatasetKind;
+  /** Its own guid, local to the pool, as a decimal string. */
+  readonly guid: string;
+  readonly createtxg: number;
+  /** The snapshot it was cloned from; `guid` is null when that snapshot could not be listed. */
+  readonly origin: { readonly reference: SnapshotReference; readonly guid: SnapshotGuid | null } | null;
+  /** Properties whose source is `local`, the user's own (`module:name`) included, volatile and read-only ones left out. */
+  readonly properties: Properties;
+  /** Oldest first, by createtxg. */
+  readonly snapshots: readonly ListedSnapshot[];
+}
+
+/** What a send produces: the whole of a snapshot, or its difference to another one. */
+export interface SendRequest {
+  readonly snapshot: SnapshotReference;
+  /**
+   * The base of an increment: an earlier snapshot of the same dataset, or the origin of a clone (zfs-send.8). With
+   * `intermediates`, all snapshots in between travel too (`-I`), otherwise only the difference (`-i`).
+   */
+  readonly base: (SnapshotReference & { readonly intermediates: boolean }) | null;
+}
+
+/** What a receive makes of a stream. The target is received unmounted (`-u`), never with `-F`. */
+export interface ReceiveRequest {
+  /** Exact name of the dataset; it must exist for an increment and must not for a full or a clone stream. */
+  readonly target: DatasetName;
+  /** For a dataset that does not exist yet: the origin to bind a clone to, and properties, both used where `receiveProperties` holds. */
+  readonly create: { readonly origin: SnapshotReference | null; readonly properties: Properties } | null;
+}
+
+/**
+ * One end of a data path. A `socket` is handed to the child as its standard output or input, and Node touches none of
+ * its bytes; the caller must not have read from it, and must not use it afterwards but to destroy it. A `stream` is piped.
+ */
+export type SendTarget =
+  | { readonly kind: 'stream'; readonly stream: Writable }
+  | { readonly kind: 'socket'; readonly socket: Socket };
+export type ReceiveSource =
+  | { readonly kind: 'stream'; readonly stream: Readable }
+  | { readonly kind: 'socket'; readonly socket: Socket };
+
+/** What came of a stream. */
+export interface StreamResult {
+  /** Bytes that passed, or null where nobody could count them (a handed-over socket). */
+  readonly bytes: number | null;
+}
+
+export interface Zfs {
+  /** Asks ZFS once, then remembers. Rejects with `ZFS_UNAVAILABLE` when there is none to ask. */
+  capabilities(): Promise<ZfsCapabilities>;
+
+  /**
+   * The datasets at and below `root` with their snapshots, in the order ZFS gives them (parents first).
+   * Rejects with `ZFS_NOT_FOUND` or `ZFS_NO_POOL` when the root does not exist.
+   */
+  list(root: DatasetName, signal?: AbortSignal): Promise<ListedDataset[]>;
+
+  /** Like {@link list} for exactly these datasets, without what is below them; those that do not exist are left out. */
+  listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]>;
+
+  /**
+   * A token that differs whenever the listing below `root` may differ from before, got without listing snapshots; null where
+   * ZFS offers nothing of the kind, and then only {@link list} tells.
+   */
+  changeToken(root: DatasetName, signal?: AbortSignal): Promise<string | null>;
+
+  /** Names of the pools that are imported. */
+  pools(): Promise<string[]>;
+
+  /** Creates a filesystem. Its parent must exist. */
+  create(name: DatasetName, properties?: Properties): Promise<void>;
+  /** Takes all these snapshots; atomically where they share a pool and the ZFS can do it. */
+  snapshot(snapshots: readonly SnapshotReference[]): Promise<void>;
+  /** Clones a snapshot to a new dataset in the same pool. */
+  clone(origin: SnapshotReference, target: DatasetName, properties?: Properties): Promise<void>;
+  /** Turns the edge between a clone and its origin round (zfs-promote.8). */
+  promote(name: DatasetName): Promise<void>;
+  /** Renames a dataset, and with it all below. Both names lie in one pool. */
+  rename(from: DatasetName, to: DatasetName): Promise<void>;
+  renameSnapshot(from: SnapshotReference, to: SnapshotName): Promise<void>;
+  /**
+   * Destroys one dataset with its snapshots, nothing else: with children, clones of its snapshots, or held snapshots it rejects with
+   * `ZFS_HAS_DEPENDENTS` or `ZFS_BUSY` and leaves everything as it was.
+   */
+  destroy(name: DatasetName): Promise<void>;
+  /** Destroys one snapshot. `ZFS_HAS_DEPENDENTS` while it has clones, `ZFS_BUSY` while it is held. */
+  destroySnapshot(snapshot: SnapshotReference): Promise<void>;
+
+  /** Sets these properties on each of the datasets, with as few processes as the dialect allows. */
+  setProperties(names: readonly DatasetName[], properties: Properties): Promise<void>;
+  /** Makes each of these datasets inherit the property again. */
+  inheritProperty(names: readonly DatasetName[], property: string): Promise<void>;
+
+  /** Puts a hold on all these snapshots with one process. `ZFS_HOLD_EXISTS` when one has that tag already. */
+  hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
+  /** Releases a hold. Snapshots that are gone or never had the tag are passed over: releasing is idempotent. */
+  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
+  /** Tags on a snapshot. `ZFS_UNSUPPORTED` where `listHolds` does not hold. */
+  holds(snapshot: SnapshotReference): Promise<HoldTag[]>;
+
+  /** Bytes of a stream as ZFS estimates them, or null where it cannot (`sendEstimate`). */
+  estimate(request: SendRequest): Promise<number | null>;
+  /** Sends; resolves once everything was taken by the target. */
+  send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult>;
+  /**
+   * Receives; resolves once ZFS has committed. On failure and on abort an initial receive leaves no dataset behind, an increment
+   * leaves the target at one of the stream's snapshots.
+   */
+  receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult>;
+}
