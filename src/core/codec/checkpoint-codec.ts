@@ -46,7 +46,7 @@ type DatasetRow = readonly [
   continues: boolean,
 ];
 
-type Chunk = readonly [version: number, root: DatasetName | null, rows: readonly DatasetRow[]];
+type Chunk = readonly [version: number, at: number, root: DatasetName | null, rows: readonly DatasetRow[]];
 
 function columnsOf(snapshots: readonly Snapshot[]): SnapshotColumns {
   return snapshots.flatMap(({ guid, name, createtxg, creation, referenced, written }) => [
@@ -85,15 +85,18 @@ function* rowsOf(dataset: Dataset): Generator<DatasetRow> {
   } while (start < dataset.snapshots.length);
 }
 
-/** Encodes a graph, chunk by chunk, in the order of its datasets. An empty graph is one chunk. */
-export function* encodeCheckpoint(graph: Graph): Generator<Uint8Array> {
+/**
+ * Encodes a graph, chunk by chunk, in the order of its datasets. An empty graph is one chunk. `at` is the timestamp of the last event
+ * that the graph covers (0 before the first).
+ */
+export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Array> {
   let rows: DatasetRow[] = [];
   let entries = 0;
   for (const dataset of graph.datasets.values()) {
     for (const row of rowsOf(dataset)) {
       const size = 1 + row[9].length / SNAPSHOT_FIELDS;
       if (rows.length > 0 && entries + size > CHUNK_ENTRIES_MAX) {
-        yield pack([CHECKPOINT_VERSION, graph.root, rows] satisfies Chunk);
+        yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
         rows = [];
         entries = 0;
       }
@@ -101,7 +104,7 @@ export function* encodeCheckpoint(graph: Graph): Generator<Uint8Array> {
       entries += size;
     }
   }
-  yield pack([CHECKPOINT_VERSION, graph.root, rows] satisfies Chunk);
+  yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
 }
 
 /** SHA-256 over the chunks in order: what the author of a stream seals. */
@@ -124,14 +127,19 @@ const rowSchema = z.tuple([
   z.array(z.union([z.string(), z.number(), z.null()])).max(CHUNK_ENTRIES_MAX * SNAPSHOT_FIELDS),
   z.boolean(),
 ]);
-const chunkSchema = z.tuple([z.literal(CHECKPOINT_VERSION), datasetNameSchema.nullable(), z.array(rowSchema)]);
+const chunkSchema = z.tuple([
+  z.literal(CHECKPOINT_VERSION),
+  z.int().nonnegative(),
+  datasetNameSchema.nullable(),
+  z.array(rowSchema),
+]);
 
 function checkChunk(value: unknown): Chunk {
   const chunk = chunkSchema.safeParse(value);
   if (!chunk.success) {
     throw new PandoError('CODEC_INVALID', `A checkpoint is not well formed: ${z.prettifyError(chunk.error)}.`);
   }
-  for (const row of chunk.data[2]) {
+  for (const row of chunk.data[3]) {
     for (const snapshot of snapshotsOf(row[9], (name) => name)) snapshotSchema.parse(snapshot);
   }
   return chunk.data;
@@ -160,6 +168,7 @@ export class CheckpointReader {
   readonly #datasets = new Map<DatasetId, Dataset>();
   /** Snapshot names repeat across datasets; kept once each, a big graph takes a third less memory. */
   readonly #names = new Map<string, string>();
+  #at = 0;
   #root: DatasetName | null = null;
 
   constructor(options: { readonly trusted: boolean }) {
@@ -169,8 +178,14 @@ export class CheckpointReader {
   add(bytes: Uint8Array): void {
     this.#digest.update(bytes);
     const chunk = this.#trusted ? (unpackTrusted(bytes) as Chunk) : this.#validated(bytes);
-    this.#root = chunk[1];
-    for (const row of chunk[2]) this.#addRow(row);
+    this.#at = chunk[1];
+    this.#root = chunk[2];
+    for (const row of chunk[3]) this.#addRow(row);
+  }
+
+  /** Timestamp of the last event that the graph covers; every chunk tells it, so that the first is enough to know. */
+  get at(): number {
+    return this.#at;
   }
 
   /** The graph, and the digest of the chunks that made it. */

@@ -1,0 +1,215 @@
+/**
+ * From what ZFS shows to what happened (design §4: the disk is the truth, the log its history).
+ *
+ * What this module believes:
+ *
+ * 1. A dataset is the one it was when its own guid is; then another name is a rename, not a destroy and a create.
+ * 2. A clone that now holds its former origin snapshot was promoted.
+ * 3. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
+ *
+ * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
+ */
+import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
+import type { DatasetId, RelativeName, SnapshotGuid } from '../ids.ts';
+import { fold } from './fold.ts';
+import { compareNames, type Dataset, type Graph } from './graph.ts';
+import type { ObservationScope, ObservedDataset } from './observed.ts';
+
+/** What the caller decides about datasets that were not known before. */
+export interface ReconcileOptions {
+  readonly scope: ObservationScope;
+  /** A fresh id for a dataset that carries none. */
+  readonly mint: () => DatasetId;
+  /** Who owns a dataset that appeared. */
+  readonly ownerOf: (id: DatasetId) => Ownership;
+}
+
+/** What was found: the events, and the ids that still have to be put on datasets as `pando:id`. */
+export interface Reconciliation {
+  readonly events: readonly TreeEventBody[];
+  readonly unmarked: readonly { readonly name: RelativeName; readonly dataset: DatasetId }[];
+}
+
+/** An observed dataset and the id by which the graph knows it, or will. */
+interface Identified {
+  readonly id: DatasetId;
+  readonly observed: ObservedDataset;
+}
+
+/** A graph and the events that made it, growing together. */
+class Narration {
+  readonly events: TreeEventBody[] = [];
+  graph: Graph;
+
+  constructor(graph: Graph) {
+    this.graph = graph;
+  }
+
+  tell(bodies: readonly TreeEventBody[]): void {
+    if (bodies.length === 0) return;
+    const place = { v: EVENT_VERSION, at: 0, cause: 'observed' } as const;
+    this.graph = fold(
+      this.graph,
+      bodies.map((body, index) => ({ ...place, seq: this.events.length + index + 1, ...body })),
+    );
+    for (const body of bodies) this.events.push(body);
+  }
+}
+
+/** Gives each observed dataset the id it has in the graph, carries as a property, or gets now. An id is used once. */
+function identify(graph: Graph, observed: readonly ObservedDataset[], mint: () => DatasetId): Identified[] {
+  const byGuid = new Map(Array.from(graph.datasets.values(), ({ guid, id }) => [guid, id]));
+  const used = new Set(observed.map(({ guid }) => byGuid.get(guid)).filter((id) => id !== undefined));
+  return observed.map((dataset) => {
+    const known = byGuid.get(dataset.guid);
+    if (known !== undefined) return { id: known, observed: dataset };
+    // `zfs send -p | zfs receive` copies user properties too: a second dataset with the same id is another dataset.
+    const carried = dataset.id !== null && !used.has(dataset.id) ? dataset.id : undefined;
+    const id = carried ?? mint();
+    used.add(id);
+    return { id, observed: dataset };
+  });
+}
+
+/** Datasets that are gone; children first, as ZFS must have destroyed them. */
+function destroyed(graph: Graph, found: readonly Identified[], scope: ObservationScope): TreeEventBody[] {
+  const guids = new Set(found.map(({ observed }) => observed.guid));
+  return Array.from(graph.datasets.values())
+    .filter(({ guid, name }) => !guids.has(guid) && (scope === 'tree' || scope.has(name)))
+    .sort((a, b) => compareNames(b.name, a.name))
+    .map(({ id, name }) => ({ type: 'dataset.destroyed', dataset: id, name }));
+}
+
+function wasPromoted(graph: Graph, { id, observed }: Identified): boolean {
+  const origin = graph.get(id)?.origin;
+  if (origin?.dataset == null || graph.get(origin.dataset) === undefined) return false;
+  return observed.snapshots.some(({ guid }) => guid === origin.snapshot);
+}
+
+/** Tells promotes one by one, until no clone holds its former origin; each turns an edge for good, so it ends. */
+function tellPromotes(narration: Narration, found: readonly Identified[]): void {
+  let open = found.filter(({ id }) => narration.graph.get(id)?.origin != null);
+  for (let promoted = open; promoted.length > 0; ) {
+    promoted = open.filter((dataset) => wasPromoted(narration.graph, dataset));
+    const [first] = promoted;
+    if (first === undefined) return;
+    narration.tell([{ type: 'dataset.promoted', dataset: first.id }]);
+    open = open.filter(({ id }) => narration.graph.get(id)?.origin != null);
+  }
+}
+
+/** A name that nothing has: where two datasets changed places, ZFS needed one in between as well. */
+function nameInBetween(name: RelativeName, id: DatasetId): RelativeName {
+  return `${name}.renaming-${id}` as RelativeName;
+}
+
+/**
+ * Renames, parents first since they take their children along. Whoever holds a name that another has now steps aside first.
+ */
+function tellRenames(narration: Narration, found: readonly Identified[]): void {
+  const renamed = found.filter(({ id, observed }) => {
+    const known = narration.graph.get(id);
+    return known !== undefined && known.name !== observed.name;
+  });
+  for (const { id, observed } of renamed.sort((a, b) => compareNames(a.observed.name, b.observed.name))) {
+    const from = narration.graph.get(id)?.name;
+    if (from === undefined || from === observed.name) continue;
+    const holder = narration.graph.named(observed.name);
+    if (holder !== undefined) {
+      const aside = nameInBetween(holder.name, holder.id);
+      narration.tell([{ type: 'dataset.renamed', dataset: holder.id, from: holder.name, to: aside }]);
+    }
+    const current = narration.graph.get(id)?.name ?? from;
+    narration.tell([{ type: 'dataset.renamed', dataset: id, from: current, to: observed.name }]);
+  }
+}
+
+/** Maps what an observation says about origins to ids. */
+function originResolver(graph: Graph, found: readonly Identified[]) {
+  const ids = new Map(found.map(({ id, observed }) => [observed.name, id]));
+  return ({ observed: { origin } }: Identified): Dataset['origin'] => {
+    if (origin === null) return null;
+    const dataset =
+      origin.dataset === null ? null : (ids.get(origin.dataset) ?? graph.named(origin.dataset)?.id ?? null);
+    return { dataset, snapshot: origin.snapshot };
+  };
+}
+
+function sameOrigin(a: Dataset['origin'], b: Dataset['origin']): boolean {
+  return a?.dataset === b?.dataset && a?.snapshot === b?.snapshot;
+}
+
+function snapshotEvents(dataset: DatasetId, before: readonly Snapshot[], now: readonly Snapshot[]): TreeEventBody[] {
+  if (
+    before.length === now.length &&
+    before.every(({ guid, name }, at) => now[at]?.guid === guid && now[at].name === name)
+  ) {
+    return [];
+  }
+  const known = new Map(before.map((snapshot) => [snapshot.guid, snapshot]));
+  const present = new Set<SnapshotGuid>(now.map(({ guid }) => guid));
+  const gone = before.filter(({ guid }) => !present.has(guid));
+  const events: TreeEventBody[] = gone.map(({ guid, name }) => ({ type: 'snapshot.destroyed', dataset, guid, name }));
+  for (const snapshot of now) {
+    const former = known.get(snapshot.guid);
+    if (former === undefined) events.push({ type: 'snapshot.created', dataset, snapshot: plainSnapshot(snapshot) });
+    else if (former.name !== snapshot.name) {
+      events.push({ type: 'snapshot.renamed', dataset, guid: snapshot.guid, from: former.name, to: snapshot.name });
+    }
+  }
+  return events;
+}
+
+/** The fields that an event carries, whatever else a driver lists with a snapshot. */
+function plainSnapshot({ guid, name, createtxg, creation, referenced, written }: Snapshot): Snapshot {
+  return { guid, name, createtxg, creation, referenced, written };
+}
+
+function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEventBody[] {
+  const changed: Record<string, string | null> = {};
+  for (const [name, value] of Object.entries(observed.properties)) {
+    if (known.properties[name] !== value) changed[name] = value;
+  }
+  for (const name of Object.keys(known.properties)) {
+    if (observed.properties[name] === undefined) changed[name] = null;
+  }
+  return Object.keys(changed).length === 0 ? [] : [{ type: 'dataset.properties-changed', dataset: id, changed }];
+}
+
+function creation({ id, observed }: Identified, origin: Dataset['origin'], owner: Ownership): DatasetCreated {
+  const { kind, guid, name, properties } = observed;
+  return { type: 'dataset.created', dataset: id, kind, guid, name, origin, owner, properties };
+}
+
+/** What happened between what the graph says and what ZFS shows. Empty when they agree. */
+export function reconcile(
+  graph: Graph,
+  observed: readonly ObservedDataset[],
+  { scope, mint, ownerOf }: ReconcileOptions,
+): Reconciliation {
+  const found = identify(graph, observed, mint);
+  const narration = new Narration(graph);
+  narration.tell(destroyed(graph, found, scope));
+  tellPromotes(narration, found);
+  tellRenames(narration, found);
+  const resolve = originResolver(narration.graph, found);
+  const changes: TreeEventBody[] = [];
+  for (const dataset of found) {
+    const { id, observed: now } = dataset;
+    const origin = resolve(dataset);
+    const known = narration.graph.get(id);
+    if (known !== undefined && sameOrigin(known.origin, origin)) {
+      changes.push(...propertyEvents(dataset, known), ...snapshotEvents(id, known.snapshots, now.snapshots));
+      continue;
+    }
+    // An origin that changed without a promote cannot be told as one fact: the dataset is told anew.
+    if (known !== undefined) changes.push({ type: 'dataset.destroyed', dataset: id, name: known.name });
+    changes.push(creation(dataset, origin, known?.owner ?? ownerOf(id)), ...snapshotEvents(id, [], now.snapshots));
+  }
+  narration.tell(changes);
+  const unmarked = found.filter(({ id, observed: { id: carried } }) => id !== carried);
+  return {
+    events: narration.events,
+    unmarked: unmarked.map(({ id, observed: { name } }) => ({ name, dataset: id })),
+  };
+}
