@@ -62,6 +62,7 @@ export const ERROR_CODES = [
   'PROTOCOL_CREDIT_EXCEEDED',
   'PROTOCOL_TIMEOUT',
   'CONNECTION_CLOSED',
+  'CALL_CANCELLED',
   // Transfers
   'TRANSFER_REFUSED',
   'TRANSFER_CANCELLED',
@@ -96,6 +97,11 @@ export class PandoError extends Error {
     this.name = 'PandoError';
     this.code = code;
     this.evidence = evidence;
+  }
+
+  /** What `--json` and the API show of it: never the stack. */
+  toJSON(): { readonly code: ErrorCode; readonly message: string; readonly evidence: Evidence } {
+    return { code: this.code, message: this.message, evidence: this.evidence };
   }
 }
 

@@ -200,8 +200,12 @@ export interface TransferStarted {
   readonly tree: TreeName;
   /** Snapshots on this node that get a hold. */
   readonly held: readonly string[];
-  /** Datasets that the transfer may create here, with the ids they will carry. */
-  readonly targets: readonly { readonly name: DatasetName; readonly dataset: DatasetId }[];
+  /** Datasets that the transfer may create here: the ids they will carry, and the snapshot by which each is known again. */
+  readonly targets: readonly {
+    readonly name: DatasetName;
+    readonly dataset: DatasetId;
+    readonly snapshot: SnapshotGuid;
+  }[];
 }
 export interface TransferEnded {
   readonly type: 'transfer.ended';
@@ -360,7 +364,7 @@ const bodySchemas = {
     peer: nodeId,
     tree: treeName,
     held: z.array(z.string().max(512)).max(10_000),
-    targets: z.array(z.object({ name: datasetName, dataset: datasetId })).max(10_000),
+    targets: z.array(z.object({ name: datasetName, dataset: datasetId, snapshot: snapshotGuid })).max(10_000),
   }),
   'transfer.ended': z.object({
     type: z.literal('transfer.ended'),

@@ -30,8 +30,12 @@ export type TransferId = Branded<string, 'TransferId'>;
 export const DATASET_NAME_BYTES_MAX = 255;
 /** Tree names appear in stream ids, file listings and command lines; 64 characters keep them readable. */
 export const TREE_NAME_CHARACTERS_MAX = 64;
-/** The tree name of a node's own admin stream (peers, trees, mirrors, sagas); it cannot be given to a tree. */
+/** The tree name of a node's own admin stream (peers, trees, mirrors); no tree can have it, and no peer ever sees it. */
 export const ADMIN_TREE = '.admin' as TreeName;
+/** The tree name of the stream in which a node keeps the intents of its transfers; as private as the admin stream. */
+export const TRANSFER_TREE = '.transfers' as TreeName;
+/** The ZFS user property that carries a dataset's id; only a local value counts, since children inherit it (design §3). */
+export const ID_PROPERTY = 'pando:id';
 /** Below a tree's root, Pando keeps hidden datasets (lineage holders, diverged copies) under this name. */
 export const HIDDEN_COMPONENT = '.pando';
 
@@ -198,13 +202,18 @@ export function streamIdOf(node: NodeId, tree: TreeName): StreamId {
   return `${node}/${tree}` as StreamId;
 }
 
+/** Whether a stream of that tree name is the node's own business: it is never offered to a peer, nor taken from one. */
+export function isPrivateTree(name: string): name is TreeName {
+  return name === ADMIN_TREE || name === TRANSFER_TREE;
+}
+
 /** Splits a stream id into its node and tree. Throws `ID_INVALID` or `NAME_INVALID`. */
 export function parseStreamId(text: string): { stream: StreamId; node: NodeId; tree: TreeName } {
   const slash = text.indexOf('/');
   if (slash < 0) throw new PandoError('ID_INVALID', `"${text}" is not a stream id (NODE/TREE).`);
   const node = parseNodeId(text.slice(0, slash));
   const name = text.slice(slash + 1);
-  const tree = name === ADMIN_TREE ? ADMIN_TREE : parseTreeName(name);
+  const tree = isPrivateTree(name) ? name : parseTreeName(name);
   return { stream: streamIdOf(node, tree), node, tree };
 }
 

@@ -4,7 +4,7 @@
  *
  * - A **record** is one event as its author encoded it, with the chain's hash behind it. A log never looks inside.
  * - A **stream** has one current incarnation and a head, the last record's seq and hash, signed by the author.
- * - A **checkpoint** stands for everything up to its seq: chunks of an encoded graph and the author's seal over them.
+ * - A **checkpoint** stands for everything up to its seq: chunks of an encoded graph and a seal over them. A log takes the seal as it is.
  * - Appends are atomic: after a crash, a batch, its signed head and its checkpoint are there, or none of them.
  *
  * Two drivers: `level-log.ts` on LevelDB, `memory-log.ts`. Both pass `test/suites/log-contract.ts`.
@@ -20,7 +20,10 @@ export interface LogRecord {
   readonly hash: Hash;
 }
 
-/** A graph in chunks, sealed by the stream's author. Chunks may be made while they are written. */
+/**
+ * A graph in chunks, and a seal over them: by the stream's author, or by the node that keeps the log, for its own use. Chunks may be
+ * made while they are written.
+ */
 export interface Checkpoint {
   readonly seal: CheckpointSeal;
   readonly chunks: Iterable<Uint8Array>;
@@ -39,6 +42,7 @@ export interface Append {
   readonly events: readonly Uint8Array[];
   /** The head after these events. Its seq and hash must be those that the log computes itself. */
   readonly head: SignedHead;
+  /** A checkpoint at exactly that head. */
   readonly checkpoint?: Checkpoint;
 }
 
@@ -64,28 +68,30 @@ export interface LogFault {
 }
 
 export interface Log {
-  /** Streams that have a head here, own and others'. */
-  streams(): Promise<SignedHead[]>;
-  /** The head of a stream, or null when nothing is known of it. */
+  /** Streams that something is kept of, own and others', in the order of their ids; a stream whose head is damaged is among them. */
+  streams(): Promise<StreamId[]>;
+  /** The head of a stream, or null when nothing is known of it. Rejects with `LOG_CORRUPT` when it is not what was written. */
   head(stream: StreamId): Promise<SignedHead | null>;
 
   /**
    * Appends atomically. An unknown stream begins with the incarnation that the head names.
    * Rejects, and changes nothing, with `LOG_GAP` when the head's seq is not what follows, `LOG_FORKED` when the incarnation is not the
-   * current one, `LOG_CORRUPT` when the computed hash is not the head's.
+   * current one, `LOG_CORRUPT` when the computed hash is not the head's or the checkpoint belongs to another head, `LOG_UNWRITABLE` when
+   * the disk takes nothing more.
    */
   append(append: Append): Promise<void>;
 
   /**
    * Replaces whatever is kept of a stream by a checkpoint at its seal's head: how a peer catches up past a compacted gap, and how a
-   * stream goes over to a new incarnation. Rejects with `LOG_FORKED` when that would go back in the same incarnation.
+   * stream goes over to a new incarnation. Rejects with `LOG_FORKED` when that would go back, to an earlier incarnation or seq, or would
+   * put another hash in the place of the head's. A damaged stream is replaced unconditionally.
    */
   reset(stream: StreamId, head: SignedHead, checkpoint: Checkpoint): Promise<void>;
 
   /**
-   * Records from seq `from` to `to` inclusive (default: the head), in batches, each hash checked against the chain. Rejects with
-   * `LOG_CORRUPT` (evidence: a {@link LogFault}) before a record that is not what was written is given out, `LOG_COMPACTED` when
-   * `from` lies before the oldest record, `STREAM_UNKNOWN`.
+   * Records from seq `from` to `to` inclusive (default and at most: the head), in batches of bounded size, each hash checked against the
+   * chain. Rejects with `LOG_CORRUPT` (evidence: a {@link LogFault}) before a record that is not what was written is given out,
+   * `LOG_COMPACTED` when `from` lies before the oldest record, `STREAM_UNKNOWN`. The records are those at the time of the call.
    */
   read(stream: StreamId, from: number, to?: number): AsyncIterable<readonly LogRecord[]>;
 
@@ -93,7 +99,7 @@ export interface Log {
   checkpoint(stream: StreamId, seq?: number): Promise<StoredCheckpoint | null>;
 
   /**
-   * Forgets records before the newest checkpoint at or below `seq`, and older checkpoints. Returns the seq of the oldest
+   * Forgets the records that the newest checkpoint at or below `seq` stands for, and older checkpoints. Returns the seq of the oldest
    * record that is left (head seq + 1 when none is).
    */
   compact(stream: StreamId, seq: number): Promise<number>;
@@ -102,7 +108,10 @@ export interface Log {
   /** Forgets a stream altogether. */
   remove(stream: StreamId): Promise<void>;
 
-  /** Reads a stream to its end and checks every hash, the head's signature and the checkpoints' digests. Never rejects for a fault. */
+  /**
+   * Reads a stream to its end and checks every hash, the head's signature and the checkpoints' digests. Never rejects for a fault;
+   * `STREAM_UNKNOWN` when nothing is kept of it.
+   */
   verify(stream: StreamId): Promise<StreamVerification>;
 
   /** Waits for running writes, then closes. Whatever comes later rejects with `LOG_CLOSED`. */

@@ -10,7 +10,7 @@
  *   and for `ZFS_HAS_DEPENDENTS` the `dependents` by name.
  * - A method that takes a signal ends its processes, as a group, when the signal is aborted, and rejects with `ZFS_ABORTED`
  *   once they are gone.
- * - Nothing is ever forced: no `-f`, no `-F`, no `-R`. A destroy takes along nothing but what it names.
+ * - Nothing is ever forced: no `-f`, no `-R`, and `-F` only where {@link ReceiveRequest.overPlaceholder} says. A destroy takes along nothing but what it names.
  */
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
@@ -73,12 +73,18 @@ export interface SendRequest {
   readonly base: (SnapshotReference & { readonly intermediates: boolean }) | null;
 }
 
-/** What a receive makes of a stream. The target is received unmounted (`-u`), never with `-F`. */
+/** What a receive makes of a stream. The target is received unmounted (`-u`) and never with a blanket `-F`. */
 export interface ReceiveRequest {
   /** Exact name of the dataset; it must exist for an increment and must not for a full or a clone stream. */
   readonly target: DatasetName;
   /** For a dataset that does not exist yet: the origin to bind a clone to, and properties, both used where `receiveProperties` holds. */
   readonly create: { readonly origin: SnapshotReference | null; readonly properties: Properties } | null;
+  /**
+   * Whether the target is an empty placeholder of ours that a full stream replaces. The one case in which `-F` is used, after the driver
+   * has seen that the target carries `pando:placeholder=on` itself and has no snapshot; anything else rejects with `ZFS_DATASET_EXISTS`.
+   * Datasets below it stay.
+   */
+  readonly overPlaceholder: boolean;
 }
 
 /**

@@ -169,7 +169,7 @@ class Planner {
     const dataset = this.#input.source.get(id);
     const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
     if (dataset === undefined || snapshot === undefined) return undefined;
-    const origin = { name: dataset.name, snapshot };
+    const origin = { dataset: id, name: dataset.name, snapshot };
     const here = this.#input.local.get(id);
     if (here !== undefined && snapshotOf(here, guid) !== undefined) {
       return { origin, after: justAfter(this.#standsAfter.get(id)) };
@@ -187,7 +187,7 @@ class Planner {
   #receiveFull(wanted: Dataset, overPlaceholder: boolean, after: readonly number[]): void {
     const [first] = wanted.snapshots;
     if (first === undefined) return;
-    const size = { to: first, snapshots: 1, estimatedBytes: fullBytes(first) };
+    const size = { first: first.guid, to: first, snapshots: 1, estimatedBytes: fullBytes(first) };
     this.#receive(wanted, { kind: 'receive-full', ...place(wanted), ...size, overPlaceholder, after }, [first]);
     const rest = segmentsBehind(this.#source(wanted), wanted, first);
     for (const segment of rest) this.#receiveIncrement(wanted, segment);
@@ -208,7 +208,7 @@ class Planner {
 
   #receiveIncrement(wanted: Dataset, segment: Segment): void {
     if (segment.base === undefined) return;
-    const stream = streamOf({ name: wanted.name, snapshot: segment.base }, segment);
+    const stream = streamOf({ dataset: wanted.id, name: wanted.name, snapshot: segment.base }, segment);
     const after = justAfter(this.#lastStep.get(wanted.id) ?? this.#standsAfter.get(wanted.id));
     this.#receive(wanted, { kind: 'receive-incremental', ...place(wanted), ...stream, after }, segment.snapshots);
   }
@@ -247,6 +247,7 @@ function originKey(dataset: DatasetId, snapshot: SnapshotGuid): string {
 function streamOf(base: PlannedSnapshot, { to, snapshots }: Segment) {
   return {
     base,
+    first: (snapshots[0] ?? to).guid,
     to,
     snapshots: snapshots.length,
     intermediates: snapshots.length > 1,

@@ -1,10 +1,11 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
 import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import type { DatasetId, RelativeName, SnapshotName } from '../ids.ts';
+import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 
-/** A snapshot by the name of its dataset in the source's tree. */
+/** A snapshot with its dataset, and the name that this has in the source's tree. */
 export interface PlannedSnapshot {
+  readonly dataset: DatasetId;
   readonly name: RelativeName;
   readonly snapshot: Snapshot;
 }
@@ -28,6 +29,8 @@ export interface CreatePlaceholderStep extends StepBase {
 }
 
 interface ReceiveStepBase extends StepBase {
+  /** The first snapshot that the stream brings: it shows that a dataset came from this stream, however early that broke off. */
+  readonly first: SnapshotGuid;
   /** The last snapshot that the stream brings. */
   readonly to: Snapshot;
   /** How many snapshots the stream brings. */

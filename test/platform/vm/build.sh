@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cache=${PANDO_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pando/openzfs-vm}
 # Raise this when this script packs something else, so that older builds are not taken for current ones.
-recipe=1
+recipe=2
 
 say() { printf '%s\n' "build.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -22,10 +22,12 @@ esac
 
 mkdir -p -- "$cache"
 cache=$(cd -- "$cache" && pwd -P)
-current=$cache/current-$recipe
+# The kernel's makefiles take a space in a path for its end.
+[[ $cache != *[[:space:]]* ]] || die "the cache directory must not have white space in its name: $cache"
+current=$cache/current
 
 show_current() {
-  [[ -s $current/initramfs.cpio && -s $current/vmlinuz ]] || return 1
+  [[ -s $current/initramfs.cpio && -s $current/vmlinuz && $(cat -- "$current/recipe") == "$recipe" ]] || return 1
   readlink -f -- "$current"
 }
 
@@ -53,10 +55,12 @@ chmod 755 -- "$work"
 
 # ---- packages, through an apt state of our own ------------------------------------------------------------------
 
+# shellcheck source=/dev/null
 release=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:?}")
 [[ $release == bookworm ]] || die "the packages are chosen for Debian 12, this is $release"
 
 # The host knows a mirror that it can reach; take that one. The security archive is optional.
+# shellcheck disable=SC2016  # apt expands these, not the shell
 targets=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages')
 mirror=$(awk -v r="$release" '$2 == r && $3 == "main" { print $1; exit }' <<<"$targets")
 security=$(awk -v r="$release-security" '$2 == r && $3 == "main" { print $1; exit }' <<<"$targets")
@@ -164,7 +168,7 @@ else
 
   # Load order. Everything else that these need is built into the cloud kernel.
   modules=(virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
-    failover net_failover virtio_net spl zfs)
+    failover net_failover virtio_net loop spl zfs)
   for module in "${modules[@]}"; do
     file=$(find "$built" "$tree/lib/modules/$kernel" -name "$module.ko" -print -quit)
     [[ -n $file ]] || die "no module $module"

@@ -1,0 +1,52 @@
+/** What a node knows of itself: peers, trees and mirrors, folded from its admin stream (design §4). */
+import type { Event, LocalTreeAdded, MirrorAdded, PeerAdded } from './events.ts';
+import type { NodeId, TreeName } from './ids.ts';
+
+export type Peer = Omit<PeerAdded, 'type'>;
+export type LocalTree = Omit<LocalTreeAdded, 'type'>;
+export type Mirror = Omit<MirrorAdded, 'type'>;
+
+export interface AdminState {
+  readonly peers: ReadonlyMap<NodeId, Peer>;
+  readonly trees: ReadonlyMap<TreeName, LocalTree>;
+  readonly mirrors: ReadonlyMap<TreeName, Mirror>;
+}
+
+export const EMPTY_ADMIN_STATE: AdminState = { peers: new Map(), trees: new Map(), mirrors: new Map() };
+
+function changed<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key, value: Value | null): ReadonlyMap<Key, Value> {
+  const copy = new Map(map);
+  if (value === null) copy.delete(key);
+  else copy.set(key, value);
+  return copy;
+}
+
+function applyAdmin(state: AdminState, event: Event): AdminState {
+  switch (event.type) {
+    case 'peer.added': {
+      const { peer, name, address, shares, trustedLink } = event;
+      return { ...state, peers: changed(state.peers, peer, { peer, name, address, shares, trustedLink }) };
+    }
+    case 'peer.removed':
+      return { ...state, peers: changed(state.peers, event.peer, null) };
+    case 'local-tree.added':
+      return { ...state, trees: changed(state.trees, event.tree, { tree: event.tree, root: event.root }) };
+    case 'local-tree.removed':
+      return { ...state, trees: changed(state.trees, event.tree, null) };
+    case 'mirror.added': {
+      const { tree, from, root, only, except, snapshots } = event;
+      return { ...state, mirrors: changed(state.mirrors, tree, { tree, from, root, only, except, snapshots }) };
+    }
+    case 'mirror.removed':
+      return { ...state, mirrors: changed(state.mirrors, event.tree, null) };
+    default:
+      return state;
+  }
+}
+
+/** The state after `events`, which follow on what `state` stands for. Events of other kinds say nothing about it. */
+export function foldAdmin(state: AdminState, events: Iterable<Event>): AdminState {
+  let result = state;
+  for (const event of events) result = applyAdmin(result, event);
+  return result;
+}

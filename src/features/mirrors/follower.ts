@@ -1,0 +1,94 @@
+import { describeError, PandoError } from '../../core/errors.ts';
+import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
+import type { History } from '../../log/history.ts';
+import type { Mirrors, SyncReport } from './mirrors.ts';
+
+/** After a sync that failed, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
+const RETRY_MS = 60_000;
+
+export interface FollowerOptions {
+  readonly history: History;
+  readonly mirrors: Mirrors;
+  /** Told what a sync did by itself, or what kept it from it. */
+  readonly onSynced: (tree: TreeName, result: SyncReport | PandoError) => void;
+}
+
+/** Keeps mirrors up to date by itself: syncs each once at the start, and whenever its peer reports something new. */
+export class Follower {
+  readonly #options: FollowerOptions;
+  readonly #stopping = new AbortController();
+  /** Trees whose sync is running, and whether something new came meanwhile. */
+  readonly #busy = new Map<TreeName, { again: boolean }>();
+  readonly #runs = new Set<Promise<void>>();
+  readonly #retries = new Map<TreeName, NodeJS.Timeout>();
+  #unsubscribe: () => void = () => undefined;
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#unsubscribe = this.#options.history.onChange(({ head }) => this.#heard(head.stream));
+    for (const { tree } of this.#options.mirrors.list()) this.follow(tree);
+  }
+
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    this.#stopping.abort();
+    for (const timer of this.#retries.values()) clearTimeout(timer);
+    await Promise.all(this.#runs);
+  }
+
+  /** Syncs a mirror soon; once more after the running sync when there is one. */
+  follow(tree: TreeName): void {
+    const busy = this.#busy.get(tree);
+    if (busy !== undefined) {
+      busy.again = true;
+      return;
+    }
+    const run = this.#sync(tree).finally(() => this.#runs.delete(run));
+    this.#runs.add(run);
+  }
+
+  #heard(stream: StreamId): void {
+    const { node, tree } = parseStreamId(stream);
+    if (this.#options.mirrors.list().some((mirror) => mirror.tree === tree && mirror.from === node)) this.follow(tree);
+  }
+
+  async #sync(tree: TreeName): Promise<void> {
+    const state = { again: false };
+    this.#busy.set(tree, state);
+    clearTimeout(this.#retries.get(tree));
+    const quiet = { onProgress: () => undefined, onPlan: () => undefined };
+    try {
+      do {
+        state.again = false;
+        const report = await this.#options.mirrors.sync(tree, {
+          ...quiet,
+          signal: this.#stopping.signal,
+          refresh: false,
+        });
+        this.#options.onSynced(tree, report);
+        if (report.steps.some(({ outcome }) => outcome.result === 'failed')) this.#retryLater(tree);
+      } while (state.again && !this.#stopping.signal.aborted);
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return;
+      const known = error instanceof PandoError ? error : new PandoError('INTERNAL', describeError(error));
+      this.#options.onSynced(tree, known);
+      this.#retryLater(tree);
+    } finally {
+      this.#busy.delete(tree);
+    }
+  }
+
+  #retryLater(tree: TreeName): void {
+    if (this.#stopping.signal.aborted) return;
+    clearTimeout(this.#retries.get(tree));
+    this.#retries.set(
+      tree,
+      setTimeout(() => {
+        if (this.#options.mirrors.list().some((mirror) => mirror.tree === tree)) this.follow(tree);
+      }, RETRY_MS),
+    );
+  }
+}

@@ -1,0 +1,207 @@
+/** The trees this node owns, and what people do to them through Pando: ZFS first, the log after (design §4). */
+import type { LocalTree } from '../../core/admin.ts';
+import { PandoError } from '../../core/errors.ts';
+import type { Cause, Ownership } from '../../core/events.ts';
+import { type Dataset, dependentsOf, type Graph, requireDataset } from '../../core/graph/graph.ts';
+import {
+  absoluteName,
+  type DatasetName,
+  isHidden,
+  parentOf,
+  type RelativeName,
+  type TreeName,
+} from '../../core/ids.ts';
+import { checkRootIsFree } from '../../core/roots.ts';
+import type { AdminJournal } from '../../log/admin-journal.ts';
+import type { History } from '../../log/history.ts';
+import type { Zfs } from '../../zfs/zfs.ts';
+import type { DatasetPlace, SnapshotPlace } from './tree-names.ts';
+
+export interface TreesOptions {
+  readonly history: History;
+  readonly admin: AdminJournal;
+  readonly zfs: Zfs;
+  /** Lets the observer look at a whole tree, or at some datasets of it, and log what it finds. */
+  readonly look: (tree: TreeName, names: readonly RelativeName[] | 'all', cause: Cause) => Promise<unknown>;
+}
+
+/** A tree that this node keeps: its own, or a mirror of another's. */
+export interface KeptTree {
+  readonly tree: TreeName;
+  readonly root: DatasetName;
+  readonly kind: 'own' | 'mirror';
+  readonly datasets: number;
+  readonly snapshots: number;
+}
+
+export class Trees {
+  readonly #options: TreesOptions;
+
+  constructor(options: TreesOptions) {
+    this.#options = options;
+  }
+
+  /** All trees that this node keeps, in the order of their names. */
+  list(): readonly KeptTree[] {
+    const { trees, mirrors } = this.#options.admin.state;
+    const kept = [
+      ...Array.from(trees.values(), (tree) => ({ tree, kind: 'own' as const })),
+      ...Array.from(mirrors.values(), (tree) => ({ tree, kind: 'mirror' as const })),
+    ];
+    return kept
+      .map(({ tree: { tree, root }, kind }) => {
+        const graph = this.graph(tree);
+        return { tree, root, kind, datasets: graph.datasets.size, snapshots: graph.snapshotCount };
+      })
+      .sort((a, b) => (a.tree < b.tree ? -1 : 1));
+  }
+
+  /** The graph of this node's copy. Throws `TREE_UNKNOWN`. */
+  graph(tree: TreeName): Graph {
+    this.#root(tree);
+    return this.#options.history.graph(this.#options.history.ownStream(tree));
+  }
+
+  /**
+   * Shares an existing dataset, and all below it, as a tree. Rejects with `TREE_EXISTS`, `TREE_OVERLAP` with another tree or mirror,
+   * `TREE_ROOT_MISSING` when the dataset does not exist.
+   */
+  async add({ tree, root }: LocalTree): Promise<void> {
+    const { admin, history, zfs } = this.#options;
+    const [listed] = await zfs.listOnly([root]);
+    if (listed === undefined) {
+      throw new PandoError(
+        'TREE_ROOT_MISSING',
+        `There is no dataset "${root}" on this node; create it with "zfs create ${root}" or name another.`,
+        { root },
+      );
+    }
+    await admin.change((state) => {
+      checkRootIsFree(state, tree, root);
+      return [{ type: 'local-tree.added', tree, root }];
+    });
+    await history.record(tree, 'command', [{ type: 'tree.added', root }]);
+    await this.#options.look(tree, 'all', 'observed');
+  }
+
+  /** Stops sharing a tree; its datasets stay as they are. Rejects with `TREE_UNKNOWN`. */
+  async remove(tree: TreeName): Promise<void> {
+    const { admin, history } = this.#options;
+    await admin.change((state) => {
+      if (!state.trees.has(tree)) throw unknownTree(tree);
+      return [{ type: 'local-tree.removed', tree }];
+    });
+    await history.record(tree, 'command', [{ type: 'tree.removed' }]);
+  }
+
+  /** Takes a snapshot; with `recursive`, one of each dataset below as well, at the same moment. */
+  async snapshot({ tree, name, snapshot }: SnapshotPlace, options: { readonly recursive: boolean }): Promise<void> {
+    const graph = this.graph(tree);
+    const root = this.#root(tree);
+    const first = requireDataset(graph, name);
+    const below = options.recursive ? graph.sorted().filter((dataset) => isBelow(dataset, first)) : [];
+    const datasets = [first, ...below];
+    for (const dataset of datasets) this.#requireOwned(tree, dataset);
+    const names = datasets.map((dataset) => dataset.name);
+    await this.#options.zfs.snapshot(names.map((one) => ({ dataset: absoluteName(root, one), snapshot })));
+    await this.#options.look(tree, names, 'command');
+  }
+
+  /** Clones a snapshot to a new dataset in the same tree, which this node then owns. */
+  async clone({ tree, name, snapshot }: SnapshotPlace, target: RelativeName): Promise<void> {
+    const root = this.#root(tree);
+    requireDataset(this.graph(tree), name);
+    this.#requirePlaceFor(tree, target);
+    await this.#options.zfs.clone({ dataset: absoluteName(root, name), snapshot }, absoluteName(root, target));
+    await this.#options.look(tree, [target], 'command');
+  }
+
+  /** Renames a dataset, and with it all below. */
+  async rename({ tree, name }: DatasetPlace, to: RelativeName): Promise<void> {
+    const root = this.#root(tree);
+    const dataset = requireDataset(this.graph(tree), name);
+    this.#requireOwned(tree, dataset);
+    if (name === '') throw rootStays(tree);
+    this.#requirePlaceFor(tree, to);
+    await this.#options.zfs.rename(absoluteName(root, name), absoluteName(root, to));
+    await this.#options.look(tree, 'all', 'command');
+  }
+
+  /** Renames a snapshot of one dataset. */
+  async renameSnapshot({ tree, name, snapshot }: SnapshotPlace, to: SnapshotPlace['snapshot']): Promise<void> {
+    this.#requireOwned(tree, requireDataset(this.graph(tree), name));
+    await this.#options.zfs.renameSnapshot({ dataset: absoluteName(this.#root(tree), name), snapshot }, to);
+    await this.#options.look(tree, [name], 'command');
+  }
+
+  /** Destroys a dataset with its snapshots. Rejects with `ZFS_HAS_DEPENDENTS`, naming them, while it has children or clones. */
+  async destroy({ tree, name }: DatasetPlace): Promise<void> {
+    const graph = this.graph(tree);
+    const dataset = requireDataset(graph, name);
+    this.#requireOwned(tree, dataset);
+    if (name === '') throw rootStays(tree);
+    const dependents = dependentsOf(graph, dataset);
+    if (dependents.length > 0) {
+      throw new PandoError(
+        'ZFS_HAS_DEPENDENTS',
+        `"${tree}/${name}" cannot be destroyed while these depend on it: ${dependents.join(', ')}; destroy or promote them first.`,
+        { dataset: name, dependents },
+      );
+    }
+    await this.#options.zfs.destroy(absoluteName(this.#root(tree), name));
+    await this.#options.look(tree, [name], 'command');
+  }
+
+  /** Destroys one snapshot. */
+  async destroySnapshot({ tree, name, snapshot }: SnapshotPlace): Promise<void> {
+    this.#requireOwned(tree, requireDataset(this.graph(tree), name));
+    await this.#options.zfs.destroySnapshot({ dataset: absoluteName(this.#root(tree), name), snapshot });
+    await this.#options.look(tree, [name], 'command');
+  }
+
+  #root(tree: TreeName): DatasetName {
+    const { trees, mirrors } = this.#options.admin.state;
+    const root = trees.get(tree)?.root ?? mirrors.get(tree)?.root;
+    if (root === undefined) throw unknownTree(tree);
+    return root;
+  }
+
+  #requireOwned(tree: TreeName, { name, owner }: Dataset): void {
+    if (owner.node === this.#options.history.node) return;
+    throw new PandoError(
+      'DATASET_NOT_OWNED',
+      `"${place(tree, name)}" is a replica; only its owner ${owner.node} changes it. Do it there.`,
+      { tree, dataset: name, owner: owner satisfies Ownership },
+    );
+  }
+
+  #requirePlaceFor(tree: TreeName, name: RelativeName): void {
+    const parent = parentOf(name);
+    if (parent === undefined || isHidden(name)) {
+      throw new PandoError('NAME_INVALID', `"${place(tree, name)}" cannot be the name of a dataset; choose another.`);
+    }
+    requireDataset(this.graph(tree), parent);
+  }
+}
+
+function place(tree: TreeName, name: RelativeName): string {
+  return name === '' ? tree : `${tree}/${name}`;
+}
+
+function isBelow(dataset: Dataset, above: Dataset): boolean {
+  return dataset.id !== above.id && (above.name === '' || dataset.name.startsWith(`${above.name}/`));
+}
+
+function unknownTree(tree: TreeName): PandoError {
+  return new PandoError('TREE_UNKNOWN', `This node keeps no tree "${tree}"; "pando tree ls" lists those it keeps.`, {
+    tree,
+  });
+}
+
+function rootStays(tree: TreeName): PandoError {
+  return new PandoError(
+    'ARGUMENT_INVALID',
+    `The root of "${tree}" cannot be renamed or destroyed here; use "pando tree rm ${tree}" and then zfs.`,
+    { tree },
+  );
+}

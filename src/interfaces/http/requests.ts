@@ -1,0 +1,72 @@
+/**
+ * What clients may ask, as shapes. Names and ids travel as people typed them and are parsed by the handlers, so that the answer to a
+ * wrong one is the same sentence everywhere.
+ */
+import { z } from 'zod';
+import { PandoError } from '../../core/errors.ts';
+import { SNAPSHOT_RULES } from '../../core/events.ts';
+
+/** Longest word a request may carry, in characters: a full snapshot name has at most 511. */
+const WORD_CHARACTERS_MAX = 1024;
+/** The events that keep them take as many. */
+const GLOBS_MAX = 256;
+
+const word = z.string().min(1).max(WORD_CHARACTERS_MAX);
+const globs = z.array(z.string().min(1).max(512)).max(GLOBS_MAX);
+
+/** Values in a query are texts. */
+const flag = z
+  .enum(['true', 'false'])
+  .transform((text) => text === 'true')
+  .default(false);
+
+export const addTreeSchema = z.strictObject({ tree: word, root: word });
+export const addPeerSchema = z.strictObject({
+  name: word,
+  node: word,
+  address: word.nullable().default(null),
+  shares: globs.default([]),
+  trustedLink: z.boolean().default(false),
+});
+export const addMirrorSchema = z.strictObject({
+  tree: word,
+  /** Name or NodeId of a peer. */
+  from: word,
+  root: word,
+  only: globs.default([]),
+  except: globs.default([]),
+  snapshots: z.enum(SNAPSHOT_RULES).default('all'),
+});
+export const syncSchema = z.strictObject({ refresh: z.boolean().default(false) });
+export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false) });
+export const cloneSchema = z.strictObject({ snapshot: word, name: word });
+export const renameSchema = z.strictObject({ from: word, to: word });
+export const destroySchema = z.strictObject({ target: word });
+
+/** `at` is a Unix time in ms. */
+export const graphQuerySchema = z.strictObject({
+  node: word.optional(),
+  at: z.coerce.number().int().nonnegative().optional(),
+});
+/** Without a tree: this node's own settings. */
+export const logQuerySchema = z.strictObject({
+  tree: word.optional(),
+  node: word.optional(),
+  from: z.coerce.number().int().positive().optional(),
+  follow: flag,
+});
+
+type In<Schema extends z.ZodType> = z.input<Schema>;
+export type AddTreeRequest = In<typeof addTreeSchema>;
+export type AddPeerRequest = In<typeof addPeerSchema>;
+export type AddMirrorRequest = In<typeof addMirrorSchema>;
+export type SyncRequest = In<typeof syncSchema>;
+export type SnapshotRequest = In<typeof snapshotSchema>;
+
+/** Checks what a client sent. Throws `ARGUMENT_INVALID` with each thing that is wrong. */
+export function checked<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const result = schema.safeParse(value ?? {});
+  if (result.success) return result.data;
+  const details = result.error.issues.map(({ path, message }) => `${path.join('.') || 'request'}: ${message}`);
+  throw new PandoError('ARGUMENT_INVALID', `The request is not well formed: ${details.join('; ')}.`, { details });
+}

@@ -1,0 +1,30 @@
+import type { NodeId } from '../../core/ids.ts';
+import type { Mirrors } from '../../features/mirrors/mirrors.ts';
+import type { Observer } from '../../features/observe/observer.ts';
+import type { Peers } from '../../features/peers/peers.ts';
+import type { Trees } from '../../features/trees/trees.ts';
+import type { Verifier } from '../../features/verify/verifier.ts';
+import type { History } from '../../log/history.ts';
+import type { LinkStatus } from '../../sync/peer-link.ts';
+import type { ZfsCapabilities } from '../../zfs/zfs.ts';
+
+/** What the API needs of a running node. */
+export interface DaemonServices {
+  readonly node: NodeId;
+  /** Version of this software. */
+  readonly version: string;
+  /** Unix ms. */
+  readonly startedAt: number;
+  readonly dataDirectory: string;
+  /** Where peers reach this node, as `host:port`. */
+  readonly address: string;
+  readonly history: History;
+  readonly trees: Trees;
+  readonly mirrors: Mirrors;
+  readonly peers: Peers;
+  readonly verifier: Verifier;
+  readonly observer: Observer;
+  /** The ties to all known peers (`Hub.status`). */
+  readonly links: () => readonly LinkStatus[];
+  readonly zfsCapabilities: () => Promise<ZfsCapabilities>;
+}

@@ -1,0 +1,52 @@
+import { describeError, PandoError } from '../../core/errors.ts';
+import type { TreeName } from '../../core/ids.ts';
+import type { DaemonServices } from './services.ts';
+
+function known(error: unknown): PandoError {
+  return error instanceof PandoError ? error : new PandoError('INTERNAL', describeError(error));
+}
+
+async function zfsOf({ zfsCapabilities }: DaemonServices) {
+  try {
+    return { capabilities: await zfsCapabilities(), error: null };
+  } catch (error) {
+    return { capabilities: null, error: known(error) };
+  }
+}
+
+/** How far a mirror is behind what its peer has said, or why that cannot be told. */
+function behindOf({ mirrors }: DaemonServices, tree: TreeName) {
+  try {
+    const { steps, estimatedBytes, conflicts, waiting } = mirrors.plan(tree);
+    return { behind: { steps: steps.length, bytes: estimatedBytes, conflicts, waiting }, error: null };
+  } catch (error) {
+    return { behind: null, error: known(error) };
+  }
+}
+
+/** All peers, each with the tie to it. */
+export function peersOf({ peers, links }: DaemonServices) {
+  const ties = new Map(links().map((link) => [link.node, link]));
+  return peers.list().map((peer) => ({ ...peer, link: ties.get(peer.peer) ?? null }));
+}
+
+/** What `pando status` tells. */
+export async function statusOf(services: DaemonServices) {
+  const { node, version, startedAt, dataDirectory, address, trees, mirrors, observer, history } = services;
+  return {
+    node,
+    version,
+    startedAt,
+    dataDirectory,
+    address,
+    zfs: await zfsOf(services),
+    trees: trees.list().map((tree) => ({ ...tree, ...observer.condition(tree.tree) })),
+    peers: peersOf(services),
+    mirrors: mirrors
+      .list()
+      .map((mirror) => ({ ...mirror, receiving: mirrors.isReceiving(mirror.tree), ...behindOf(services, mirror.tree) })),
+    faults: history.faults(),
+  };
+}
+
+export type Status = Awaited<ReturnType<typeof statusOf>>;

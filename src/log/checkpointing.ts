@@ -1,0 +1,45 @@
+/**
+ * When a stream gets a checkpoint, and how it is made.
+ *
+ * All checkpoints in a log are sealed by the node that keeps it. For its own streams that is the author's seal, which other nodes
+ * accept; for the streams of others it says "this is what I folded and checked", which is of use here only. So one key tells whether
+ * a checkpoint is sound, and a node hands out checkpoints of nothing but its own streams.
+ */
+import { createHash } from 'node:crypto';
+import { setImmediate as nextTick } from 'node:timers/promises';
+import { type CheckpointSeal, type Head, type Signer, sealCheckpoint } from '../core/codec/chain.ts';
+import { encodeCheckpoint } from '../core/codec/checkpoint-codec.ts';
+import type { Graph } from '../core/graph/graph.ts';
+import type { Checkpoint } from './log.ts';
+
+/** Whether a stream whose last checkpoint lies `tail` events back, and which folds to `graph` now, gets a new one. */
+export type CheckpointPolicy = (tail: number, graph: Graph) => boolean;
+
+/** Below this many events behind a checkpoint, replaying them takes less than opening anything else. */
+const TAIL_EVENTS_MIN = 1_000;
+
+/**
+ * A checkpoint once the tail has half as many events as the graph has entries: in a tree that only grows, each time it has doubled.
+ * Writing the graph anew then costs a few entries per event at most, and opening a stream reads half as much again as its graph.
+ */
+export const amortisedPolicy: CheckpointPolicy = (tail, graph) =>
+  tail >= TAIL_EVENTS_MIN && 2 * tail >= graph.datasets.size + graph.snapshotCount;
+
+/**
+ * Seals a graph at a head. The graph is encoded twice, here for its digest and again as the chunks are taken, so that it is never in
+ * memory as bytes; in between chunks, others get their turn.
+ */
+export async function sealedGraph(head: Head, graph: Graph, at: number, signer: Signer): Promise<Checkpoint> {
+  const { stream, incarnation, seq, hash } = head;
+  const seal = await sealOf({ stream, incarnation, seq, hash }, graph, at, signer);
+  return { seal, chunks: { [Symbol.iterator]: () => encodeCheckpoint(graph, at) } };
+}
+
+async function sealOf(head: Head, graph: Graph, at: number, signer: Signer): Promise<CheckpointSeal> {
+  const digest = createHash('sha256');
+  for (const chunk of encodeCheckpoint(graph, at)) {
+    digest.update(chunk);
+    await nextTick();
+  }
+  return sealCheckpoint(head, digest.digest(), signer);
+}

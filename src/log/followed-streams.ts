@@ -1,0 +1,136 @@
+import {
+  chainHash,
+  equalHashes,
+  genesisHash,
+  type Head,
+  hashText,
+  type SignedHead,
+  verifyHead,
+  verifySeal,
+} from '../core/codec/chain.ts';
+import { CheckpointReader } from '../core/codec/checkpoint-codec.ts';
+import { decodeEvent } from '../core/codec/event-codec.ts';
+import { PandoError } from '../core/errors.ts';
+import type { Event } from '../core/events.ts';
+import { fold } from '../core/graph/fold.ts';
+import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';
+import { isPrivateTree, parseStreamId, type StreamId } from '../core/ids.ts';
+import { corrupt, forked, gap } from './log-errors.ts';
+import type { SealedCheckpoint, SignedBatch } from './signed.ts';
+import { isWrittenBy } from './stream-state.ts';
+import type { StreamTable } from './stream-table.ts';
+import { checkCheckpoint, checkSuccession } from './succession.ts';
+
+/**
+ * Largest checkpoint that is taken from a peer, in bytes: ten times a graph of a million snapshots. What a peer sends must not grow
+ * without bound in memory (invariant 8).
+ */
+const CHECKPOINT_BYTES_MAX = 1024 ** 3;
+
+/** The streams of other nodes: takes over what their authors signed, after checking all of it (invariant 7). */
+export class FollowedStreams {
+  readonly #table: StreamTable;
+
+  constructor(table: StreamTable) {
+    this.#table = table;
+  }
+
+  async ingest({ head, events: bytes }: SignedBatch): Promise<readonly Event[]> {
+    const { stream } = head;
+    this.#checkForeign(stream);
+    verifyHead(head);
+    return this.#table.inTurn(stream, async () => {
+      const before = this.#table.sound(stream) ?? null;
+      const from = before?.head ?? firstHead(stream);
+      checkFollows(from, head, bytes);
+      if (bytes.length === 0) return [];
+      const events = bytes.map((each, index) => decodeNumbered(stream, each, from.seq + 1 + index));
+      const graph = fold(before?.graph ?? EMPTY_GRAPH, events);
+      await this.#table.append(before, { head, events, bytes, graph });
+      return events;
+    });
+  }
+
+  async ingestCheckpoint({ head, seal, chunks }: SealedCheckpoint): Promise<void> {
+    const { stream } = head;
+    this.#checkForeign(stream);
+    verifyHead(head);
+    verifySeal(seal);
+    checkCheckpoint(head, seal.head);
+    this.#checkForward(head);
+    // Read outside of the stream's turn: a peer that is slow to send must not keep others from going on.
+    const { graph, at } = await receiveGraph(chunks, seal);
+    await this.#table.inTurn(stream, () => {
+      this.#checkForward(head);
+      return this.#table.reset(head, graph, at);
+    });
+  }
+
+  async forget(stream: StreamId): Promise<void> {
+    this.#checkForeign(stream);
+    return this.#table.inTurn(stream, () => this.#table.forget(stream));
+  }
+
+  #checkForeign(stream: StreamId): void {
+    if (isWrittenBy(stream, this.#table.signer.node)) {
+      throw forked(stream, 'it is written by this node, and by nobody else');
+    }
+    if (isPrivateTree(parseStreamId(stream).tree)) {
+      throw new PandoError('ARGUMENT_INVALID', `Stream ${stream} is about another node itself and is not shared.`, {
+        stream,
+      });
+    }
+  }
+
+  #checkForward(head: SignedHead): void {
+    const known = this.#table.sound(head.stream);
+    if (known !== undefined) checkSuccession(known.head, head);
+  }
+}
+
+/** Where a stream begins. Only the first incarnation begins with nothing; later ones begin with a checkpoint. */
+function firstHead(stream: StreamId): Head {
+  return { stream, incarnation: 1, seq: 0, hash: genesisHash(stream, 1) };
+}
+
+function checkFollows(from: Head, head: SignedHead, events: readonly Uint8Array[]): void {
+  const { stream } = head;
+  if (head.incarnation !== from.incarnation) {
+    throw forked(stream, `incarnation ${head.incarnation} does not follow on ${from.incarnation} without a checkpoint`);
+  }
+  const first = head.seq - events.length + 1;
+  if (first !== from.seq + 1) throw gap(stream, from.seq + 1, first);
+  const hash = events.reduce(chainHash, from.hash);
+  if (equalHashes(hash, head.hash)) return;
+  throw corrupt({ stream, seq: head.seq, expected: hashText(head.hash), found: hashText(hash) });
+}
+
+function decodeNumbered(stream: StreamId, bytes: Uint8Array, seq: number): Event {
+  const event = decodeEvent(bytes);
+  if (event.seq !== seq) throw gap(stream, seq, event.seq);
+  return event;
+}
+
+/** Puts a graph together as it arrives. Rejects with `LOG_CORRUPT` unless it is what was sealed, `CODEC_INVALID` when it is none. */
+async function receiveGraph(
+  chunks: AsyncIterable<Uint8Array>,
+  { head: { stream, seq }, digest }: SealedCheckpoint['seal'],
+): Promise<{ graph: Graph; at: number }> {
+  const reader = new CheckpointReader({ trusted: false });
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    if (bytes > CHECKPOINT_BYTES_MAX) {
+      throw new PandoError(
+        'CODEC_INVALID',
+        `The checkpoint of ${stream} is larger than ${CHECKPOINT_BYTES_MAX} bytes.`,
+      );
+    }
+    reader.add(chunk);
+  }
+  const received = reader.finish();
+  if (!equalHashes(received.digest, digest)) {
+    throw corrupt({ stream, seq, expected: hashText(digest), found: hashText(received.digest) });
+  }
+  return { graph: received.graph, at: reader.at };
+}

@@ -1,0 +1,323 @@
+/**
+ * One running Pando node: its parts, joined. Adapters come in from outside (`main.ts` brings the real ones, tests those in memory), so
+ * that this page is the whole story of who knows whom.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Signer } from '../core/codec/chain.ts';
+import { describeError, PandoError } from '../core/errors.ts';
+import type { Cause } from '../core/events.ts';
+import {
+  type DatasetId,
+  type NodeId,
+  parseDatasetId,
+  parseTransferId,
+  type RelativeName,
+  type TreeName,
+  uuidFrom,
+} from '../core/ids.ts';
+import { Follower } from '../features/mirrors/follower.ts';
+import { Mirrors } from '../features/mirrors/mirrors.ts';
+import { Observer, type WatchedTree } from '../features/observe/observer.ts';
+import { Peers } from '../features/peers/peers.ts';
+import { Trees } from '../features/trees/trees.ts';
+import { Verifier } from '../features/verify/verifier.ts';
+import { AdminJournal } from '../log/admin-journal.ts';
+import { History } from '../log/history.ts';
+import type { Log } from '../log/log.ts';
+import { Hub } from '../sync/hub.ts';
+import type { Session } from '../sync/session.ts';
+import { systemTimers } from '../sync/timers.ts';
+import type { Transport } from '../sync/transport.ts';
+import { DirectListener } from '../transfer/direct-link.ts';
+import { TransferJournal } from '../transfer/journal.ts';
+import { TransferQueue } from '../transfer/limits.ts';
+import { Puller } from '../transfer/puller.ts';
+import { recoverTransfers } from '../transfer/recovery.ts';
+import { TransferSender } from '../transfer/sender.ts';
+import type { Zfs } from '../zfs/zfs.ts';
+import type { NodeSettings } from './settings.ts';
+
+/** What a node is built on. */
+export interface NodeAdapters {
+  readonly signer: Signer;
+  readonly log: Log;
+  readonly zfs: Zfs;
+  readonly transport: Transport;
+}
+
+/** Where a node tells what only its operator should know. */
+export interface NodeReporter {
+  info(message: string, facts?: object): void;
+  warn(message: string, facts?: object): void;
+}
+
+export interface NodeOptions {
+  readonly adapters: NodeAdapters;
+  readonly settings: NodeSettings;
+  readonly reporter: NodeReporter;
+}
+
+const RANDOM_BYTES_PER_UUID = 16;
+
+function mintUuid(): string {
+  return uuidFrom(Date.now(), randomBytes(RANDOM_BYTES_PER_UUID));
+}
+
+export class PandoNode {
+  readonly id: NodeId;
+  readonly startedAt = Date.now();
+  readonly history: History;
+  readonly peers: Peers;
+  readonly trees: Trees;
+  readonly mirrors: Mirrors;
+  readonly verifier: Verifier;
+  readonly observer: Observer;
+  readonly hub: Hub;
+  readonly zfs: Zfs;
+  readonly #options: NodeOptions;
+  readonly #admin: AdminJournal;
+  readonly #sender: TransferSender;
+  readonly #follower: Follower;
+  readonly #transfers: TransferJournal;
+  #direct: DirectListener | null = null;
+  #address = '';
+
+  /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
+  static async open(options: NodeOptions): Promise<PandoNode> {
+    const { log, signer } = options.adapters;
+    const history = await History.open({ log, signer, now: Date.now });
+    for (const { stream, error } of history.faults()) {
+      options.reporter.warn(error.message, { stream, ...error.evidence });
+    }
+    return new PandoNode(options, history, await AdminJournal.open(history), await TransferJournal.open(history));
+  }
+
+  private constructor(options: NodeOptions, history: History, admin: AdminJournal, transfers: TransferJournal) {
+    const { zfs, signer } = options.adapters;
+    this.id = signer.node;
+    this.zfs = zfs;
+    this.history = history;
+    this.#options = options;
+    this.#admin = admin;
+    this.#transfers = transfers;
+    this.peers = new Peers(admin, this.id);
+    this.observer = this.#createObserver();
+    this.hub = this.#createHub();
+    this.trees = new Trees({ history, admin, zfs, look: (tree, names, cause) => this.#look(tree, names, cause) });
+    this.#sender = this.#createSender();
+    this.mirrors = this.#createMirrors();
+    this.verifier = this.#createVerifier();
+    this.#follower = new Follower({
+      history,
+      mirrors: this.mirrors,
+      onSynced: (tree, result) => this.#reportSync(tree, result),
+    });
+  }
+
+  /** Where peers reach this node, as `host:port`; empty before {@link start}. */
+  get address(): string {
+    return this.#address;
+  }
+
+  /** Whether streams with this peer go outside TLS, as far as this side is concerned. */
+  isTrustedLink(peer: NodeId): boolean {
+    return this.peers.get(peer)?.trustedLink === true;
+  }
+
+  /**
+   * Clears up what a crash left, looks at all trees, then listens and dials. Rejects with `PORT_IN_USE`, or `ZFS_UNAVAILABLE` when there is no
+   * ZFS to ask.
+   */
+  async start(): Promise<void> {
+    const { settings, reporter } = this.#options;
+    const { dialect, version } = await this.zfs.capabilities();
+    reporter.info(`ZFS is ${dialect} ${version}`);
+    for (const { intent, error } of await recoverTransfers(this.#transfers, this.zfs, this.id)) {
+      reporter.warn(`Transfer ${intent.transfer} could not be cleared up: ${describeError(error)}`, { ...intent });
+    }
+    await this.observer.start();
+    if (settings.directPort !== null) {
+      this.#direct = await DirectListener.listen(settings.listenHost, settings.directPort, (ticket) =>
+        this.#sender.acceptDirect(ticket),
+      );
+    }
+    this.#address = await this.hub.start();
+    reporter.info(`Node ${this.id} listens on ${this.#address}`);
+    if (settings.follow) this.#follower.start();
+  }
+
+  /** Drains: cancels transfers and ends their children, releases their holds, says goodbye to peers, closes the log. */
+  async stop(): Promise<void> {
+    await this.#follower.stop();
+    await this.mirrors.stop();
+    await this.#sender.close();
+    await this.hub.close();
+    await this.#direct?.close();
+    await this.observer.stop();
+    await this.history.close();
+  }
+
+  #watched(): WatchedTree[] {
+    const { trees, mirrors } = this.#admin.state;
+    const mine = () => ({ node: this.id, epoch: 1 });
+    return [
+      ...Array.from(trees.values(), ({ tree, root }) => ({ tree, root, ownerOf: mine, mayBeAbsent: false })),
+      ...Array.from(mirrors.values(), (mirror) => ({
+        tree: mirror.tree,
+        root: mirror.root,
+        // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
+        ownerOf: (id: DatasetId) => this.mirrors.ownerOf(mirror, id) ?? mine(),
+        mayBeAbsent: true,
+      })),
+    ];
+  }
+
+  #watch(tree: TreeName): WatchedTree {
+    const watched = this.#watched().find((one) => one.tree === tree);
+    if (watched !== undefined) return watched;
+    throw new PandoError('TREE_UNKNOWN', `This node keeps no tree "${tree}"; "pando tree ls" lists those it keeps.`, {
+      tree,
+    });
+  }
+
+  #look(tree: TreeName, names: readonly RelativeName[] | 'all', cause: Cause) {
+    const watched = this.#watch(tree);
+    return names === 'all' ? this.observer.look(watched, cause) : this.observer.lookAt(watched, names, cause);
+  }
+
+  async #lookAtAll(): Promise<void> {
+    for (const watched of this.#watched()) await this.observer.look(watched);
+  }
+
+  #createObserver(): Observer {
+    const { settings, reporter } = this.#options;
+    return new Observer({
+      history: this.history,
+      zfs: this.zfs,
+      trees: () => this.#watched(),
+      isReceiving: (tree) => this.mirrors.isReceiving(tree),
+      mintDatasetId: () => parseDatasetId(mintUuid()),
+      intervalMs: settings.observeEveryMs,
+      onTrouble: (tree, error) => {
+        if (error === null) reporter.info(`Tree "${tree}" can be looked at again`, { tree });
+        else reporter.warn(`Tree "${tree}" cannot be looked at: ${error.message}`, { tree, ...error.evidence });
+      },
+    });
+  }
+
+  #createHub(): Hub {
+    const { adapters, settings, reporter } = this.#options;
+    return new Hub({
+      history: this.history,
+      transport: adapters.transport,
+      directory: {
+        peers: () => this.peers.list().map(({ peer, address }) => ({ node: peer, address })),
+        isKnown: (node) => this.peers.get(node) !== undefined,
+        shares: (node, tree) => this.peers.shares(node, tree),
+        onChange: (listener) => this.#admin.onChange(listener),
+      },
+      software: settings.version,
+      capabilities: [],
+      refresh: () => this.#lookAtAll(),
+      timers: systemTimers,
+      now: Date.now,
+      random: Math.random,
+      report: (error) => reporter.warn(describeError(error)),
+    });
+  }
+
+  #calls() {
+    return {
+      call: async (peer: NodeId, method: string, params: unknown, signal: AbortSignal) =>
+        this.#session(peer).call(method, params, { signal }),
+      handle: this.hub.handle.bind(this.hub),
+      onDisconnected: this.hub.onDisconnected.bind(this.hub),
+    };
+  }
+
+  #session(peer: NodeId): Session {
+    const session = this.hub.session(peer);
+    if (session !== undefined) return session;
+    throw new PandoError('CONNECTION_CLOSED', `The connection to peer ${peer} is lost; sync again once it is back.`, {
+      peer,
+    });
+  }
+
+  #createSender(): TransferSender {
+    const sender = new TransferSender({
+      history: this.history,
+      zfs: this.zfs,
+      journal: this.#transfers,
+      calls: this.#calls(),
+      shares: (peer, tree) => this.peers.shares(peer, tree),
+      isTrustedLink: (peer) => this.isTrustedLink(peer),
+      directPort: () => this.#direct?.port ?? null,
+    });
+    this.hub.onDataConnection((peer, ticket) => sender.acceptSealed(peer, ticket));
+    return sender;
+  }
+
+  #createMirrors(): Mirrors {
+    const puller = new Puller({
+      node: this.id,
+      zfs: this.zfs,
+      journal: this.#transfers,
+      calls: this.#calls(),
+      links: {
+        openData: (peer, ticket, signal) => this.hub.openData(peer, ticket, signal),
+        addressOf: (peer) => this.#addressOf(peer),
+      },
+      queue: new TransferQueue(this.#options.settings.transfers),
+      mintTransferId: () => parseTransferId(mintUuid()),
+    });
+    return new Mirrors({
+      history: this.history,
+      admin: this.#admin,
+      zfs: this.zfs,
+      catchUp: (peer, options) => this.hub.sync(peer, options),
+      pull: (request) => puller.pull(request),
+      linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
+      look: (tree) => this.observer.look(this.#watch(tree)),
+      settle: (tree, listing) => this.observer.settle(this.#watch(tree), listing, 'received'),
+    });
+  }
+
+  #addressOf(peer: NodeId): string {
+    const address = this.peers.get(peer)?.address;
+    if (address != null) return address;
+    throw new PandoError(
+      'PEER_UNREACHABLE',
+      `Peer ${peer} has no address here, and streams are fetched from there; give it one with "pando peer add … --address HOST:PORT".`,
+      { peer },
+    );
+  }
+
+  #createVerifier(): Verifier {
+    return new Verifier({
+      history: this.history,
+      look: async (tree) => (await this.observer.look(this.#watch(tree))).length,
+      mirrorOf: (tree) => this.mirrors.list().find((mirror) => mirror.tree === tree),
+      wanted: async (mirror) => {
+        await this.hub.sync(mirror.from, { refresh: true });
+        return this.mirrors.wanted(mirror);
+      },
+    });
+  }
+
+  #reportSync(tree: TreeName, result: Parameters<ConstructorParameters<typeof Follower>[0]['onSynced']>[1]): void {
+    const { reporter } = this.#options;
+    if (result instanceof PandoError) {
+      reporter.warn(`Mirror "${tree}" was not brought up to date: ${result.message}`, { tree, code: result.code });
+      return;
+    }
+    const failures = result.steps.filter(({ outcome }) => outcome.result === 'failed').length;
+    if (result.steps.length === 0 && result.plan.conflicts.length === 0) return;
+    reporter.info(`Mirror "${tree}" synced`, {
+      tree,
+      steps: result.steps.length,
+      failures,
+      conflicts: result.plan.conflicts.length,
+      bytes: result.bytes,
+    });
+  }
+}

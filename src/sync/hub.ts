@@ -1,0 +1,248 @@
+/** All sessions of this node: one for each known peer, dialled, accepted, kept up and ended. */
+import type { Duplex } from 'node:stream';
+import { isPandoError, PandoError } from '../core/errors.ts';
+import type { NodeId, StreamId, TreeName } from '../core/ids.ts';
+import type { History } from '../log/history.ts';
+import type { CallHandler } from './calls.ts';
+import { type LinkStatus, PeerLink } from './peer-link.ts';
+import type { Session, SessionContext } from './session.ts';
+import type { Timers } from './timers.ts';
+import type { Connection, Transport } from './transport.ts';
+
+/** How long {@link Hub.sync} waits for a connection before it gives up, in ms: a person is looking. */
+export const CONNECT_WAIT_MS = 10_000;
+
+/** The peers that this node knows, and what each may read. */
+export interface PeerDirectory {
+  /** `address` is where the peer listens, or null when it dials us. */
+  peers(): readonly { readonly node: NodeId; readonly address: string | null }[];
+  isKnown(node: NodeId): boolean;
+  shares(node: NodeId, tree: TreeName): boolean;
+  /** Has `listener` called after each change. Returns the way to end it. */
+  onChange(listener: () => void): () => void;
+}
+
+/** Takes a data connection that `peer` opened with `ticket`, or answers null when it expects none such. */
+export type DataHandler = (peer: NodeId, ticket: string) => ((stream: Duplex) => void) | null;
+
+export interface HubOptions {
+  readonly history: History;
+  readonly transport: Transport;
+  readonly directory: PeerDirectory;
+  /** Version of this software, for people. */
+  readonly software: string;
+  readonly capabilities: readonly string[];
+  /** Looks at ZFS now and logs what it finds; run when a peer asks for it. */
+  readonly refresh: () => Promise<void>;
+  readonly timers: Timers;
+  /** Wall clock in Unix ms. */
+  readonly now: () => number;
+  /** Numbers from 0 to below 1, for jitter. */
+  readonly random: () => number;
+  /** Takes errors that only this node's log should tell of. */
+  readonly report: (error: unknown) => void;
+}
+
+export class Hub {
+  readonly #options: HubOptions;
+  readonly #context: SessionContext;
+  readonly #handlers = new Map<string, CallHandler>();
+  readonly #links = new Map<NodeId, PeerLink>();
+  readonly #connectedListeners = new Set<(node: NodeId) => void>();
+  readonly #disconnectedListeners = new Set<(node: NodeId, reason: PandoError) => void>();
+  #dataHandler: DataHandler = () => null;
+  #unsubscribe: () => void = () => undefined;
+
+  constructor(options: HubOptions) {
+    const { history, directory, software, capabilities, refresh, timers, report } = options;
+    this.#options = options;
+    this.#context = {
+      history,
+      software,
+      capabilities,
+      shares: (peer, tree) => directory.shares(peer, tree),
+      refresh,
+      handlers: this.#handlers,
+      timers,
+      report,
+    };
+  }
+
+  /** Listens, and dials every peer that has an address. Resolves to the address listened on. Rejects with `PORT_IN_USE`. */
+  async start(): Promise<string> {
+    const { transport, directory } = this.#options;
+    const address = await transport.listen({
+      admit: (peer) => directory.isKnown(peer),
+      accept: (connection) => this.#accept(connection),
+      acceptData: (peer, ticket) => this.#dataHandler(peer, ticket),
+    });
+    this.#unsubscribe = directory.onChange(() => this.#followDirectory());
+    this.#followDirectory();
+    return address;
+  }
+
+  /** Answers calls of `method` from any peer. Throws `INTERNAL` when the method has a handler already. */
+  handle(method: string, handler: CallHandler): void {
+    if (this.#handlers.has(method)) throw new PandoError('INTERNAL', `The method "${method}" has two handlers.`);
+    this.#handlers.set(method, handler);
+  }
+
+  /** Sets who takes data connections. */
+  onDataConnection(handler: DataHandler): void {
+    this.#dataHandler = handler;
+  }
+
+  /** Tells of each session that comes up. Returns the way to end it. */
+  onConnected(listener: (node: NodeId) => void): () => void {
+    this.#connectedListeners.add(listener);
+    return () => this.#connectedListeners.delete(listener);
+  }
+
+  /** Tells of each session that ends. Returns the way to end it. */
+  onDisconnected(listener: (node: NodeId, reason: PandoError) => void): () => void {
+    this.#disconnectedListeners.add(listener);
+    return () => this.#disconnectedListeners.delete(listener);
+  }
+
+  /** The session with a peer, or undefined while there is none. */
+  session(node: NodeId): Session | undefined {
+    return this.#links.get(node)?.session;
+  }
+
+  /** Peers that have a session. */
+  connected(): NodeId[] {
+    return Array.from(this.#links).flatMap(([node, link]) => (link.session === undefined ? [] : [node]));
+  }
+
+  status(): LinkStatus[] {
+    return Array.from(this.#links.values(), (link) => link.status());
+  }
+
+  /** How much of an own stream is on the peer's disk for certain, or null when that is not known (at present). */
+  acknowledged(node: NodeId, stream: StreamId): { readonly incarnation: number; readonly seq: number } | null {
+    return this.session(node)?.acknowledged(stream) ?? null;
+  }
+
+  /**
+   * Brings what is known of a peer's streams up to date; with `refresh` the peer looks at its ZFS first. `changed` tells
+   * whether anything came in. Waits up to CONNECT_WAIT_MS for a connection. Rejects with `PEER_UNKNOWN`,
+   * `PEER_UNREACHABLE` (its cause is what happened last), or what made the peer's refresh fail.
+   */
+  async sync(node: NodeId, options: { readonly refresh?: boolean } = {}): Promise<{ changed: boolean }> {
+    for (;;) {
+      const session = await this.reach(node);
+      try {
+        return await session.sync(options);
+      } catch (error) {
+        const replaced = this.session(node);
+        const again = isPandoError(error, 'CONNECTION_CLOSED') && replaced !== undefined && replaced !== session;
+        if (!again) throw error;
+      }
+    }
+  }
+
+  /**
+   * The session with a peer, as soon as there is one; dials at once rather than at the end of a wait.
+   * Rejects with `PEER_UNKNOWN`, and with `PEER_UNREACHABLE` after CONNECT_WAIT_MS.
+   */
+  async reach(node: NodeId): Promise<Session> {
+    const link = this.#link(node);
+    if (link.session !== undefined) return link.session;
+    link.retry();
+    await this.#connectedInTime(node);
+    if (link.session !== undefined) return link.session;
+    const { lastError } = link.status();
+    throw new PandoError(
+      'PEER_UNREACHABLE',
+      lastError?.message ?? `Peer ${node} has not connected, and has no address to dial; start it, or give it one.`,
+      { peer: node },
+      { cause: lastError },
+    );
+  }
+
+  /**
+   * Opens a data connection to a peer. Rejects with `PEER_UNKNOWN`, `PEER_UNREACHABLE` (also when the peer has no
+   * address: then it has to open the connection), `PEER_REFUSED`, and `CONNECTION_CLOSED` when `signal` is aborted.
+   */
+  async openData(node: NodeId, ticket: string, signal: AbortSignal): Promise<Duplex> {
+    const { address } = this.#link(node);
+    if (address === null) {
+      throw new PandoError('PEER_UNREACHABLE', `Peer ${node} has no address; it has to open the data connection.`, {
+        peer: node,
+      });
+    }
+    return this.#options.transport.openData(address, node, ticket, signal);
+  }
+
+  /** Ends all sessions and stops listening; takes no longer than the peers may take to hear the goodbyes. */
+  async close(): Promise<void> {
+    this.#unsubscribe();
+    const reason = new PandoError('CONNECTION_CLOSED', `Node ${this.#options.history.node} shuts down.`);
+    for (const link of this.#links.values()) link.close(reason);
+    await this.#options.transport.close();
+  }
+
+  #link(node: NodeId): PeerLink {
+    const link = this.#links.get(node);
+    if (link !== undefined) return link;
+    throw new PandoError('PEER_UNKNOWN', `There is no peer ${node}; "pando peer ls" lists them.`, { peer: node });
+  }
+
+  #accept(connection: Connection): void {
+    const link = this.#links.get(connection.peer);
+    if (link !== undefined) link.accept(connection);
+    else connection.close(removed(connection.peer));
+  }
+
+  #followDirectory(): void {
+    const wanted = new Map(this.#options.directory.peers().map(({ node, address }) => [node, address]));
+    for (const [node, link] of this.#links) {
+      if (wanted.has(node)) continue;
+      this.#links.delete(node);
+      link.close(removed(node));
+    }
+    for (const [node, address] of wanted) {
+      const link = this.#links.get(node) ?? this.#addLink(node);
+      link.setAddress(address);
+      link.sharesChanged();
+    }
+  }
+
+  #addLink(node: NodeId): PeerLink {
+    const { transport, random, now } = this.#options;
+    const link = new PeerLink({
+      peer: node,
+      transport,
+      context: this.#context,
+      random,
+      wallClock: now,
+      connected: () => {
+        for (const listener of this.#connectedListeners) listener(node);
+      },
+      disconnected: (reason) => {
+        for (const listener of this.#disconnectedListeners) listener(node, reason);
+      },
+    });
+    this.#links.set(node, link);
+    return link;
+  }
+
+  /** Resolves when the peer is connected, or at the end of the wait. */
+  #connectedInTime(node: NodeId): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        stop();
+        cancel();
+        resolve();
+      };
+      const stop = this.onConnected((other) => {
+        if (other === node) finish();
+      });
+      const cancel = this.#options.timers.after(CONNECT_WAIT_MS, finish);
+    });
+  }
+}
+
+function removed(peer: NodeId): PandoError {
+  return new PandoError('PEER_REFUSED', `Node ${peer} is not a peer here any more.`, { peer });
+}

@@ -1,0 +1,172 @@
+/** Nodes in one process, connected by a network that tests and the simulator can cut, stall and mend. */
+import { type Duplex, duplexPair } from 'node:stream';
+import { PandoError } from '../core/errors.ts';
+import type { NodeId } from '../core/ids.ts';
+import { closingError } from './close-codes.ts';
+import { MemoryConnection, type Wire } from './memory-connection.ts';
+import { type Connection, dialFailure, type ListenOptions, type Transport } from './transport.ts';
+
+interface Listener {
+  readonly node: NodeId;
+  readonly options: ListenOptions;
+}
+
+/** The wires between transports of one process. */
+export class MemoryNetwork implements Wire {
+  readonly #schedule: Wire['schedule'];
+  readonly #listeners = new Map<string, Listener>();
+  readonly #connections = new Set<MemoryConnection>();
+  readonly #streams = new Set<{ readonly pair: readonly Duplex[]; readonly nodes: readonly NodeId[] }>();
+  readonly #cut = new Set<string>();
+  readonly #stalled = new Set<string>();
+
+  /** `schedule` decides when something arrives; the simulator brings its own. */
+  constructor(options: { readonly schedule?: Wire['schedule'] } = {}) {
+    this.#schedule = options.schedule ?? setImmediate;
+  }
+
+  schedule(task: () => void): void {
+    this.#schedule(task);
+  }
+
+  /** A transport for `node`, reachable at `address` once it listens. */
+  transport(node: NodeId, address: string): Transport {
+    return new MemoryTransport(this, node, address);
+  }
+
+  /** Breaks all connections between two nodes, and keeps them from connecting until {@link mend}. */
+  cut(a: NodeId, b: NodeId): void {
+    this.#cut.add(linkOf(a, b));
+    for (const connection of [...this.#connections])
+      if (linkOf(...connection.nodes) === linkOf(a, b)) this.#break(connection);
+    this.#breakStreams((nodes) => nodes.includes(a) && nodes.includes(b));
+  }
+
+  /** From now on nothing arrives between two nodes, though neither notices: a half-open link, or a peer that stopped reading. */
+  stall(a: NodeId, b: NodeId): void {
+    this.#stalled.add(linkOf(a, b));
+  }
+
+  /** Undoes {@link cut} and {@link stall}; what was stalled arrives. */
+  mend(a: NodeId, b: NodeId): void {
+    this.#cut.delete(linkOf(a, b));
+    this.#stalled.delete(linkOf(a, b));
+    for (const connection of this.#connections)
+      if (linkOf(...connection.nodes) === linkOf(a, b)) connection.deliverAll();
+  }
+
+  isStalled(a: NodeId, b: NodeId): boolean {
+    return this.#stalled.has(linkOf(a, b));
+  }
+
+  listen(address: string, listener: Listener): void {
+    if (this.#listeners.has(address)) {
+      throw new PandoError('PORT_IN_USE', `The address ${address} is taken; choose another with "listen".`, {
+        address,
+      });
+    }
+    this.#listeners.set(address, listener);
+  }
+
+  connect(self: NodeId, address: string, peer: NodeId): MemoryConnection {
+    const { options } = this.#reach(self, address, peer);
+    const [near, far] = MemoryConnection.pair(this, self, peer);
+    for (const end of [near, far]) this.#connections.add(end);
+    options.accept(far);
+    this.#forgetClosed();
+    return near;
+  }
+
+  openData(self: NodeId, address: string, peer: NodeId, ticket: string): Duplex {
+    const { options } = this.#reach(self, address, peer);
+    const take = options.acceptData(self, ticket);
+    if (take === null) throw dialFailure.ticketUnknown(peer, address);
+    const [near, far] = duplexPair();
+    const entry = { pair: [near, far], nodes: [self, peer] };
+    this.#streams.add(entry);
+    far.once('close', () => this.#streams.delete(entry));
+    take(far);
+    return near;
+  }
+
+  /** Takes a node off the network. */
+  remove(node: NodeId, address: string): void {
+    if (this.#listeners.get(address)?.node === node) this.#listeners.delete(address);
+    for (const connection of this.#connections) {
+      if (connection.nodes[0] === node) connection.close(closingError(1001, connection.peer));
+    }
+    this.#breakStreams((nodes) => nodes.includes(node));
+  }
+
+  #reach(self: NodeId, address: string, peer: NodeId): Listener {
+    const listener = this.#listeners.get(address);
+    if (listener === undefined) throw dialFailure.unreachable(peer, address, 'nobody listens');
+    if (this.#cut.has(linkOf(self, listener.node))) throw dialFailure.unreachable(peer, address, 'no route to host');
+    if (listener.node !== peer) throw dialFailure.someoneElse(peer, address, listener.node);
+    if (!listener.options.admit(self)) throw dialFailure.refused(peer, address, self);
+    return listener;
+  }
+
+  #break(connection: MemoryConnection): void {
+    this.#connections.delete(connection);
+    connection.break();
+  }
+
+  #breakStreams(concerns: (nodes: readonly NodeId[]) => boolean): void {
+    for (const entry of [...this.#streams]) {
+      if (!concerns(entry.nodes)) continue;
+      this.#streams.delete(entry);
+      for (const stream of entry.pair) stream.destroy();
+    }
+  }
+
+  #forgetClosed(): void {
+    for (const connection of this.#connections) if (connection.closed) this.#connections.delete(connection);
+  }
+}
+
+function linkOf(a: NodeId, b: NodeId): string {
+  return a < b ? `${a} ${b}` : `${b} ${a}`;
+}
+
+class MemoryTransport implements Transport {
+  readonly #network: MemoryNetwork;
+  readonly #node: NodeId;
+  readonly #address: string;
+
+  constructor(network: MemoryNetwork, node: NodeId, address: string) {
+    this.#network = network;
+    this.#node = node;
+    this.#address = address;
+  }
+
+  async listen(options: ListenOptions): Promise<string> {
+    this.#network.listen(this.#address, { node: this.#node, options });
+    return this.#address;
+  }
+
+  dial(address: string, peer: NodeId, signal: AbortSignal): Promise<Connection> {
+    return this.#soon(address, peer, signal, () => this.#network.connect(this.#node, address, peer));
+  }
+
+  openData(address: string, peer: NodeId, ticket: string, signal: AbortSignal): Promise<Duplex> {
+    return this.#soon(address, peer, signal, () => this.#network.openData(this.#node, address, peer, ticket));
+  }
+
+  async close(): Promise<void> {
+    this.#network.remove(this.#node, this.#address);
+  }
+
+  #soon<T>(address: string, peer: NodeId, signal: AbortSignal, connect: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#network.schedule(() => {
+        try {
+          if (signal.aborted) throw dialFailure.givenUp(peer, address, signal);
+          resolve(connect());
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+}

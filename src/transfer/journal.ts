@@ -1,0 +1,58 @@
+import type { TransferEnded, TransferStarted } from '../core/events.ts';
+import { TRANSFER_TREE, type TransferId } from '../core/ids.ts';
+import type { History } from '../log/history.ts';
+
+/** Finished transfers whose intents are kept for people to look at before the journal is cut behind them. */
+const FINISHED_EVENTS_KEPT = 2_000;
+
+/**
+ * The saga journal of transfers (design §4, §8): an intent is durable before its first step, and whatever the journal still holds
+ * open at a start was cut short by a crash.
+ */
+export class TransferJournal {
+  readonly #history: History;
+  readonly #open = new Map<TransferId, { readonly seq: number; readonly intent: TransferStarted }>();
+
+  private constructor(history: History) {
+    this.#history = history;
+  }
+
+  /** Reads the journal of this node. */
+  static async open(history: History): Promise<TransferJournal> {
+    const journal = new TransferJournal(history);
+    const stream = history.ownStream(TRANSFER_TREE);
+    if (history.head(stream) === null) return journal;
+    const oldest = await history.oldest(stream);
+    for await (const events of history.events(stream, oldest)) {
+      for (const event of events) {
+        if (event.type === 'transfer.started') journal.#open.set(event.transfer, { seq: event.seq, intent: event });
+        if (event.type === 'transfer.ended') journal.#open.delete(event.transfer);
+      }
+    }
+    return journal;
+  }
+
+  /** Intents without an end. */
+  unfinished(): readonly TransferStarted[] {
+    return Array.from(this.#open.values(), ({ intent }) => intent);
+  }
+
+  async start(intent: TransferStarted): Promise<void> {
+    const [event] = await this.#history.record(TRANSFER_TREE, 'command', [intent]);
+    this.#open.set(intent.transfer, { seq: event?.seq ?? 0, intent });
+  }
+
+  async end(end: TransferEnded): Promise<void> {
+    const [event] = await this.#history.record(TRANSFER_TREE, 'command', [end]);
+    this.#open.delete(end.transfer);
+    await this.#cut(event?.seq ?? 0);
+  }
+
+  /** Forgets what is long over, never anything from the oldest open intent on. */
+  async #cut(newest: number): Promise<void> {
+    if (newest % FINISHED_EVENTS_KEPT !== 0) return;
+    const oldestOpen = Math.min(...Array.from(this.#open.values(), ({ seq }) => seq), newest + 1);
+    const behind = Math.min(newest - FINISHED_EVENTS_KEPT, oldestOpen - 1);
+    if (behind > 0) await this.#history.compact(this.#history.ownStream(TRANSFER_TREE), behind);
+  }
+}

@@ -1,0 +1,44 @@
+import PQueue from 'p-queue';
+import type { NodeId } from '../core/ids.ts';
+
+/** How many streams run at once. */
+export interface TransferLimits {
+  readonly perPeer: number;
+  readonly perPool: number;
+  readonly overall: number;
+}
+
+/**
+ * ZFS gains from a few streams side by side, since each waits for the other end now and then; more of them only take
+ * turns on the same disks.
+ */
+export const DEFAULT_TRANSFER_LIMITS: TransferLimits = { perPeer: 4, perPool: 4, overall: 8 };
+
+/** Runs tasks within the limits per peer, per pool and overall. */
+export class TransferQueue {
+  readonly #limits: TransferLimits;
+  readonly #overall: PQueue;
+  readonly #peers = new Map<NodeId, PQueue>();
+  readonly #pools = new Map<string, PQueue>();
+
+  constructor(limits: TransferLimits) {
+    this.#limits = limits;
+    this.#overall = new PQueue({ concurrency: limits.overall });
+  }
+
+  /** Runs the task when its peer, its pool and the node have room; rejects as the task does. */
+  run<Result>(peer: NodeId, pool: string, task: () => Promise<Result>): Promise<Result> {
+    // Narrowest first: a task that waits for a busy pool must not keep others from the node's slots.
+    return queueOf(this.#pools, pool, this.#limits.perPool).add(() =>
+      queueOf(this.#peers, peer, this.#limits.perPeer).add(() => this.#overall.add(task)),
+    );
+  }
+}
+
+function queueOf<Key>(queues: Map<Key, PQueue>, key: Key, concurrency: number): PQueue {
+  const known = queues.get(key);
+  if (known !== undefined) return known;
+  const queue = new PQueue({ concurrency });
+  queues.set(key, queue);
+  return queue;
+}

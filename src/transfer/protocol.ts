@@ -1,0 +1,83 @@
+/**
+ * What the two ends of a transfer say to each other over the control connection. The receiver asks, since it knows what it has
+ * and can take (design §8):
+ *
+ *     prepare   these streams of that tree, please   → a one-time ticket for each, and where to bring it
+ *     outcome   what became of this one?             → how the sending side ended, to explain a broken stream
+ *     finish    done with all of it                  → holds released
+ *
+ * Each stream then has a data connection of its own, opened with its ticket.
+ */
+import { z } from 'zod';
+import { PandoError } from '../core/errors.ts';
+import { datasetIdSchema, snapshotSchema } from '../core/events.ts';
+import { parseTransferId, parseTreeName } from '../core/ids.ts';
+
+export const PREPARE = 'transfer.prepare';
+export const OUTCOME = 'transfer.outcome';
+export const FINISH = 'transfer.finish';
+
+/**
+ * Streams in one transfer. They share one hold command at either end, whose arguments (two names of up to 255 bytes each) must fit
+ * a command line; beyond this number the cost of a hold is lost in that of the streams.
+ */
+export const TRANSFER_STREAMS_MAX = 128;
+
+/** `sealed`: through TLS. `direct`: a bare TCP socket handed to ZFS itself, on links that both ends declared trusted. */
+export const LINK_MODES = ['sealed', 'direct'] as const;
+export type LinkMode = (typeof LINK_MODES)[number];
+
+const snapshotOfDataset = z.object({ dataset: datasetIdSchema, guid: snapshotSchema.shape.guid });
+
+const streamSchema = z.object({
+  snapshot: snapshotOfDataset,
+  base: snapshotOfDataset.extend({ intermediates: z.boolean() }).nullable(),
+});
+
+const transferId = z.string().transform((text) => parseTransferId(text));
+
+export const prepareSchema = z.object({
+  transfer: transferId,
+  tree: z.string().transform((text) => parseTreeName(text)),
+  streams: z.array(streamSchema).min(1).max(TRANSFER_STREAMS_MAX),
+  mode: z.enum(LINK_MODES),
+});
+export type Prepare = z.output<typeof prepareSchema>;
+export type WantedStream = Prepare['streams'][number];
+
+export const preparedSchema = z.object({
+  mode: z.enum(LINK_MODES),
+  /** TCP port for direct data connections; null in sealed mode. */
+  directPort: z.int().min(1).max(65_535).nullable(),
+  /** In the order of the streams asked for. */
+  tickets: z.array(z.string().min(1).max(128)).max(TRANSFER_STREAMS_MAX),
+  /** Bytes of each stream as the sender's ZFS estimates them, where it can. */
+  estimates: z.array(z.int().nonnegative().nullable()).max(TRANSFER_STREAMS_MAX),
+});
+export type Prepared = z.output<typeof preparedSchema>;
+
+export const outcomeSchema = z.object({ transfer: transferId, stream: z.int().nonnegative() });
+export const outcomeResultSchema = z.object({
+  /** Bytes sent, where they were counted. */
+  bytes: z.int().nonnegative().nullable(),
+  /** Why the sending side failed, in one sentence; null when it did not. */
+  failure: z.string().max(4096).nullable(),
+});
+export type Outcome = z.output<typeof outcomeResultSchema>;
+
+export const finishSchema = z.object({
+  transfer: transferId,
+  outcome: z.enum(['completed', 'failed', 'cancelled']),
+  bytes: z.int().nonnegative(),
+});
+
+/** Validates what a peer said. Throws `PROTOCOL_FRAME_INVALID` with what is wrong. */
+export function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, method: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new PandoError(
+    'PROTOCOL_FRAME_INVALID',
+    `A peer's "${method}" is not well formed: ${z.prettifyError(result.error)}.`,
+    { method },
+  );
+}

@@ -1,0 +1,388 @@
+/**
+ * The taking end of transfers: executes a plan, decides nothing (design §8).
+ *
+ * 1. Renames come first, one by one; then streams in transfers of at most TRANSFER_STREAMS_MAX, each under a journaled intent.
+ * 2. Streams run side by side as far as the plan's `after` and the queue's limits allow. A step whose need failed is skipped.
+ * 3. What was received counts only once a listing has shown its guid and origin (zfs-rules, "Identity and order").
+ * 4. However a transfer ends, its holds are released, its children gone, and the journal says so.
+ */
+import { describeError, isPandoError, PandoError } from '../core/errors.ts';
+import { type Graph, snapshotOf } from '../core/graph/graph.ts';
+import {
+  absoluteName,
+  type DatasetName,
+  holdTagOf,
+  ID_PROPERTY,
+  type NodeId,
+  poolOf,
+  type TransferId,
+  type TreeName,
+} from '../core/ids.ts';
+import { isReceive, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
+import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import { type DataLinkOptions, openDataLink } from './data-links.ts';
+import type { TransferJournal } from './journal.ts';
+import type { TransferQueue } from './limits.ts';
+import type { PeerCalls } from './peer-calls.ts';
+import { PROGRESS_INTERVAL_MS, type ProgressListener, type PullReport, type StepOutcome } from './progress.ts';
+import {
+  checked,
+  FINISH,
+  type LinkMode,
+  OUTCOME,
+  outcomeResultSchema,
+  PREPARE,
+  type Prepared,
+  preparedSchema,
+  TRANSFER_STREAMS_MAX,
+} from './protocol.ts';
+import { markReplicas, placeholderProperties, replicaProperties } from './replica-properties.ts';
+import { snapshotText } from './snapshot-text.ts';
+import { verifyReceived } from './verification.ts';
+
+export interface PullerOptions {
+  readonly node: NodeId;
+  readonly zfs: Zfs;
+  readonly journal: TransferJournal;
+  readonly calls: PeerCalls;
+  readonly links: DataLinkOptions;
+  readonly queue: TransferQueue;
+  /** A fresh id for each transfer. */
+  readonly mintTransferId: () => TransferId;
+}
+
+/** What is to be pulled, and where to. */
+export interface PullRequest {
+  readonly peer: NodeId;
+  readonly tree: TreeName;
+  /** Where this node keeps its copy. */
+  readonly root: DatasetName;
+  readonly plan: Plan;
+  /** What is here now; asked again after renames. */
+  readonly local: () => Graph;
+  /** Whether the link to the peer is trusted on this side. */
+  readonly mode: LinkMode;
+  /** Told which datasets changed, once they are verified: whoever keeps the log looks at them. */
+  readonly settle: (listed: readonly ListedDataset[]) => Promise<void>;
+  readonly onProgress: ProgressListener;
+  readonly signal: AbortSignal;
+}
+
+interface PlannedStep<Kind extends Step = Step> {
+  readonly index: number;
+  readonly step: Kind;
+}
+
+export class Puller {
+  readonly #options: PullerOptions;
+
+  constructor(options: PullerOptions) {
+    this.#options = options;
+  }
+
+  /** Executes the plan. Failures of single steps are in the report; rejects only when nothing could be tried at all. */
+  pull(request: PullRequest): Promise<PullReport> {
+    return new Pull(this.#options, request).run();
+  }
+}
+
+/** One plan on its way. */
+class Pull {
+  readonly #options: PullerOptions;
+  readonly #request: PullRequest;
+  readonly #outcomes = new Map<number, StepOutcome>();
+  readonly #running = new Map<number, Promise<StepOutcome>>();
+
+  constructor(options: PullerOptions, request: PullRequest) {
+    this.#options = options;
+    this.#request = request;
+  }
+
+  async run(): Promise<PullReport> {
+    const steps = this.#request.plan.steps.map((step, index): PlannedStep => ({ index, step }));
+    await this.#rename(steps);
+    const rest = steps.filter(({ step }) => step.kind !== 'rename');
+    for (let start = 0; start < rest.length; start += TRANSFER_STREAMS_MAX) {
+      await this.#transfer(rest.slice(start, start + TRANSFER_STREAMS_MAX));
+    }
+    return this.#report();
+  }
+
+  #report(): PullReport {
+    const steps = this.#request.plan.steps.map((step, index) => ({
+      step,
+      outcome: this.#outcomes.get(index) ?? ({ result: 'skipped' } as const),
+    }));
+    const bytes = steps.reduce((sum, { outcome }) => sum + (outcome.result === 'done' ? (outcome.bytes ?? 0) : 0), 0);
+    return { steps, bytes };
+  }
+
+  #settled(index: number, outcome: StepOutcome): StepOutcome {
+    this.#outcomes.set(index, outcome);
+    this.#request.onProgress({ kind: 'step-ended', step: index, outcome });
+    return outcome;
+  }
+
+  async #rename(steps: readonly PlannedStep[]): Promise<void> {
+    const renamed: DatasetName[] = [];
+    for (const { index, step } of steps) {
+      if (step.kind !== 'rename') continue;
+      if (!this.#mayRun(step)) {
+        this.#settled(index, { result: 'skipped' });
+        continue;
+      }
+      const to = this.#name(step);
+      try {
+        await this.#options.zfs.rename(absoluteName(this.#request.root, step.from), to);
+        renamed.push(to);
+        this.#settled(index, { result: 'done', bytes: null });
+      } catch (error) {
+        this.#settled(index, failed(error));
+      }
+    }
+    if (renamed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(renamed));
+  }
+
+  #name(step: Step): DatasetName {
+    return absoluteName(this.#request.root, step.name);
+  }
+
+  #mayRun(step: Step): boolean {
+    return !this.#request.signal.aborted && step.after.every((before) => this.#outcomes.get(before)?.result === 'done');
+  }
+
+  /** One transfer: intent, holds, streams, verification, and the way back from all of it. */
+  async #transfer(steps: readonly PlannedStep[]): Promise<void> {
+    const { journal, zfs, node } = this.#options;
+    const { peer, tree } = this.#request;
+    const receives = steps.filter(isReceivePlanned);
+    const transfer = this.#options.mintTransferId();
+    const held = this.#localBases(receives);
+    await journal.start({
+      type: 'transfer.started',
+      transfer,
+      role: 'receiver',
+      peer,
+      tree,
+      held: held.map(snapshotText),
+      targets: receives.filter(isNew).map(({ step }) => ({
+        name: this.#name(step),
+        dataset: step.dataset,
+        snapshot: step.first,
+      })),
+    });
+    try {
+      if (held.length > 0) await zfs.hold(holdTagOf(node, transfer), held);
+      await this.#stream(transfer, steps, receives);
+      await this.#complete(steps);
+    } catch (error) {
+      for (const { index } of steps) if (!this.#outcomes.has(index)) this.#settled(index, failed(error));
+    } finally {
+      if (held.length > 0) await zfs.release(holdTagOf(node, transfer), held);
+      await this.#finish(transfer, receives);
+    }
+  }
+
+  /** Snapshots here that the streams build on; those that come with the transfer itself need no hold. */
+  #localBases(receives: readonly PlannedStep<ReceiveStep>[]): SnapshotReference[] {
+    const local = this.#request.local();
+    const held = new Map<string, SnapshotReference>();
+    for (const { step } of receives) {
+      const reference = this.#localBase(local, step);
+      if (reference !== undefined) held.set(snapshotText(reference), reference);
+    }
+    return [...held.values()];
+  }
+
+  #localBase(local: Graph, step: ReceiveStep): SnapshotReference | undefined {
+    if (step.kind === 'receive-full') return undefined;
+    const dataset = local.get(step.base.dataset);
+    const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, step.base.snapshot.guid);
+    if (dataset === undefined || snapshot === undefined) return undefined;
+    return { dataset: absoluteName(this.#request.root, dataset.name), snapshot: snapshot.name };
+  }
+
+  async #stream(
+    transfer: TransferId,
+    steps: readonly PlannedStep[],
+    receives: readonly PlannedStep<ReceiveStep>[],
+  ): Promise<void> {
+    const prepared = receives.length === 0 ? undefined : await this.#prepare(transfer, receives);
+    const streams = new Map(receives.map((planned, stream) => [planned.index, stream]));
+    for (const { index, step } of steps) {
+      const task = (): Promise<StepOutcome> => {
+        const stream = streams.get(index);
+        if (isReceive(step) && prepared !== undefined && stream !== undefined) {
+          return this.#receive({ index, step }, transfer, prepared, stream);
+        }
+        return this.#createPlaceholder(step);
+      };
+      this.#running.set(index, this.#whenPossible(index, step, task));
+    }
+    await Promise.all(steps.map(({ index }) => this.#running.get(index)));
+  }
+
+  async #prepare(transfer: TransferId, receives: readonly PlannedStep<ReceiveStep>[]): Promise<Prepared> {
+    const { peer, tree, mode, signal } = this.#request;
+    const streams = receives.map(({ step }) => ({
+      snapshot: { dataset: step.dataset, guid: step.to.guid },
+      base:
+        step.kind === 'receive-full'
+          ? null
+          : { dataset: step.base.dataset, guid: step.base.snapshot.guid, intermediates: step.intermediates },
+    }));
+    const answer = await this.#options.calls.call(peer, PREPARE, { transfer, tree, streams, mode }, signal);
+    const prepared = checked(preparedSchema, answer, PREPARE);
+    if (prepared.tickets.length === streams.length) return prepared;
+    throw new PandoError(
+      'TRANSFER_REFUSED',
+      `The peer offers ${prepared.tickets.length} streams where ${streams.length} were asked for; sync again.`,
+      { peer, tree },
+    );
+  }
+
+  /** Runs a step once all that it waits for is done and the queue has room. */
+  async #whenPossible(index: number, step: Step, task: () => Promise<StepOutcome>): Promise<StepOutcome> {
+    await Promise.all(step.after.map((before) => this.#running.get(before)));
+    const queued = this.#options.queue.run(this.#request.peer, poolOf(this.#request.root), async () => {
+      if (!this.#mayRun(step)) return { result: 'skipped' } as const;
+      const estimatedBytes = isReceive(step) ? step.estimatedBytes : 0;
+      this.#request.onProgress({ kind: 'step-started', step: index, estimatedBytes });
+      return task();
+    });
+    return this.#settled(index, await queued.catch(failed));
+  }
+
+  async #createPlaceholder(step: Step): Promise<StepOutcome> {
+    await this.#options.zfs.create(this.#name(step), placeholderProperties(step.dataset));
+    return { result: 'done', bytes: null };
+  }
+
+  async #receive(
+    { index, step }: PlannedStep<ReceiveStep>,
+    transfer: TransferId,
+    prepared: Prepared,
+    stream: number,
+  ): Promise<StepOutcome> {
+    const { peer, signal, onProgress } = this.#request;
+    const ticket = prepared.tickets[stream] ?? '';
+    const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
+    const timer = setInterval(() => {
+      const bytes = link.received();
+      if (bytes !== null) onProgress({ kind: 'step-progress', step: index, bytes });
+    }, PROGRESS_INTERVAL_MS);
+    try {
+      const { bytes } = await this.#options.zfs.receive(
+        {
+          target: this.#name(step),
+          overPlaceholder: step.kind === 'receive-full' && step.overPlaceholder,
+          create: step.kind === 'receive-incremental' ? null : this.#creation(step),
+        },
+        link.source,
+        signal,
+      );
+      return { result: 'done', bytes };
+    } catch (error) {
+      link.destroy();
+      throw await this.#explain(error, transfer, stream, step);
+    } finally {
+      clearInterval(timer);
+      link.destroy();
+    }
+  }
+
+  #creation(step: ReceiveStep) {
+    const origin = step.kind === 'receive-clone' ? this.#originHere(step) : null;
+    return { origin, properties: replicaProperties(step.dataset) };
+  }
+
+  /** Where the origin stands here: under its name at the source, unless it is here already under another. */
+  #originHere({ base }: Extract<ReceiveStep, { kind: 'receive-clone' }>): SnapshotReference {
+    const here = this.#request.local().get(base.dataset);
+    const name = here?.name ?? base.name;
+    const snapshot = (here === undefined ? undefined : snapshotOf(here, base.snapshot.guid)) ?? base.snapshot;
+    return { dataset: absoluteName(this.#request.root, name), snapshot: snapshot.name };
+  }
+
+  /** A broken stream says little at this end; the sender may know why it broke. */
+  async #explain(error: unknown, transfer: TransferId, stream: number, step: ReceiveStep): Promise<unknown> {
+    const { peer, signal } = this.#request;
+    if (signal.aborted || !isPandoError(error, 'ZFS_STREAM_INVALID')) return error;
+    const answer = await this.#options.calls.call(peer, OUTCOME, { transfer, stream }, signal).catch(() => undefined);
+    const outcome = outcomeResultSchema.safeParse(answer);
+    if (!outcome.success || outcome.data.failure === null) return error;
+    return new PandoError(
+      'TRANSFER_FAILED',
+      `The stream of "${step.name}" broke off at the sending side: ${outcome.data.failure}`,
+      { dataset: step.dataset, peer },
+      { cause: error },
+    );
+  }
+
+  /** Marks what is new, checks what came by guid and origin, and lets the log look at it. */
+  async #complete(steps: readonly PlannedStep[]): Promise<void> {
+    const { zfs } = this.#options;
+    const done = steps.filter(({ index }) => this.#outcomes.get(index)?.result === 'done');
+    const touched = steps.filter(({ index }) => this.#outcomes.get(index)?.result !== 'skipped');
+    if (touched.length === 0) return;
+    const names = [...new Set(touched.map(({ step }) => this.#name(step)))];
+    const listed = withoutStrangers(await zfs.listOnly(names), touched, (step) => this.#name(step));
+    const marked = await this.#mark(touched, listed);
+    const faults = verifyReceived(done.filter(isReceivePlanned), (step) => this.#name(step), listed);
+    for (const [index, error] of faults) this.#settled(index, { result: 'failed', error });
+    await this.#request.settle(marked ? await zfs.listOnly(listed.map(({ name }) => name)) : listed);
+  }
+
+  /** Gives new replicas their properties where that could not be done while receiving. Tells whether there were any. */
+  async #mark(touched: readonly PlannedStep[], listed: readonly ListedDataset[]): Promise<boolean> {
+    const unmarked = listed.filter(({ properties }) => properties[ID_PROPERTY] === undefined);
+    const replicas = unmarked.flatMap(({ name }) => {
+      const fresh = touched.find((planned) => isNew(planned) && this.#name(planned.step) === name);
+      return fresh === undefined ? [] : [{ name, dataset: fresh.step.dataset }];
+    });
+    await markReplicas(this.#options.zfs, replicas);
+    return replicas.length > 0;
+  }
+
+  async #finish(transfer: TransferId, receives: readonly PlannedStep[]): Promise<void> {
+    const outcomes = receives.map(({ index }) => this.#outcomes.get(index));
+    const bytes = outcomes.reduce((sum, one) => sum + (one?.result === 'done' ? (one.bytes ?? 0) : 0), 0);
+    const complete = outcomes.every((one) => one?.result === 'done');
+    const outcome = complete ? 'completed' : this.#request.signal.aborted ? 'cancelled' : 'failed';
+    if (receives.length > 0) {
+      // A sender that cannot be told any more has noticed the lost connection and cleared up by itself.
+      await this.#options.calls
+        .call(this.#request.peer, FINISH, { transfer, outcome, bytes }, new AbortController().signal)
+        .catch(() => undefined);
+    }
+    await this.#options.journal.end({ type: 'transfer.ended', transfer, outcome, bytes });
+  }
+}
+
+function isReceivePlanned(planned: PlannedStep): planned is PlannedStep<ReceiveStep> {
+  return isReceive(planned.step);
+}
+
+/** Leaves out datasets that stood in the way of a new replica: they are somebody else's. */
+function withoutStrangers(
+  listed: readonly ListedDataset[],
+  steps: readonly PlannedStep[],
+  nameOf: (step: Step) => DatasetName,
+): ListedDataset[] {
+  const fresh = new Map(
+    steps.flatMap(({ step }) => (isReceive(step) && isNew({ index: 0, step }) ? [[nameOf(step), step.first]] : [])),
+  );
+  return listed.filter(({ name, snapshots }) => {
+    const first = fresh.get(name);
+    return first === undefined || snapshots.some(({ guid }) => guid === first);
+  });
+}
+
+function isNew({ step }: PlannedStep): boolean {
+  return step.kind === 'receive-full' || step.kind === 'receive-clone';
+}
+
+function failed(error: unknown): StepOutcome {
+  if (error instanceof PandoError) return { result: 'failed', error };
+  return { result: 'failed', error: new PandoError('INTERNAL', describeError(error), {}, { cause: error }) };
+}

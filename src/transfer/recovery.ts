@@ -1,0 +1,51 @@
+import { PandoError } from '../core/errors.ts';
+import type { TransferStarted } from '../core/events.ts';
+import { holdTagOf, type NodeId } from '../core/ids.ts';
+import type { Zfs } from '../zfs/zfs.ts';
+import type { TransferJournal } from './journal.ts';
+import { markReplicas } from './replica-properties.ts';
+import { parseSnapshotText } from './snapshot-text.ts';
+
+/** A transfer that a crash cut short, and what kept it from being cleared up. */
+export interface UnrecoveredTransfer {
+  readonly intent: TransferStarted;
+  readonly error: unknown;
+}
+
+/**
+ * Clears up what a crash left of transfers (invariants 5 and 6): releases their holds, and marks what they had received in full but not
+ * yet marked, so that the next sync goes on from there. Idempotent. Resolves to those that could not be cleared up, say because their pool
+ * is not imported; their intents stay open for the next start.
+ */
+export async function recoverTransfers(
+  journal: TransferJournal,
+  zfs: Zfs,
+  node: NodeId,
+): Promise<readonly UnrecoveredTransfer[]> {
+  const left: UnrecoveredTransfer[] = [];
+  for (const intent of journal.unfinished()) {
+    try {
+      await recover(intent, zfs, node);
+      await journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
+    } catch (error) {
+      if (!(error instanceof PandoError)) throw error;
+      left.push({ intent, error });
+    }
+  }
+  return left;
+}
+
+async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise<void> {
+  if (intent.held.length > 0) {
+    await zfs.release(holdTagOf(node, intent.transfer), intent.held.map(parseSnapshotText));
+  }
+  if (intent.targets.length === 0) return;
+  const present = await zfs.listOnly(intent.targets.map(({ name }) => name));
+  // By guid, not by name: whatever else has the name now is none of this transfer's.
+  const received = intent.targets.filter((target) =>
+    present.some(
+      ({ name, snapshots }) => name === target.name && snapshots.some(({ guid }) => guid === target.snapshot),
+    ),
+  );
+  await markReplicas(zfs, received);
+}

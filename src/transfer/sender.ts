@@ -1,0 +1,318 @@
+/**
+ * The giving end of transfers: a peer asks for streams, gets a ticket for each, and brings it on a data connection of its own.
+ *
+ * What this module believes:
+ *
+ * 1. Only what lies in a tree that the peer may read is sent, and only snapshots that this node's graph names by dataset and guid; a
+ *    peer never hands in a name.
+ * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8).
+ * 3. The intent is in the journal before the first hold, so that a crash leaves no hold behind (invariant 6).
+ * 4. A ticket is good once, for one stream, for the peer that asked.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { describeError, PandoError } from '../core/errors.ts';
+import type { TransferEnded, TransferStarted } from '../core/events.ts';
+import { type Graph, snapshotOf } from '../core/graph/graph.ts';
+import {
+  absoluteName,
+  type DatasetId,
+  type DatasetName,
+  type HoldTag,
+  holdTagOf,
+  type NodeId,
+  type SnapshotGuid,
+  type TransferId,
+  type TreeName,
+} from '../core/ids.ts';
+import type { History } from '../log/history.ts';
+import type { SendRequest, SendTarget, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { TransferJournal } from './journal.ts';
+import type { PeerCalls } from './peer-calls.ts';
+import {
+  checked,
+  FINISH,
+  finishSchema,
+  type LinkMode,
+  OUTCOME,
+  type Outcome,
+  outcomeSchema,
+  PREPARE,
+  type Prepare,
+  type Prepared,
+  prepareSchema,
+  type WantedStream,
+} from './protocol.ts';
+import { snapshotText } from './snapshot-text.ts';
+
+/** Transfers one peer may have open here; a mirror needs one at a time for each tree. */
+const TRANSFERS_PER_PEER_MAX = 16;
+
+const TICKET_BYTES = 32;
+
+export interface TransferSenderOptions {
+  readonly history: History;
+  readonly zfs: Zfs;
+  readonly journal: TransferJournal;
+  readonly calls: PeerCalls;
+  /** Whether the peer may read the tree. */
+  readonly shares: (peer: NodeId, tree: TreeName) => boolean;
+  /** Whether streams to this peer may go outside TLS. */
+  readonly isTrustedLink: (peer: NodeId) => boolean;
+  /** Port for direct data connections, or null when there is none. */
+  readonly directPort: () => number | null;
+}
+
+/** One stream that was asked for. */
+interface OfferedStream {
+  readonly ticket: Buffer;
+  readonly request: SendRequest;
+  /** Whether the ticket was shown. */
+  claimed: boolean;
+  /** Set once the stream has begun; never rejects. */
+  running: Promise<Outcome> | undefined;
+}
+
+/** A peer's request while it is being served. */
+interface OpenTransfer {
+  readonly id: TransferId;
+  readonly peer: NodeId;
+  readonly tree: TreeName;
+  readonly mode: LinkMode;
+  readonly tag: HoldTag;
+  readonly held: readonly SnapshotReference[];
+  readonly streams: readonly OfferedStream[];
+  readonly abort: AbortController;
+}
+
+export class TransferSender {
+  readonly #options: TransferSenderOptions;
+  readonly #open = new Map<TransferId, OpenTransfer>();
+  /** Peers' transfers that are being prepared, so that the limit holds while their holds are placed. */
+  readonly #preparing = new Map<TransferId, NodeId>();
+  readonly #ending = new Set<Promise<void>>();
+
+  constructor(options: TransferSenderOptions) {
+    this.#options = options;
+    options.calls.handle(PREPARE, (peer, params) => this.#prepare(peer, checked(prepareSchema, params, PREPARE)));
+    options.calls.handle(OUTCOME, (peer, params) => this.#outcome(peer, params));
+    options.calls.handle(FINISH, (peer, params) => this.#finish(peer, params));
+    options.calls.onDisconnected((peer) => this.#abandon(peer));
+  }
+
+  /** Who takes a data connection inside TLS that `peer` opened with this ticket; null when it was not given it. */
+  acceptSealed(peer: NodeId, ticket: string): ((stream: Duplex) => void) | null {
+    const claimed = this.#claim('sealed', ticket, peer);
+    return claimed === null ? null : (stream) => claimed({ kind: 'stream', stream }, stream);
+  }
+
+  /** Who takes a direct data connection that showed this ticket; null when nobody was given it. */
+  acceptDirect(ticket: string): ((socket: Socket) => void) | null {
+    const claimed = this.#claim('direct', ticket, undefined);
+    return claimed === null ? null : (socket) => claimed({ kind: 'socket', socket }, socket);
+  }
+
+  /** Number of transfers that peers have open here. */
+  get openTransfers(): number {
+    return this.#open.size;
+  }
+
+  /** Ends all transfers and resolves once their children are gone and their holds released. */
+  async close(): Promise<void> {
+    for (const transfer of this.#open.values()) this.#endLater(transfer, 'cancelled', 0);
+    await Promise.all(this.#ending);
+  }
+
+  async #prepare(peer: NodeId, wanted: Prepare): Promise<Prepared> {
+    this.#checkLimits(peer, wanted.transfer);
+    this.#preparing.set(wanted.transfer, peer);
+    try {
+      const transfer = this.#offer(peer, wanted);
+      await this.#options.journal.start(intentOf(transfer));
+      // From here on whatever happens ends in #end, which releases what was held.
+      this.#open.set(transfer.id, transfer);
+      try {
+        await this.#options.zfs.hold(transfer.tag, transfer.held);
+      } catch (error) {
+        await this.#end(transfer, 'failed', 0);
+        throw error;
+      }
+      const estimates = await Promise.all(transfer.streams.map(({ request }) => this.#options.zfs.estimate(request)));
+      return {
+        mode: transfer.mode,
+        directPort: transfer.mode === 'direct' ? this.#options.directPort() : null,
+        tickets: transfer.streams.map(({ ticket }) => ticket.toString('base64url')),
+        estimates,
+      };
+    } finally {
+      this.#preparing.delete(wanted.transfer);
+    }
+  }
+
+  #checkLimits(peer: NodeId, id: TransferId): void {
+    if (this.#open.has(id) || this.#preparing.has(id)) {
+      throw new PandoError('TRANSFER_REFUSED', `Transfer ${id} is open already; ask with a new id.`, { transfer: id });
+    }
+    const open = Array.from(this.#open.values()).filter((transfer) => transfer.peer === peer).length;
+    const preparing = Array.from(this.#preparing.values()).filter((other) => other === peer).length;
+    if (open + preparing < TRANSFERS_PER_PEER_MAX) return;
+    throw new PandoError(
+      'TRANSFER_REFUSED',
+      `A peer may have ${TRANSFERS_PER_PEER_MAX} transfers open here; finish one first.`,
+      { peer, open },
+    );
+  }
+
+  #offer(peer: NodeId, wanted: Prepare): OpenTransfer {
+    const { history, shares, isTrustedLink, directPort } = this.#options;
+    const stream = history.ownStream(wanted.tree);
+    const graph = shares(peer, wanted.tree) && history.head(stream) !== null ? history.graph(stream) : undefined;
+    const root = graph?.root;
+    if (graph === undefined || root == null) {
+      // The same words for a tree that is not shared and one that does not exist: a peer learns nothing of the former.
+      throw new PandoError('TREE_UNKNOWN', `There is no tree "${wanted.tree}" for you here.`, { tree: wanted.tree });
+    }
+    const streams = wanted.streams.map((one) => ({
+      ticket: randomBytes(TICKET_BYTES),
+      request: sendRequestOf(graph, root, one),
+      claimed: false,
+      running: undefined,
+    }));
+    const direct = wanted.mode === 'direct' && isTrustedLink(peer) && directPort() !== null;
+    return {
+      id: wanted.transfer,
+      peer,
+      tree: wanted.tree,
+      mode: direct ? 'direct' : 'sealed',
+      tag: holdTagOf(history.node, wanted.transfer),
+      held: endsOf(streams.map(({ request }) => request)),
+      streams,
+      abort: new AbortController(),
+    };
+  }
+
+  /** Uses a ticket up; the connection that showed it begins the stream. */
+  #claim(
+    mode: LinkMode,
+    ticket: string,
+    peer: NodeId | undefined,
+  ): ((target: SendTarget, connection: Duplex) => void) | null {
+    const shown = Buffer.from(ticket, 'base64url');
+    for (const transfer of this.#open.values()) {
+      if (transfer.mode !== mode || (peer !== undefined && transfer.peer !== peer)) continue;
+      const offered = transfer.streams.find((one) => sameTicket(one.ticket, shown));
+      if (offered === undefined || offered.claimed || transfer.abort.signal.aborted) continue;
+      offered.claimed = true;
+      return (target, connection) => {
+        offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
+      };
+    }
+    return null;
+  }
+
+  async #send(request: SendRequest, target: SendTarget, connection: Duplex, signal: AbortSignal): Promise<Outcome> {
+    try {
+      const { bytes } = await this.#options.zfs.send(request, target, signal);
+      connection.end();
+      return { bytes, failure: null };
+    } catch (error) {
+      // Cut, not ended: the receiving ZFS must see a stream that stops short.
+      connection.destroy();
+      return { bytes: null, failure: describeError(error) };
+    }
+  }
+
+  async #outcome(peer: NodeId, params: unknown): Promise<Outcome> {
+    const { transfer: id, stream } = checked(outcomeSchema, params, OUTCOME);
+    const offered = this.#transferOf(peer, id).streams[stream];
+    if (offered?.running === undefined) return { bytes: null, failure: 'The stream was never begun.' };
+    return offered.running;
+  }
+
+  async #finish(peer: NodeId, params: unknown): Promise<null> {
+    const { transfer: id, outcome, bytes } = checked(finishSchema, params, FINISH);
+    await this.#end(this.#transferOf(peer, id), outcome, bytes);
+    return null;
+  }
+
+  #transferOf(peer: NodeId, id: TransferId): OpenTransfer {
+    const transfer = this.#open.get(id);
+    if (transfer === undefined || transfer.peer !== peer) {
+      throw new PandoError('TRANSFER_REFUSED', `Transfer ${id} is not open here; start it again.`, { transfer: id });
+    }
+    return transfer;
+  }
+
+  #abandon(peer: NodeId): void {
+    for (const transfer of this.#open.values()) {
+      if (transfer.peer === peer) this.#endLater(transfer, 'failed', 0);
+    }
+  }
+
+  #endLater(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): void {
+    // A journal or ZFS that fails now is found again at the next start, where the intent is still open.
+    const ending = this.#end(transfer, outcome, bytes)
+      .catch(() => undefined)
+      .finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+  }
+
+  async #end(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
+    if (!this.#open.delete(transfer.id)) return;
+    transfer.abort.abort();
+    await Promise.all(transfer.streams.map(({ running }) => running));
+    await this.#options.zfs.release(transfer.tag, transfer.held);
+    await this.#options.journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+  }
+}
+
+function intentOf(transfer: OpenTransfer): TransferStarted {
+  return {
+    type: 'transfer.started',
+    transfer: transfer.id,
+    role: 'sender',
+    peer: transfer.peer,
+    tree: transfer.tree,
+    held: transfer.held.map(snapshotText),
+    targets: [],
+  };
+}
+
+function sameTicket(a: Buffer, b: Buffer): boolean {
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function resolve(
+  graph: Graph,
+  root: DatasetName,
+  { dataset: id, guid }: { readonly dataset: DatasetId; readonly guid: SnapshotGuid },
+): SnapshotReference {
+  const dataset = graph.get(id);
+  const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
+  if (dataset === undefined || snapshot === undefined) {
+    throw new PandoError(
+      'TRANSFER_REFUSED',
+      `Snapshot ${guid} of dataset ${dataset?.name ?? id} is not here (any more); sync again to see what is.`,
+      { dataset: id, snapshot: guid },
+    );
+  }
+  return { dataset: absoluteName(root, dataset.name), snapshot: snapshot.name };
+}
+
+function sendRequestOf(graph: Graph, root: DatasetName, { snapshot, base }: WantedStream): SendRequest {
+  return {
+    snapshot: resolve(graph, root, snapshot),
+    base: base === null ? null : { ...resolve(graph, root, base), intermediates: base.intermediates },
+  };
+}
+
+/** Both ends of all streams, each once: a hold command refuses a snapshot that it names twice. */
+function endsOf(requests: readonly SendRequest[]): SnapshotReference[] {
+  const ends = new Map<string, SnapshotReference>();
+  for (const { snapshot, base } of requests) {
+    ends.set(snapshotText(snapshot), snapshot);
+    if (base !== null) ends.set(snapshotText(base), { dataset: base.dataset, snapshot: base.snapshot });
+  }
+  return [...ends.values()];
+}

@@ -1,0 +1,107 @@
+import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import { execa } from 'execa';
+
+/** What is kept of a child's complaints, in bytes: a message, not a flood of them. */
+const STDERR_BYTES_MAX = 64 * 1024;
+/** How long a child may take to end after SIGTERM before SIGKILL: `zfs` undoes nothing itself, so it needs no time. */
+const KILL_AFTER_MS = 3_000;
+
+/** How a child ended. */
+export interface ChildEnding {
+  /** Null when a signal ended it, or when it could not be started. */
+  readonly exitCode: number | null;
+  /** Its standard error, at most {@link STDERR_BYTES_MAX} of it; why it could not be started otherwise. */
+  readonly stderr: string;
+  readonly started: boolean;
+}
+
+/** What a standard stream of a child is: nothing, a pipe to this process, or an end that the child alone uses. */
+export type ChildStream = 'ignore' | 'pipe' | Socket;
+
+/** A running process in a process group of its own. */
+export class Child {
+  readonly command: readonly string[];
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  /** Resolves when the process is gone and its output read; never rejects. */
+  readonly ended: Promise<ChildEnding>;
+  readonly #pid: number | undefined;
+  #running = true;
+
+  /** Starts `command`, program first, without a shell. */
+  constructor(
+    command: readonly string[],
+    { stdin, stdout }: { readonly stdin: ChildStream; readonly stdout: ChildStream },
+  ) {
+    const [program = '', ...words] = command;
+    const child = execa(program, words, {
+      stdin,
+      stdout,
+      stderr: 'pipe',
+      env: { LC_ALL: 'C' },
+      detached: true,
+      cleanup: false,
+      reject: false,
+      buffer: false,
+      encoding: 'buffer',
+      stripFinalNewline: false,
+    });
+    this.command = command;
+    this.stdin = stdin === 'pipe' ? child.stdin : null;
+    this.stdout = stdout === 'pipe' ? child.stdout : null;
+    this.#pid = child.pid;
+    // A child that ends early makes its pipe fail; how it ended is told by `ended`
+    this.stdin?.on('error', () => undefined);
+    const complaints = firstBytes(child.stderr);
+    this.ended = child.then(async ({ exitCode, originalMessage }) => {
+      this.#running = false;
+      const started = child.pid !== undefined;
+      return { exitCode: exitCode ?? null, stderr: started ? await complaints : (originalMessage ?? ''), started };
+    });
+  }
+
+  /** Ends the process group, by force if it takes too long, and waits until the process is gone. */
+  async end(): Promise<void> {
+    this.#signalGroup('SIGTERM');
+    const timer = setTimeout(() => this.#signalGroup('SIGKILL'), KILL_AFTER_MS);
+    await this.ended;
+    clearTimeout(timer);
+  }
+
+  #signalGroup(signal: NodeJS.Signals): void {
+    if (!this.#running || this.#pid === undefined) return;
+    try {
+      process.kill(-this.#pid, signal);
+    } catch {
+      // It ended in this moment: `ended` tells
+    }
+  }
+}
+
+async function firstBytes(stream: Readable | null): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream?.on('data', (chunk: Buffer) => {
+    if (bytes < STDERR_BYTES_MAX) chunks.push(chunk.subarray(0, STDERR_BYTES_MAX - bytes));
+    bytes += chunk.length;
+  });
+  await new Promise<void>((resolve) => {
+    if (stream === null) resolve();
+    else stream.once('close', resolve);
+  });
+  return Buffer.concat(chunks).toString();
+}
+
+/** Hands each line of a stream over, without its newline, holding no more than one line and one chunk. */
+export async function eachLine(stream: Readable, onLine: (line: string) => void): Promise<void> {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.write(chunk as Buffer)).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) onLine(line);
+  }
+  if (rest !== '') onLine(rest);
+}

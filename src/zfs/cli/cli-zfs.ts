@@ -1,0 +1,348 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { isPandoError, PandoError } from '../../core/errors.ts';
+import type { Properties } from '../../core/events.ts';
+import type { DatasetName, HoldTag, SnapshotName } from '../../core/ids.ts';
+import { poolOf } from '../../core/ids.ts';
+import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
+import { zfsFailure } from '../failure.ts';
+import type {
+  ListedDataset,
+  ReceiveRequest,
+  ReceiveSource,
+  SendRequest,
+  SendTarget,
+  SnapshotReference,
+  StreamResult,
+  Zfs,
+  ZfsCapabilities,
+} from '../zfs.ts';
+import { checkProperties, checkTag } from './arguments.ts';
+import { CommandLine, type CommandLineOptions } from './command-line.ts';
+import { destroyDataset } from './destroy.ts';
+import { probe } from './probe.ts';
+import { MISSING, Reader } from './reader.ts';
+import { Runner } from './runner.ts';
+import { receiveWords, runReceive, runSend, type StreamCommand, sendWords, writtenName } from './streams.ts';
+
+export interface CliZfsOptions extends CommandLineOptions {
+  /** How many short commands run at once for one pool; streams do not count. */
+  readonly concurrencyPerPool?: number;
+  /** Hears of datasets and snapshots that are not listed, because Pando does not take their names. */
+  readonly onSkipped?: (name: string) => void;
+}
+
+/** Commands on one pool mostly wait for each other's transaction groups; more at once brings nothing but processes. */
+const CONCURRENCY_PER_POOL = 4;
+/** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */
+const RECEIVE_CLEANUP_MS_MAX = 10_000;
+const RECEIVE_CLEANUP_POLL_MS = 50;
+/** The work is done, only the mount failed: not what was asked for. */
+const NOT_MOUNTED = /successfully created, but (it could )?not (be )?mounted|^cannot mount /;
+/** Releases that have nothing to release. */
+const NOT_HELD = /no such tag on this dataset|dataset does not exist/;
+
+interface Asked {
+  readonly capabilities: ZfsCapabilities;
+  readonly reader: Reader;
+}
+
+/** Drives the `zfs` and `zpool` commands of OpenZFS or zfs-fuse, on this machine or another. */
+export class CliZfs implements Zfs {
+  readonly #commandLine: CommandLine;
+  readonly #runner: Runner;
+  readonly #onSkipped: (name: string) => void;
+  #asked: Promise<Asked> | undefined;
+
+  constructor(options: CliZfsOptions = {}) {
+    this.#commandLine = new CommandLine(options);
+    this.#runner = new Runner(this.#commandLine, options.concurrencyPerPool ?? CONCURRENCY_PER_POOL);
+    this.#onSkipped = options.onSkipped ?? (() => undefined);
+  }
+
+  async capabilities(): Promise<ZfsCapabilities> {
+    return (await this.#ask()).capabilities;
+  }
+
+  async list(root: DatasetName, signal?: AbortSignal): Promise<ListedDataset[]> {
+    return (await this.#ask()).reader.list(root, signal);
+  }
+
+  async listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]> {
+    return (await this.#ask()).reader.listOnly(names, signal);
+  }
+
+  async changeToken(root: DatasetName, signal?: AbortSignal): Promise<string | null> {
+    const { capabilities, reader } = await this.#ask();
+    return capabilities.snapshotsChanged ? reader.changeToken(root, signal) : null;
+  }
+
+  pools(): Promise<string[]> {
+    return this.#runner.pools();
+  }
+
+  async create(name: DatasetName, properties: Properties = {}): Promise<void> {
+    const action = `create ${name}`;
+    await this.#run(action, [name], ['create', ...options(properties, action), name], NOT_MOUNTED);
+  }
+
+  async snapshot(snapshots: readonly SnapshotReference[]): Promise<void> {
+    const { capabilities } = await this.#ask();
+    for (const together of snapshotsTogether(snapshots, capabilities.dialect)) {
+      const names = together.map(writtenName);
+      await this.#run(`snapshot ${names.join(', ')}`, datasetsOf(together), ['snapshot', ...names]);
+    }
+  }
+
+  async clone(origin: SnapshotReference, target: DatasetName, properties: Properties = {}): Promise<void> {
+    const action = `clone ${writtenName(origin)} to ${target}`;
+    const words = ['clone', ...options(properties, action), writtenName(origin), target];
+    await this.#run(action, [origin.dataset, target], words, NOT_MOUNTED);
+  }
+
+  async promote(name: DatasetName): Promise<void> {
+    await this.#run(`promote ${name}`, [name], ['promote', name]);
+  }
+
+  async rename(from: DatasetName, to: DatasetName): Promise<void> {
+    try {
+      await this.#run(`rename ${from} to ${to}`, [from, to], ['rename', from, to], NOT_MOUNTED);
+    } catch (error) {
+      throw from === poolOf(from) ? poolNameRefused(error) : error;
+    }
+  }
+
+  async renameSnapshot(from: SnapshotReference, to: SnapshotName): Promise<void> {
+    const words = ['rename', writtenName(from), writtenName({ dataset: from.dataset, snapshot: to })];
+    await this.#run(`rename ${writtenName(from)} to ${to}`, [from.dataset], words);
+  }
+
+  async destroy(name: DatasetName): Promise<void> {
+    const { capabilities } = await this.#ask();
+    await destroyDataset(this.#runner, capabilities.dialect, name);
+  }
+
+  async destroySnapshot(snapshot: SnapshotReference): Promise<void> {
+    const name = writtenName(snapshot);
+    await this.#run(`destroy ${name}`, [snapshot.dataset], ['destroy', name]);
+  }
+
+  async setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
+    const { capabilities } = await this.#ask();
+    const assignments = Object.entries(properties).map(([name, value]) => `${name}=${value}`);
+    const action = `set properties of ${names.join(', ')}`;
+    checkProperties(properties, action);
+    // zfs-fuse takes one property at a time
+    const groups = capabilities.dialect === 'zfs-fuse' ? assignments.map((each) => [each]) : [assignments];
+    for (const group of groups.filter(({ length }) => length > 0)) {
+      await this.#onEach(action, ['set', ...group], names);
+    }
+  }
+
+  async inheritProperty(names: readonly DatasetName[], property: string): Promise<void> {
+    const action = `inherit ${property} in ${names.join(', ')}`;
+    checkProperties({ [property]: '' }, action);
+    await this.#onEach(action, ['inherit', property], names);
+  }
+
+  async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
+    checkTag(tag);
+    const names = snapshots.map(writtenName);
+    await this.#onEach(`hold ${names.join(', ')} under ${tag}`, ['hold', tag], names, datasetsOf(snapshots));
+  }
+
+  async release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
+    checkTag(tag);
+    for (const batch of this.#commandLine.batches(snapshots.map(writtenName))) {
+      const action = `release ${tag} from ${batch.join(', ')}`;
+      const complaints = await this.#run(action, datasetsOf(snapshots), ['release', tag, ...batch], NOT_HELD);
+      // The hold of a pool that is away is not released
+      if (/dataset does not exist/.test(complaints)) await this.#runner.requirePools(datasetsOf(snapshots), action);
+    }
+  }
+
+  async holds(snapshot: SnapshotReference): Promise<HoldTag[]> {
+    const { capabilities } = await this.#ask();
+    const action = `list the holds of ${writtenName(snapshot)}`;
+    const words = ['holds', '-H', writtenName(snapshot)];
+    if (!capabilities.listHolds) {
+      const attempt = { action, command: this.#commandLine.words('zfs', words) };
+      throw zfsFailure(
+        'ZFS_UNSUPPORTED',
+        attempt,
+        { exitCode: null, stderr: '' },
+        `${capabilities.version} cannot list holds`,
+      );
+    }
+    const lines = await this.#runner.lines({ words, action, names: [snapshot.dataset] });
+    return lines.map((line) => (line.split('\t')[1] ?? '') as HoldTag);
+  }
+
+  async estimate(request: SendRequest): Promise<number | null> {
+    const { capabilities } = await this.#ask();
+    if (!capabilities.sendEstimate) return null;
+    let bytes: number | null = null;
+    const onLine = (line: string): void => {
+      const [word, size] = line.split('\t');
+      if (word === 'size') bytes = Number(size);
+    };
+    const words = ['send', '-nvP', ...sendWords(request)];
+    const action = `estimate a stream of ${writtenName(request.snapshot)}`;
+    // Up to OpenZFS 2.1 it goes to standard error
+    const complaints = await this.#runner.run({ words, action, names: namesOf(request), onLine });
+    complaints.split('\n').forEach(onLine);
+    return bytes;
+  }
+
+  async send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
+    const words = ['send', ...sendWords(request)];
+    const command = await this.#streamCommand(`send ${writtenName(request.snapshot)}`, words);
+    try {
+      return await runSend(command, target, signal);
+    } catch (error) {
+      if (isPandoError(error, 'ZFS_NOT_FOUND')) await this.#runner.requirePools(namesOf(request), command.action);
+      throw error;
+    }
+  }
+
+  async receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
+    const { capabilities } = await this.#ask();
+    const action = `receive ${request.target}`;
+    try {
+      checkProperties(request.create?.properties ?? {}, action);
+      await this.#requirePlace(request, action, signal);
+    } catch (error) {
+      (source.kind === 'stream' ? source.stream : source.socket).destroy();
+      throw error;
+    }
+    const words = receiveWords(request, source.kind, capabilities.receiveProperties);
+    try {
+      return await runReceive(await this.#streamCommand(action, words), source, signal);
+    } catch (error) {
+      if (isPandoError(error, 'ZFS_ABORTED') && request.create !== null && !request.overPlaceholder)
+        await this.#untilGone(request.target);
+      throw error;
+    }
+  }
+
+  /**
+   * Checks that the target is there for an increment, and otherwise that only its parent is: where something is missing, `zfs receive`
+   * looks for another dataset with the base's guid and receives into that (libzfs_sendrecv.c).
+   */
+  async #requirePlace(request: ReceiveRequest, action: string, signal: AbortSignal): Promise<void> {
+    const { target, create, overPlaceholder } = request;
+    const parent = target.slice(0, Math.max(target.lastIndexOf('/'), 0)) as DatasetName;
+    const attempt = { action, command: this.#commandLine.words('zfs', ['list', target]) };
+    const refuse = (code: 'ZFS_DATASET_EXISTS' | 'ZFS_NOT_FOUND' | 'ZFS_NAME_REFUSED', detail: string): never => {
+      throw zfsFailure(code, attempt, { exitCode: null, stderr: '' }, detail);
+    };
+    if (create !== null && parent === '') refuse('ZFS_NAME_REFUSED', `'${target}' is the name of a pool`);
+    const found = await this.#existing(
+      [target, parent].filter((name) => name !== ''),
+      action,
+      signal,
+    );
+    if (create === null || overPlaceholder) {
+      if (!found.includes(target)) refuse('ZFS_NOT_FOUND', `'${target}' does not exist`);
+      if (overPlaceholder && !(await this.#isPlaceholder(target))) {
+        refuse('ZFS_DATASET_EXISTS', `'${target}' exists and is no empty placeholder`);
+      }
+      return;
+    }
+    if (found.includes(target)) refuse('ZFS_DATASET_EXISTS', `'${target}' exists`);
+    if (!found.includes(parent)) refuse('ZFS_NOT_FOUND', `the parent '${parent}' does not exist`);
+  }
+
+  async #isPlaceholder(name: DatasetName): Promise<boolean> {
+    const [dataset] = await this.listOnly([name]);
+    return dataset?.properties[PLACEHOLDER_PROPERTY] === 'on' && dataset.snapshots.length === 0;
+  }
+
+  /** Those of the datasets that exist. Rejects with `ZFS_NO_POOL` when their pool does not. */
+  async #existing(names: readonly DatasetName[], action: string, signal?: AbortSignal): Promise<string[]> {
+    const words = ['list', '-H', '-o', 'name', ...names];
+    const lines: string[] = [];
+    const onLine = (line: string): void => void lines.push(line);
+    await this.#runner.run({ words, action, names, signal, passOver: MISSING, onLine });
+    if (lines.length === 0) await this.#runner.requirePools(names, action);
+    return lines;
+  }
+
+  async #untilGone(target: DatasetName): Promise<void> {
+    const deadline = performance.now() + RECEIVE_CLEANUP_MS_MAX;
+    while (performance.now() < deadline && (await this.#existing([target], `receive ${target}`)).length > 0) {
+      await delay(RECEIVE_CLEANUP_POLL_MS);
+    }
+  }
+
+  async #streamCommand(action: string, words: readonly string[]): Promise<StreamCommand> {
+    const { capabilities } = await this.#ask();
+    const relaySockets = capabilities.dialect === 'zfs-fuse' && !this.#commandLine.remoteShell;
+    return { action, command: this.#commandLine.words('zfs', words), relaySockets };
+  }
+
+  /** One command for all names, or a few where they are too many for one. The first failure is told after all were tried. */
+  async #onEach(
+    action: string,
+    words: readonly string[],
+    names: readonly string[],
+    datasets = names as readonly DatasetName[],
+  ): Promise<void> {
+    const failures: unknown[] = [];
+    for (const batch of this.#commandLine.batches(names)) {
+      await this.#run(action, datasets, [...words, ...batch]).catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  #run(action: string, names: readonly DatasetName[], words: readonly string[], passOver?: RegExp): Promise<string> {
+    return this.#runner.run({ action, names, words, ...(passOver === undefined ? {} : { passOver }) });
+  }
+
+  #ask(): Promise<Asked> {
+    this.#asked ??= probe(this.#commandLine).then((capabilities) => ({
+      capabilities,
+      reader: new Reader(this.#runner, capabilities.dialect, this.#onSkipped),
+    }));
+    // A ZFS that did not answer may do so next time
+    this.#asked.catch(() => {
+      this.#asked = undefined;
+    });
+    return this.#asked;
+  }
+}
+
+function options(properties: Properties, action: string): string[] {
+  checkProperties(properties, action);
+  return Object.entries(properties).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+}
+
+function datasetsOf(snapshots: readonly SnapshotReference[]): DatasetName[] {
+  return Array.from(new Set(snapshots.map(({ dataset }) => dataset)));
+}
+
+function namesOf({ snapshot, base }: SendRequest): DatasetName[] {
+  return datasetsOf(base === null ? [snapshot] : [snapshot, base]);
+}
+
+/** Groups what one command may take: on OpenZFS one snapshot per dataset of one pool, on zfs-fuse one snapshot. */
+function snapshotsTogether(
+  snapshots: readonly SnapshotReference[],
+  dialect: ZfsCapabilities['dialect'],
+): SnapshotReference[][] {
+  if (dialect === 'zfs-fuse') return snapshots.map((snapshot) => [snapshot]);
+  const groups: SnapshotReference[][] = [];
+  for (const snapshot of snapshots) {
+    const group = groups.find((others) =>
+      others.every(({ dataset }) => dataset !== snapshot.dataset && poolOf(dataset) === poolOf(snapshot.dataset)),
+    );
+    if (group === undefined) groups.push([snapshot]);
+    else group.push(snapshot);
+  }
+  return groups;
+}
+
+/** A pool cannot be renamed by `zfs rename`, which says so in as many ways as there are targets. */
+function poolNameRefused(error: unknown): unknown {
+  if (!(error instanceof PandoError)) return error;
+  return new PandoError('ZFS_NAME_REFUSED', error.message, error.evidence, { cause: error });
+}

@@ -1,0 +1,24 @@
+/** Giving a stream's raw end to a child, so that none of its bytes pass through Node. */
+import type { Readable } from 'node:stream';
+import { PandoError } from '../../core/errors.ts';
+
+/** The part of a libuv stream handle that Node's own `net` uses to stop reading; `pause()` alone lets it read on into a buffer. */
+interface ReadingHandle {
+  readonly reading?: boolean;
+  readStop?(): void;
+}
+
+/**
+ * Stops Node from reading the stream. Throws `INTERNAL` when it has read bytes already: they would be missing from the child's input.
+ * Node's side of a fresh socket stays unread if the server has `pauseOnConnect`, or `pause()` was called before it connected.
+ */
+export function detachFromNode(stream: Readable): void {
+  const handle = (stream as Readable & { readonly _handle?: ReadingHandle | null })._handle;
+  handle?.readStop?.();
+  if (stream.readableLength > 0) {
+    throw new PandoError(
+      'INTERNAL',
+      'Bytes of a data connection were read before it was handed over; please report this as a bug.',
+    );
+  }
+}

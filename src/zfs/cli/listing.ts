@@ -1,0 +1,101 @@
+import { isPandoError } from '../../core/errors.ts';
+import {
+  type DatasetName,
+  parseDatasetName,
+  parseSnapshotGuid,
+  parseSnapshotName,
+  type SnapshotGuid,
+} from '../../core/ids.ts';
+import type { ListedDataset, ListedSnapshot, SnapshotReference } from '../zfs.ts';
+import type { Row } from './rows.ts';
+
+interface OpenDataset extends Omit<ListedDataset, 'origin' | 'properties' | 'snapshots'> {
+  readonly originName: string | null;
+  readonly snapshots: ListedSnapshot[];
+}
+
+/** Puts rows together to datasets with their snapshots. */
+export class Listing {
+  readonly #datasets = new Map<string, OpenDataset>();
+  readonly #guids = new Map<string, SnapshotGuid>();
+  readonly #onSkipped: (name: string) => void;
+
+  /** `onSkipped` hears of each dataset or snapshot whose name Pando does not take. */
+  constructor(onSkipped: (name: string) => void) {
+    this.#onSkipped = onSkipped;
+  }
+
+  accept(row: Row): void {
+    try {
+      if (row.type === 'snapshot') this.#addSnapshot(row);
+      else if (row.type === 'filesystem' || row.type === 'volume') this.#addDataset(row, row.type);
+    } catch (error) {
+      if (!isPandoError(error, 'NAME_INVALID')) throw error;
+      this.#onSkipped(row.name);
+    }
+  }
+
+  #addDataset(row: Row, kind: 'filesystem' | 'volume'): void {
+    this.#datasets.set(row.name, {
+      name: parseDatasetName(row.name),
+      kind,
+      guid: parseSnapshotGuid(row.guid),
+      createtxg: Number(row.createtxg),
+      originName: row.origin === '-' || row.origin === '' ? null : row.origin,
+      snapshots: [],
+    });
+  }
+
+  #addSnapshot(row: Row): void {
+    const at = row.name.indexOf('@');
+    const dataset = this.#datasets.get(row.name.slice(0, at));
+    if (dataset === undefined) return;
+    const guid = parseSnapshotGuid(row.guid);
+    dataset.snapshots.push({
+      guid,
+      name: parseSnapshotName(row.name.slice(at + 1)),
+      createtxg: Number(row.createtxg),
+      creation: Number(row.creation),
+      referenced: Number(row.referenced),
+      written: row.written === '-' ? null : Number(row.written),
+      userrefs: row.userrefs === '-' ? 0 : Number(row.userrefs),
+    });
+    this.#guids.set(row.name, guid);
+  }
+
+  /** Names of all datasets so far. */
+  names(): DatasetName[] {
+    return Array.from(this.#datasets.values(), ({ name }) => name);
+  }
+
+  /** Origins, by full name, that are not among the snapshots listed. */
+  originsElsewhere(): string[] {
+    const origins = Array.from(this.#datasets.values(), ({ originName }) => originName);
+    return Array.from(new Set(origins.filter((name) => name !== null))).filter((name) => !this.#guids.has(name));
+  }
+
+  /** The datasets, parents first, with origins looked up among the snapshots listed and in `elsewhere`. */
+  datasets(
+    propertiesOf: (dataset: string) => Record<string, string>,
+    elsewhere: ReadonlyMap<string, SnapshotGuid>,
+  ): ListedDataset[] {
+    return Array.from(this.#datasets.values(), ({ originName, snapshots, ...dataset }) => ({
+      ...dataset,
+      origin:
+        originName === null
+          ? null
+          : {
+              reference: snapshotReference(originName),
+              guid: this.#guids.get(originName) ?? elsewhere.get(originName) ?? null,
+            },
+      properties: propertiesOf(dataset.name),
+      snapshots: snapshots.sort((a, b) => a.createtxg - b.createtxg),
+    }));
+  }
+}
+
+/** Reads `dataset@snapshot` as ZFS printed it. */
+function snapshotReference(name: string): SnapshotReference {
+  const at = name.indexOf('@');
+  return { dataset: parseDatasetName(name.slice(0, at)), snapshot: parseSnapshotName(name.slice(at + 1)) };
+}

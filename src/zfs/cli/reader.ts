@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto';
+import { isPandoError } from '../../core/errors.ts';
+import { type DatasetName, parseDatasetName, parseSnapshotGuid, type SnapshotGuid } from '../../core/ids.ts';
+import { zfsFailure } from '../failure.ts';
+import type { ListedDataset, ZfsCapabilities } from '../zfs.ts';
+import { Listing } from './listing.ts';
+import { OPENZFS_COLUMNS, openZfsRow, PropertyRows, ZFS_FUSE_PROPERTIES, ZfsFuseRows } from './rows.ts';
+import type { Runner, ShortCommand } from './runner.ts';
+
+/** How often a listing is begun again because datasets came, went or were renamed while it ran. */
+const LIST_ATTEMPTS_MAX = 5;
+
+/** What several datasets are asked for passes over those that are gone. */
+export const MISSING = /^(cannot open '.*': dataset does not exist|no datasets available)$/;
+
+/** `snapshots_changed` counts in seconds: a value is final when it has been seen for longer than this, in ms. */
+const CHANGED_SETTLES_AFTER_MS = 2_000;
+
+/** Local properties of some datasets, and which of those are gone. */
+interface ReadProperties {
+  readonly values: PropertyRows;
+  readonly missing: ReadonlySet<string>;
+}
+
+/** Reads datasets, snapshots and properties, each with as few processes as the dialect allows. */
+export class Reader {
+  readonly #runner: Runner;
+  readonly #dialect: ZfsCapabilities['dialect'];
+  readonly #onSkipped: (name: string) => void;
+  readonly #tokens = new Map<DatasetName, { readonly token: string; readonly firstSeenMs: number }>();
+  #unsettled = 0;
+
+  constructor(runner: Runner, dialect: ZfsCapabilities['dialect'], onSkipped: (name: string) => void) {
+    this.#runner = runner;
+    this.#dialect = dialect;
+    this.#onSkipped = onSkipped;
+  }
+
+  /**
+   * Everything at and below `root`. Properties and snapshots come from different commands; the names before and after must be the same,
+   * or a dataset that was renamed in between would seem to have lost its properties.
+   */
+  async list(root: DatasetName, signal?: AbortSignal): Promise<ListedDataset[]> {
+    return this.#untilStable(root, async () => {
+      const names = await this.names(root, signal);
+      const properties = await this.#properties(names, root, signal);
+      const listing = await this.#rows([root], 'below', signal);
+      const listed = listing.names();
+      const same = properties.missing.size === 0 && listed.length === names.length;
+      return same && listed.every((name) => names.includes(name)) ? this.#finish(listing, properties, signal) : null;
+    });
+  }
+
+  async listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]> {
+    const wanted = new Set(names);
+    const [first] = names;
+    if (first === undefined) return [];
+    return this.#untilStable(first, async () => {
+      const properties = await this.#properties(names, first, signal);
+      const found: ListedDataset[] = [];
+      for (const batch of this.#runner.commandLine.batches(names)) {
+        const listing = await this.#rows(batch, 'only', signal);
+        found.push(...(await this.#finish(listing, properties, signal)).filter(({ name }) => wanted.has(name)));
+      }
+      if (found.some(({ name }) => properties.missing.has(name))) return null;
+      const byName = new Map(found.map((dataset) => [dataset.name, dataset]));
+      return Array.from(wanted).flatMap((name) => byName.get(name) ?? []);
+    });
+  }
+
+  /** Names of the datasets at and below `root` that Pando takes. */
+  async names(root: DatasetName, signal?: AbortSignal): Promise<DatasetName[]> {
+    const words = ['list', '-H', '-r', '-t', 'filesystem,volume', '-o', 'name', root];
+    const lines = await this.#runner.lines({ words, action: `list ${root}`, names: [root], signal });
+    return lines.flatMap((line) => validName(line) ?? []);
+  }
+
+  /** See `Zfs.changeToken`; `snapshots_changed` must be known. */
+  async changeToken(root: DatasetName, signal?: AbortSignal): Promise<string> {
+    const hash = createHash('sha256');
+    const columns = 'name,guid,origin,snapshots_changed';
+    for (const words of [
+      ['list', '-Hp', '-r', '-t', 'filesystem,volume', '-o', columns, root],
+      ['get', '-Hp', '-r', '-t', 'filesystem,volume', '-s', 'local', '-o', 'name,property,value', 'all', root],
+    ]) {
+      const onLine = (line: string): void => void hash.update(`${line}\n`);
+      await this.#runner.run({ words, action: `list ${root}`, names: [root], signal, onLine });
+    }
+    return this.#settled(root, hash.digest('hex'));
+  }
+
+  /** Makes a token that is too young to be trusted unlike any other: in its second there may still be another change. */
+  #settled(root: DatasetName, token: string): string {
+    const now = performance.now();
+    const before = this.#tokens.get(root);
+    if (before?.token !== token) this.#tokens.set(root, { token, firstSeenMs: now });
+    const firstSeenMs = before?.token === token ? before.firstSeenMs : now;
+    if (now - firstSeenMs > CHANGED_SETTLES_AFTER_MS) return token;
+    this.#unsettled += 1;
+    return `${token} ${this.#unsettled}`;
+  }
+
+  async #untilStable(root: DatasetName, read: () => Promise<ListedDataset[] | null>): Promise<ListedDataset[]> {
+    for (let attempt = 1; attempt <= LIST_ATTEMPTS_MAX; attempt += 1) {
+      const datasets = await read();
+      if (datasets !== null) return datasets;
+    }
+    const ending = { exitCode: 0, stderr: '' };
+    const command = this.#runner.commandLine.words('zfs', ['list', root]);
+    throw zfsFailure('ZFS_BUSY', { action: `list ${root}`, command }, ending, 'its datasets change all the time');
+  }
+
+  async #properties(
+    names: readonly DatasetName[],
+    root: DatasetName,
+    signal: AbortSignal | undefined,
+  ): Promise<ReadProperties> {
+    const values = new PropertyRows(names);
+    const missing = new Set<string>();
+    for (const batch of this.#runner.commandLine.batches(names)) {
+      const complaints = await this.#runMissing({
+        words: ['get', '-Hp', '-s', 'local', '-o', 'name,property,value', 'all', ...batch],
+        action: `read the properties of ${root}`,
+        names: batch,
+        signal,
+        onLine: (line) => values.accept(line),
+      });
+      for (const [, name = ''] of complaints.matchAll(/^cannot open '(.*)': dataset does not exist$/gm))
+        missing.add(name);
+    }
+    return { values, missing };
+  }
+
+  async #rows(
+    names: readonly DatasetName[],
+    scope: 'below' | 'only',
+    signal: AbortSignal | undefined,
+  ): Promise<Listing> {
+    const listing = new Listing(this.#onSkipped);
+    // A depth of 1 brings the snapshots, and children besides, which the caller leaves out
+    const depth = scope === 'below' ? ['-r'] : ['-d', '1'];
+    const command = { action: `list ${names.join(', ')}`, names, signal };
+    if (this.#dialect === 'zfs-fuse') {
+      const rows = new ZfsFuseRows((row) => listing.accept(row));
+      const words = ['get', '-Hp', ...depth, '-o', 'name,property,value', ZFS_FUSE_PROPERTIES.join(',')];
+      await this.#runMissing({ ...command, words: [...words, ...names], onLine: (line) => rows.accept(line) }, scope);
+    } else {
+      const words = ['list', '-Hp', ...depth, '-t', 'filesystem,volume,snapshot', '-o'];
+      const columns = ['name', ...OPENZFS_COLUMNS].join(',');
+      const onLine = (line: string): void => listing.accept(openZfsRow(line));
+      await this.#runMissing({ ...command, words: [...words, columns, ...names], onLine }, scope);
+    }
+    return listing;
+  }
+
+  /** Passes over datasets that are gone, unless their pool is gone as well, or it is the one root that was asked for. */
+  async #runMissing(command: ShortCommand, scope: 'below' | 'only' = 'only'): Promise<string> {
+    if (scope === 'below') return this.#runner.run(command);
+    const complaints = await this.#runner.run({ ...command, passOver: MISSING });
+    if (complaints !== '') await this.#runner.requirePools(command.names, command.action);
+    return complaints;
+  }
+
+  async #finish(
+    listing: Listing,
+    properties: ReadProperties,
+    signal: AbortSignal | undefined,
+  ): Promise<ListedDataset[]> {
+    const elsewhere = await this.#guids(listing.originsElsewhere(), signal);
+    return listing.datasets((name) => properties.values.of(name), elsewhere);
+  }
+
+  /** guids of snapshots by full name; those that are gone are left out. */
+  async #guids(names: readonly string[], signal: AbortSignal | undefined): Promise<Map<string, SnapshotGuid>> {
+    const guids = new Map<string, SnapshotGuid>();
+    for (const batch of this.#runner.commandLine.batches(names)) {
+      await this.#runner.run({
+        words: ['get', '-Hp', '-o', 'name,value', 'guid', ...batch],
+        action: 'find the origins of clones',
+        names: batch.map((name) => parseDatasetName(name.split('@')[0] ?? name)),
+        signal,
+        passOver: MISSING,
+        onLine: (line) => {
+          const [name = '', guid = ''] = line.split('\t');
+          guids.set(name, parseSnapshotGuid(guid));
+        },
+      });
+    }
+    return guids;
+  }
+}
+
+function validName(line: string): DatasetName | undefined {
+  try {
+    return parseDatasetName(line);
+  } catch (error) {
+    if (isPandoError(error, 'NAME_INVALID')) return undefined;
+    throw error;
+  }
+}

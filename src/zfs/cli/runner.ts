@@ -1,0 +1,102 @@
+import { isPandoError } from '../../core/errors.ts';
+import { type DatasetName, poolOf } from '../../core/ids.ts';
+import { zfsFailure } from '../failure.ts';
+import { Child, type ChildEnding, eachLine } from './child.ts';
+import type { CommandLine } from './command-line.ts';
+import { failureOf } from './failures.ts';
+import { Semaphore } from './semaphore.ts';
+
+/** A command that ends by itself soon. */
+export interface ShortCommand {
+  readonly program?: 'zfs' | 'zpool';
+  readonly words: readonly string[];
+  /** For the message: see `Attempt` in failure.ts. */
+  readonly action: string;
+  /** Datasets that it names: the first one's pool is the one whose queue it waits in. */
+  readonly names: readonly DatasetName[];
+  readonly signal?: AbortSignal | undefined;
+  /** Gets each line of standard output as it comes. */
+  readonly onLine?: (line: string) => void;
+  /** Complaints, line by line, that are no failure if there are no others. */
+  readonly passOver?: RegExp;
+}
+
+/** Runs short commands, a limited number per pool at a time. */
+export class Runner {
+  readonly commandLine: CommandLine;
+  readonly #limit: number;
+  readonly #queues = new Map<string, Semaphore>();
+
+  constructor(commandLine: CommandLine, concurrencyPerPool: number) {
+    this.commandLine = commandLine;
+    this.#limit = concurrencyPerPool;
+  }
+
+  /** Runs to the end; resolves with the complaints that were passed over. Rejects with the code of what was printed. */
+  async run(command: ShortCommand): Promise<string> {
+    const [first] = command.names;
+    const ending = await this.#queue(first === undefined ? '' : poolOf(first)).run(() => this.#once(command));
+    const attempt = { action: command.action, command: this.#words(command) };
+    if (command.signal?.aborted === true) throw zfsFailure('ZFS_ABORTED', attempt, ending);
+    if (ending.exitCode === 0 || isPassedOver(ending, command.passOver)) return ending.stderr;
+    const failure = failureOf(attempt, ending);
+    // Both dialects say "dataset does not exist" for a missing pool too
+    if (isPandoError(failure, 'ZFS_NOT_FOUND')) await this.requirePools(command.names, command.action);
+    throw failure;
+  }
+
+  /** The lines of standard output. */
+  async lines(command: Omit<ShortCommand, 'onLine'>): Promise<string[]> {
+    const lines: string[] = [];
+    await this.run({ ...command, onLine: (line) => lines.push(line) });
+    return lines;
+  }
+
+  async pools(): Promise<string[]> {
+    const words = ['list', '-H', '-o', 'name'];
+    const lines = await this.lines({ program: 'zpool', words, action: 'list the pools', names: [] });
+    return lines.filter((line) => line !== '' && line !== 'no pools available');
+  }
+
+  /** Rejects with `ZFS_NO_POOL` when the pool of one of these datasets is not imported. */
+  async requirePools(names: readonly DatasetName[], action: string): Promise<void> {
+    const imported = await this.pools();
+    const missing = names.map(poolOf).find((pool) => !imported.includes(pool));
+    if (missing === undefined) return;
+    const command = this.commandLine.words('zpool', ['list']);
+    throw zfsFailure('ZFS_NO_POOL', { action, command }, { exitCode: 0, stderr: '' }, `no such pool '${missing}'`);
+  }
+
+  async #once(command: ShortCommand): Promise<ChildEnding> {
+    const { signal, onLine } = command;
+    if (signal?.aborted === true) return { exitCode: null, stderr: '', started: false };
+    const child = new Child(this.#words(command), { stdin: 'ignore', stdout: 'pipe' });
+    const abort = (): void => void child.end();
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      if (child.stdout !== null) await eachLine(child.stdout, onLine ?? (() => undefined));
+      return await child.ended;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      await child.end();
+    }
+  }
+
+  #words({ program = 'zfs', words }: ShortCommand): string[] {
+    return this.commandLine.words(program, words);
+  }
+
+  #queue(pool: string): Semaphore {
+    let queue = this.#queues.get(pool);
+    if (queue === undefined) {
+      queue = new Semaphore(this.#limit);
+      this.#queues.set(pool, queue);
+    }
+    return queue;
+  }
+}
+
+function isPassedOver({ stderr, started }: ChildEnding, passOver: RegExp | undefined): boolean {
+  const lines = stderr.split('\n').filter((line) => line !== '');
+  return started && passOver !== undefined && lines.length > 0 && lines.every((line) => passOver.test(line));
+}

@@ -1,0 +1,41 @@
+import { createHash } from 'node:crypto';
+import type { ListedDataset, ListedSnapshot } from '../zfs.ts';
+import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predecessorOf } from './model.ts';
+
+export function listedDataset(dataset: MemoryDataset): ListedDataset {
+  const { name, guid, createtxg, origin, properties, snapshots } = dataset;
+  return {
+    name,
+    kind: 'filesystem',
+    guid,
+    createtxg,
+    origin:
+      origin === null
+        ? null
+        : { reference: { dataset: origin.dataset.name, snapshot: origin.name }, guid: origin.guid },
+    properties: Object.fromEntries(properties),
+    snapshots: snapshots.map(listedSnapshot),
+  };
+}
+
+function listedSnapshot(snapshot: MemorySnapshot): ListedSnapshot {
+  const { guid, name, createtxg, creation, content, holds } = snapshot;
+  return {
+    guid,
+    name,
+    createtxg,
+    creation,
+    referenced: bytesIn(content),
+    written: bytesWritten(content, predecessorOf(snapshot)?.content),
+    userrefs: holds.size,
+  };
+}
+
+/** What OpenZFS tells without listing snapshots, as one token. */
+export function tokenOf(datasets: readonly MemoryDataset[]): string {
+  const hash = createHash('sha256');
+  for (const { name, guid, origin, properties, snapshotsChanged } of datasets) {
+    hash.update(JSON.stringify([name, guid, origin?.guid ?? null, snapshotsChanged, Array.from(properties)]));
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,362 @@
+import type { Properties } from '../../core/events.ts';
+import { type DatasetName, type HoldTag, parseDatasetName, type SnapshotName } from '../../core/ids.ts';
+import { type Attempt, zfsFailure } from '../failure.ts';
+import type {
+  ListedDataset,
+  ReceiveRequest,
+  ReceiveSource,
+  SendRequest,
+  SendTarget,
+  SnapshotReference,
+  StreamResult,
+  Zfs,
+  ZfsCapabilities,
+} from '../zfs.ts';
+import { attempted, streamFailure } from './attempts.ts';
+import {
+  cloneSnapshot,
+  destroyDataset,
+  destroySnapshot,
+  promoteClone,
+  renameDataset,
+  renameSnapshot,
+  rollBack,
+  takeSnapshots,
+} from './changes.ts';
+import { nextSequence, tickingClock } from './defaults.ts';
+import { listedDataset, tokenOf } from './listing.ts';
+import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile } from './model.ts';
+import { MemoryPools, nextTxg, requireSpace } from './pools.ts';
+import { checkProperties } from './properties.ts';
+import { Refusal } from './refusal.ts';
+import { streamIn, streamOut } from './streaming.ts';
+import { isStreaming, MemoryReceive, payloadBytes, sendSteps } from './transfers.ts';
+
+export interface MemoryZfsOptions {
+  /** Source of guids: 64 random bits per call. By default a sequence that differs for each MemoryZfs of a process. */
+  readonly random?: () => bigint;
+  /** Unix time in ms. By default a clock that advances by one second whenever it is read. */
+  readonly now?: () => number;
+  /** To play a ZFS that can do less. What is switched off here is really not done. */
+  readonly capabilities?: Partial<ZfsCapabilities>;
+  /**
+   * Called before each command does anything, with what `zfs` would be called with. What it throws becomes the command's failure,
+   * and what it awaits delays it.
+   */
+  readonly onCommand?: (command: readonly string[]) => void | Promise<void>;
+}
+
+const CAPABILITIES: ZfsCapabilities = {
+  dialect: 'memory',
+  version: 'memory',
+  receiveProperties: true,
+  sendEstimate: true,
+  snapshotsChanged: true,
+  listHolds: true,
+  bookmarks: false,
+  resumableReceive: false,
+  volumes: false,
+};
+
+/**
+ * A ZFS in memory with the rules of the real one, for tests and simulations. Beside the port it has what a person does at a
+ * shell: pools, files in datasets, rollback.
+ */
+export class MemoryZfs implements Zfs {
+  readonly #pools: MemoryPools;
+  readonly #capabilities: ZfsCapabilities;
+  readonly #onCommand: (command: readonly string[]) => void | Promise<void>;
+  #asked = false;
+  #commandCount = 0;
+
+  constructor(options: MemoryZfsOptions = {}) {
+    this.#pools = new MemoryPools(options.random ?? nextSequence(), options.now ?? tickingClock());
+    this.#capabilities = { ...CAPABILITIES, ...options.capabilities };
+    this.#onCommand = options.onCommand ?? (() => undefined);
+  }
+
+  /** Number of commands so far: what would have been a process each. */
+  get commandCount(): number {
+    return this.#commandCount;
+  }
+
+  /** Creates a pool with its root dataset. Throws `ZFS_DATASET_EXISTS`. */
+  addPool(name: string, { capacityBytes = null }: { readonly capacityBytes?: number | null } = {}): void {
+    this.#byHand(`create pool ${name}`, () => this.#pools.add(parseDatasetName(name), capacityBytes));
+  }
+
+  /** Takes a pool away as `zpool export` does. Throws `ZFS_BUSY` while a stream runs from or to it. */
+  exportPool(name: string): void {
+    this.#byHand(`export ${name}`, () => {
+      const pool = this.#pools.poolFor(parseDatasetName(name));
+      if (isStreaming(pool)) throw new Refusal('ZFS_BUSY', 'a stream is running');
+      pool.imported = false;
+    });
+  }
+
+  importPool(name: string): void {
+    this.#byHand(`import ${name}`, () => {
+      this.#pools.known(name).imported = true;
+    });
+  }
+
+  /** Writes a file of a dataset. Throws `ZFS_PERMISSION` where `readonly` is on, `ZFS_OUT_OF_SPACE`. */
+  write(name: string, path: string, text: string): void {
+    this.#byHand(`write to ${name}`, () => {
+      const file = newFile(text);
+      requireSpace(this.#pools.poolFor(parseDatasetName(name)), file.bytes);
+      const dataset = this.#writable(name);
+      dataset.content = new Map(dataset.content).set(path, file);
+    });
+  }
+
+  /** Removes a file of a dataset, if it is there. Throws `ZFS_PERMISSION` where `readonly` is on. */
+  remove(name: string, path: string): void {
+    this.#byHand(`write to ${name}`, () => {
+      const dataset = this.#writable(name);
+      const content = new Map(dataset.content);
+      content.delete(path);
+      dataset.content = content;
+    });
+  }
+
+  /** Text of a file of a dataset, or undefined when there is none. */
+  read(name: string, path: string): string | undefined {
+    return this.contentsOf(name)[path];
+  }
+
+  /** Texts by path of a dataset, or of a snapshot (`dataset@snapshot` or a reference). */
+  contentsOf(place: string | SnapshotReference): Record<string, string> {
+    return this.#byHand('read', () => {
+      const [dataset = '', snapshot] =
+        typeof place === 'string' ? place.split('@') : [place.dataset as string, place.snapshot as string];
+      const name = parseDatasetName(dataset);
+      const { content } =
+        snapshot === undefined
+          ? this.#pools.dataset(name).dataset
+          : this.#pools.snapshot({ dataset: name, snapshot: snapshot as SnapshotName }).snapshot;
+      return Object.fromEntries(Array.from(content, ([path, { text }]) => [path, text]));
+    });
+  }
+
+  /** Takes a dataset back to one of its snapshots, as `zfs rollback -r`. Throws `ZFS_HAS_DEPENDENTS`, `ZFS_BUSY`. */
+  rollback(snapshot: SnapshotReference): void {
+    this.#byHand(`roll back to ${written(snapshot)}`, () => rollBack(this.#pools, snapshot));
+  }
+
+  async capabilities(): Promise<ZfsCapabilities> {
+    if (!this.#asked) await this.#command('ask for the version', ['version'], () => undefined);
+    this.#asked = true;
+    return this.#capabilities;
+  }
+
+  list(root: DatasetName, signal?: AbortSignal): Promise<ListedDataset[]> {
+    return this.#command(`list ${root}`, ['list', '-r', root], () => this.#subtree(root).map(listedDataset), signal);
+  }
+
+  listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]> {
+    return this.#command(
+      `list ${names.join(', ')}`,
+      ['list', ...names],
+      () =>
+        names.flatMap((name) => {
+          const located = this.#pools.find(name);
+          return located === undefined ? [] : [listedDataset(located.dataset)];
+        }),
+      signal,
+    );
+  }
+
+  async changeToken(root: DatasetName, signal?: AbortSignal): Promise<string | null> {
+    if (!this.#capabilities.snapshotsChanged) return null;
+    return this.#command(
+      `list ${root}`,
+      ['list', '-o', 'snapshots_changed'],
+      () => tokenOf(this.#subtree(root)),
+      signal,
+    );
+  }
+
+  pools(): Promise<string[]> {
+    return this.#command('list pools', ['list', '-d', '0'], () => this.#pools.names());
+  }
+
+  create(name: DatasetName, properties: Properties = {}): Promise<void> {
+    return this.#command(`create ${name}`, ['create', name], () => {
+      checkProperties(properties);
+      const pool = this.#pools.poolForNew(name);
+      setAll(this.#pools.addDataset(pool, { name, origin: null, content: new Map() }), properties);
+    });
+  }
+
+  snapshot(snapshots: readonly SnapshotReference[]): Promise<void> {
+    const names = snapshots.map(written);
+    return this.#command(`snapshot ${names.join(', ')}`, ['snapshot', ...names], () =>
+      takeSnapshots(this.#pools, snapshots),
+    );
+  }
+
+  clone(origin: SnapshotReference, target: DatasetName, properties: Properties = {}): Promise<void> {
+    return this.#command(`clone ${written(origin)} to ${target}`, ['clone', written(origin), target], () => {
+      checkProperties(properties);
+      setAll(cloneSnapshot(this.#pools, origin, target), properties);
+    });
+  }
+
+  promote(name: DatasetName): Promise<void> {
+    return this.#command(`promote ${name}`, ['promote', name], () => promoteClone(this.#pools, name));
+  }
+
+  rename(from: DatasetName, to: DatasetName): Promise<void> {
+    return this.#command(`rename ${from} to ${to}`, ['rename', from, to], () => renameDataset(this.#pools, from, to));
+  }
+
+  renameSnapshot(from: SnapshotReference, to: SnapshotName): Promise<void> {
+    return this.#command(`rename ${written(from)} to ${to}`, ['rename', written(from), to], () =>
+      renameSnapshot(this.#pools, from, to),
+    );
+  }
+
+  destroy(name: DatasetName): Promise<void> {
+    return this.#command(`destroy ${name}`, ['destroy', name], () => destroyDataset(this.#pools, name));
+  }
+
+  destroySnapshot(snapshot: SnapshotReference): Promise<void> {
+    return this.#command(`destroy ${written(snapshot)}`, ['destroy', written(snapshot)], () =>
+      destroySnapshot(this.#pools, snapshot),
+    );
+  }
+
+  setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
+    return this.#command(`set properties of ${names.join(', ')}`, ['set', ...names], () => {
+      checkProperties(properties);
+      this.#eachOf(names, ({ dataset }) => setAll(dataset, properties));
+    });
+  }
+
+  inheritProperty(names: readonly DatasetName[], property: string): Promise<void> {
+    return this.#command(`inherit ${property} in ${names.join(', ')}`, ['inherit', property, ...names], () =>
+      this.#eachOf(names, ({ dataset }) => dataset.properties.delete(property)),
+    );
+  }
+
+  hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
+    const names = snapshots.map(written);
+    return this.#command(`hold ${names.join(', ')} under ${tag}`, ['hold', tag, ...names], () => {
+      const found = snapshots.map((reference) => this.#pools.snapshot(reference).snapshot);
+      const taken = found.filter(({ holds }) => holds.has(tag));
+      for (const { holds } of found) holds.add(tag);
+      if (taken.length > 0) throw new Refusal('ZFS_HOLD_EXISTS', taken.map(fullName).join(', '));
+    });
+  }
+
+  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
+    const names = snapshots.map(written);
+    return this.#command(`release ${tag} from ${names.join(', ')}`, ['release', tag, ...names], () => {
+      for (const { dataset, snapshot } of snapshots) {
+        const found = this.#pools.find(dataset)?.dataset.snapshots.find(({ name }) => name === snapshot);
+        found?.holds.delete(tag);
+      }
+    });
+  }
+
+  holds(snapshot: SnapshotReference): Promise<HoldTag[]> {
+    return this.#command(`list the holds of ${written(snapshot)}`, ['holds', written(snapshot)], () => {
+      if (!this.#capabilities.listHolds) throw new Refusal('ZFS_UNSUPPORTED', 'it does not list holds');
+      return Array.from(this.#pools.snapshot(snapshot).snapshot.holds);
+    });
+  }
+
+  async estimate(request: SendRequest): Promise<number | null> {
+    if (!this.#capabilities.sendEstimate) return null;
+    const name = written(request.snapshot);
+    return this.#command(`estimate a stream of ${name}`, ['send', '-nvP', name], () =>
+      payloadBytes(sendSteps(this.#pools, request)),
+    );
+  }
+
+  async send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
+    const name = written(request.snapshot);
+    const attempt = { action: `send ${name}`, command: ['zfs', 'send', name] };
+    const stream = target.kind === 'stream' ? target.stream : target.socket;
+    try {
+      const steps = await this.#run(attempt, () => sendSteps(this.#pools, request), signal);
+      return { bytes: await streamOut(steps, stream, signal) };
+    } catch (error) {
+      stream.destroy();
+      throw streamFailure(error, attempt, signal, 'ZFS_FAILED');
+    }
+  }
+
+  async receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
+    const attempt = { action: `receive ${request.target}`, command: ['zfs', 'receive', '-u', request.target] };
+    const stream = source.kind === 'stream' ? source.stream : source.socket;
+    try {
+      const receive = await this.#run(attempt, () => this.#receive(request), signal);
+      return { bytes: await streamIn(receive, stream, signal) };
+    } catch (error) {
+      stream.destroy();
+      throw streamFailure(error, attempt, signal, 'ZFS_STREAM_INVALID');
+    }
+  }
+
+  #receive(request: ReceiveRequest): MemoryReceive {
+    if (this.#capabilities.receiveProperties || request.create === null) {
+      checkProperties(request.create?.properties ?? {});
+      return new MemoryReceive(this.#pools, request);
+    }
+    return new MemoryReceive(this.#pools, { ...request, create: { origin: null, properties: {} } });
+  }
+
+  #subtree(root: DatasetName): MemoryDataset[] {
+    const { pool, dataset } = this.#pools.dataset(root);
+    return [dataset, ...descendantsOf(pool, root)];
+  }
+
+  #writable(name: string): MemoryDataset {
+    const { pool, dataset } = this.#pools.dataset(parseDatasetName(name));
+    if (effectiveProperty(pool, dataset, 'readonly') === 'on') {
+      throw new Refusal('ZFS_PERMISSION', `'${name}' is read-only`);
+    }
+    nextTxg(pool);
+    return dataset;
+  }
+
+  /** Applies `change` to those that exist, then complains about the others, as `zfs set` and `zfs inherit` do. */
+  #eachOf(names: readonly DatasetName[], change: (located: { readonly dataset: MemoryDataset }) => void): void {
+    const missing: Refusal[] = [];
+    for (const name of names) {
+      try {
+        change(this.#pools.dataset(name));
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        missing.push(error);
+      }
+    }
+    if (missing[0] !== undefined) throw missing[0];
+  }
+
+  #byHand<T>(action: string, work: () => T): T {
+    return attempted({ action, command: [] }, work);
+  }
+
+  #command<T>(action: string, argv: readonly string[], work: () => T, signal?: AbortSignal): Promise<T> {
+    return this.#run({ action, command: ['zfs', ...argv] }, work, signal);
+  }
+
+  /** One command: counted, announced, and then done in one go. */
+  async #run<T>(attempt: Attempt, work: () => T, signal?: AbortSignal): Promise<T> {
+    this.#commandCount += 1;
+    await this.#onCommand(attempt.command);
+    if (signal?.aborted === true) throw zfsFailure('ZFS_ABORTED', attempt, { exitCode: null, stderr: '' });
+    return attempted(attempt, work);
+  }
+}
+
+function setAll({ properties }: MemoryDataset, values: Properties): void {
+  for (const [name, value] of Object.entries(values)) properties.set(name, value);
+}
+
+function written({ dataset, snapshot }: SnapshotReference): string {
+  return `${dataset}@${snapshot}`;
+}

@@ -1,0 +1,46 @@
+/** Moves the bytes of one stream, with back-pressure, between a pool and the other end. */
+import { Readable, type Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { decodeStream, encodeStream } from './stream-format.ts';
+import { type MemoryReceive, recordsOf, type SendStep } from './transfers.ts';
+
+/** Sends the steps, then ends the target. Returns the number of bytes. The snapshots count as in use meanwhile. */
+export async function streamOut(steps: readonly SendStep[], target: Writable, signal: AbortSignal): Promise<number> {
+  let bytes = 0;
+  const counted = function* (): Generator<Buffer> {
+    for (const chunk of encodeStream(recordsOf(steps))) {
+      yield chunk;
+      bytes += chunk.length;
+    }
+  };
+  for (const { to } of steps) to.streams += 1;
+  try {
+    await pipeline(Readable.from(counted(), { objectMode: false }), target, { signal });
+  } finally {
+    for (const { to } of steps) to.streams -= 1;
+  }
+  return bytes;
+}
+
+/** Feeds a receive until the source ends. Returns the number of bytes. */
+export async function streamIn(receive: MemoryReceive, source: Readable, signal: AbortSignal): Promise<number> {
+  let bytes = 0;
+  const counted = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      yield chunk;
+    }
+  };
+  try {
+    await pipeline(
+      source,
+      async (chunks: AsyncIterable<Buffer>) => {
+        for await (const record of decodeStream(counted(chunks))) receive.accept(record);
+      },
+      { signal },
+    );
+  } finally {
+    receive.close();
+  }
+  return bytes;
+}

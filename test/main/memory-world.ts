@@ -1,0 +1,110 @@
+/** Nodes in one process: the whole of Pando on the in-memory adapters, each with a ZFS, a log and an address of its own. */
+import { PandoError } from '../../src/core/errors.ts';
+import type { DatasetName, RelativeName, SnapshotName, TreeName } from '../../src/core/ids.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { Log } from '../../src/log/log.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
+import { PandoNode } from '../../src/main/node.ts';
+import { createIdentity, type Identity } from '../../src/sync/identity.ts';
+import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
+import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
+import type { TransferProgress } from '../../src/transfer/progress.ts';
+import { MemoryZfs, type MemoryZfsOptions } from '../../src/zfs/memory/memory-zfs.ts';
+
+/** Observers look when they are told to: tests decide what has been noticed. */
+const NEVER_MS = 1_000_000_000;
+
+export function addressOf(name: string): string {
+  return `${name}:1`;
+}
+
+export interface WorldNode {
+  readonly node: PandoNode;
+  readonly zfs: MemoryZfs;
+  readonly log: Log;
+  readonly identity: Identity;
+  readonly pool: string;
+  readonly warnings: string[];
+}
+
+export class MemoryWorld {
+  readonly network = new MemoryNetwork();
+  readonly #nodes: PandoNode[] = [];
+
+  /** Starts a node, anew or as what is left of another. Its pool is called as the node. */
+  async start(name: string, former?: WorldNode, zfsOptions: MemoryZfsOptions = {}): Promise<WorldNode> {
+    const identity = former?.identity ?? createIdentity();
+    const zfs = former?.zfs ?? new MemoryZfs(zfsOptions);
+    if (former === undefined) zfs.addPool(name);
+    const log = former === undefined ? new MemoryLog() : former.log;
+    const warnings: string[] = [];
+    const node = await PandoNode.open({
+      adapters: { signer: identity, log, zfs, transport: this.network.transport(identity.node, addressOf(name)) },
+      settings: {
+        version: 'test',
+        listenHost: '127.0.0.1',
+        directPort: null,
+        observeEveryMs: NEVER_MS,
+        follow: false,
+        transfers: DEFAULT_TRANSFER_LIMITS,
+      },
+      reporter: { info: () => undefined, warn: (message) => warnings.push(message) },
+    });
+    this.#nodes.push(node);
+    await node.start();
+    return { node, zfs, log, identity, pool: name, warnings };
+  }
+
+  async stop(): Promise<void> {
+    for (const node of this.#nodes.splice(0)) await node.stop();
+  }
+}
+
+/** Makes two nodes know each other; the owner shares all its trees with the follower. */
+export async function introduce(owner: WorldNode, follower: WorldNode): Promise<void> {
+  const link = { trustedLink: false };
+  await owner.node.peers.add({
+    peer: follower.node.id,
+    name: follower.pool,
+    address: addressOf(follower.pool),
+    shares: ['*'],
+    ...link,
+  });
+  await follower.node.peers.add({
+    peer: owner.node.id,
+    name: owner.pool,
+    address: addressOf(owner.pool),
+    shares: [],
+    ...link,
+  });
+}
+
+export function dataset(name: string): DatasetName {
+  return name as DatasetName;
+}
+
+export function at(name: string, snapshot: string) {
+  return { dataset: name as DatasetName, snapshot: snapshot as SnapshotName };
+}
+
+export const IMAGES = 'images' as TreeName;
+export const ROOT = '' as RelativeName;
+
+/** Syncs the mirror of `images`, letting the owner look at its ZFS first. */
+export function syncImages(
+  { node }: WorldNode,
+  { signal = new AbortController().signal, refresh = true, onProgress = (_: TransferProgress): void => undefined } = {},
+): Promise<SyncReport> {
+  return node.mirrors.sync(IMAGES, { signal, refresh, onProgress, onPlan: () => undefined });
+}
+
+/** The code that a promise rejects with; throws when it does not reject with a PandoError. */
+export async function codeOf(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof PandoError) return error.code;
+    throw error;
+  }
+  throw new Error('did not reject');
+}

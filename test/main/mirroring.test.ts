@@ -1,0 +1,289 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { difference } from '../../src/core/graph/difference.ts';
+import { streamIdOf } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import {
+  addressOf,
+  at,
+  codeOf,
+  dataset,
+  IMAGES,
+  introduce,
+  MemoryWorld,
+  syncImages,
+  type WorldNode,
+} from './memory-world.ts';
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+let beta: WorldNode;
+
+/** A base with two snapshots, a layer cloned from it, and a container root cloned from that, each with files. */
+async function buildHierarchy({ zfs }: WorldNode): Promise<void> {
+  await zfs.create(dataset('alpha/images'));
+  await zfs.create(dataset('alpha/images/base'));
+  zfs.write('alpha/images/base', 'etc/os', 'debian');
+  await zfs.snapshot([at('alpha/images', 'r'), at('alpha/images/base', '1')]);
+  zfs.write('alpha/images/base', 'etc/version', '12');
+  await zfs.snapshot([at('alpha/images/base', '2')]);
+  await zfs.clone(at('alpha/images/base', '2'), dataset('alpha/images/layer'));
+  zfs.write('alpha/images/layer', 'bin/app', 'v1');
+  await zfs.snapshot([at('alpha/images/layer', 'extracted')]);
+  await zfs.clone(at('alpha/images/layer', 'extracted'), dataset('alpha/images/web'));
+  zfs.write('alpha/images/web', 'var/log', 'started');
+  await zfs.snapshot([at('alpha/images/web', 'a'), at('alpha/images/layer', 'later')]);
+}
+
+async function shareAndMirror(filter = EVERYTHING): Promise<void> {
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+  await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy'), ...filter });
+}
+
+async function expectSameGraphs(): Promise<void> {
+  const theirs = alpha.node.trees.graph(IMAGES);
+  expect(difference(theirs, beta.node.trees.graph(IMAGES))).toEqual([]);
+  for (const one of theirs.datasets.values()) {
+    for (const { name } of one.snapshots) {
+      const path = one.name === '' ? '' : `/${one.name}`;
+      expect(beta.zfs.contentsOf(`beta/copy${path}@${name}`)).toEqual(
+        alpha.zfs.contentsOf(`alpha/images${path}@${name}`),
+      );
+    }
+  }
+}
+
+async function heldSnapshots({ zfs, pool }: WorldNode): Promise<string[]> {
+  const listed = await zfs.list(dataset(pool));
+  return listed.flatMap(({ name, snapshots }) =>
+    snapshots.filter(({ userrefs }) => userrefs > 0).map((snapshot) => `${name}@${snapshot.name}`),
+  );
+}
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  alpha = await world.start('alpha');
+  beta = await world.start('beta');
+  await introduce(alpha, beta);
+  await buildHierarchy(alpha);
+});
+
+afterEach(() => world.stop());
+
+describe('a mirror', () => {
+  it('has the same names, origins, guids, order and contents as its owner after the first sync', async () => {
+    await shareAndMirror();
+    const report = await syncImages(beta);
+    expect(report.steps.map(({ outcome }) => outcome.result)).toEqual(report.steps.map(() => 'done'));
+    await expectSameGraphs();
+  });
+
+  it('follows with increments alone when the owner goes on', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    alpha.zfs.write('alpha/images/web', 'var/log', 'stopped');
+    await alpha.zfs.snapshot([at('alpha/images/web', 'b')]);
+    await alpha.zfs.clone(at('alpha/images/layer', 'later'), dataset('alpha/images/db'));
+    await alpha.zfs.snapshot([at('alpha/images/db', 'x')]);
+    const { plan } = await syncImages(beta);
+    expect(plan.steps.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
+      'receive-clone db',
+      'receive-incremental web',
+    ]);
+    await expectSameGraphs();
+  });
+
+  it('does nothing, with no command to ZFS, when nothing changed', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    await syncImages(beta, { refresh: false });
+    const before = [alpha.zfs.commandCount, beta.zfs.commandCount];
+    const report = await syncImages(beta, { refresh: false });
+    expect(report.plan.steps).toEqual([]);
+    expect([alpha.zfs.commandCount, beta.zfs.commandCount]).toEqual(before);
+  });
+
+  it('leaves no hold at either end', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
+  });
+
+  it('keeps replicas read-only, not mounted by themselves, and marked with the id of their dataset', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    const ids = new Map(
+      alpha.node.trees
+        .graph(IMAGES)
+        .sorted()
+        .map(({ name, id }) => [`beta/copy/${name}`, id]),
+    );
+    for (const { name, properties } of await beta.zfs.list(dataset('beta/copy'))) {
+      const id = ids.get(name === 'beta/copy' ? 'beta/copy/' : name);
+      expect(properties).toMatchObject({ readonly: 'on', canmount: 'noauto', 'pando:id': id });
+    }
+  });
+
+  it('logs what it received as received, owned by the owner', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    const stream = beta.node.history.ownStream(IMAGES);
+    const causes = new Set<string>();
+    for await (const events of beta.node.history.events(stream, 2)) for (const { cause } of events) causes.add(cause);
+    expect([...causes]).toEqual(['received']);
+    const owners = beta.node.trees
+      .graph(IMAGES)
+      .sorted()
+      .map(({ owner }) => owner.node);
+    expect(new Set(owners)).toEqual(new Set([alpha.node.id]));
+  });
+
+  it('renames its replica when the owner renamed, without a stream', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    await alpha.zfs.rename(dataset('alpha/images/web'), dataset('alpha/images/site'));
+    const { plan, bytes } = await syncImages(beta);
+    expect(plan.steps.map(({ kind }) => kind)).toEqual(['rename']);
+    expect(bytes).toBe(0);
+    await expectSameGraphs();
+  });
+
+  it('can itself be mirrored by a third node', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    const gamma = await world.start('gamma');
+    await introduce(beta, gamma);
+    await gamma.node.mirrors.add({ tree: IMAGES, from: beta.node.id, root: dataset('gamma/copy'), ...EVERYTHING });
+    await syncImages(gamma);
+    expect(difference(alpha.node.trees.graph(IMAGES), gamma.node.trees.graph(IMAGES))).toEqual([]);
+  });
+
+  it('takes only what its globs select, and what that needs', async () => {
+    await shareAndMirror({ ...EVERYTHING, only: ['layer'] });
+    await syncImages(beta);
+    const names = beta.node.trees
+      .graph(IMAGES)
+      .sorted()
+      .map(({ name }) => name);
+    expect(names).toEqual(['', 'base', 'layer']);
+  });
+
+  it('replaces its placeholder once the owner takes a first snapshot of the root', async () => {
+    await alpha.zfs.destroySnapshot(at('alpha/images', 'r'));
+    await shareAndMirror();
+    await syncImages(beta);
+    expect(beta.node.trees.graph(IMAGES).sorted()[0]?.snapshots).toEqual([]);
+    await alpha.zfs.snapshot([at('alpha/images', 'first')]);
+    const { steps } = await syncImages(beta);
+    expect(steps.map(({ outcome }) => outcome.result)).toEqual(['done']);
+    await expectSameGraphs();
+  });
+});
+
+describe('what goes wrong in a sync', () => {
+  it('leaves a replica alone that was snapshotted by hand, and brings the others', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    await beta.zfs.snapshot([at('beta/copy/web', 'mine')]);
+    await beta.node.observer.look({
+      tree: IMAGES,
+      root: dataset('beta/copy'),
+      ownerOf: () => ({ node: beta.node.id, epoch: 1 }),
+      mayBeAbsent: true,
+    });
+    await alpha.zfs.snapshot([at('alpha/images/web', 'b'), at('alpha/images/layer', 'b')]);
+    const { plan, steps } = await syncImages(beta);
+    expect(plan.conflicts).toMatchObject([{ name: 'web', reason: 'diverged', localOnly: ['mine'] }]);
+    expect(steps.map(({ step, outcome }) => `${step.name} ${outcome.result}`)).toEqual(['layer done']);
+  });
+
+  it('skips what depends on a step that failed, and completes it with the next sync', async () => {
+    await shareAndMirror();
+    await beta.zfs.create(dataset('beta/copy'));
+    await beta.zfs.create(dataset('beta/copy/layer'));
+    const { steps } = await syncImages(beta);
+    const failed = steps.flatMap(({ outcome }) => (outcome.result === 'failed' ? [outcome.error.code] : []));
+    expect(failed).toEqual(['ZFS_DATASET_EXISTS']);
+    await beta.zfs.destroy(dataset('beta/copy/layer'));
+    await beta.zfs.destroy(dataset('beta/copy'));
+    await syncImages(beta);
+    await expectSameGraphs();
+    expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
+  });
+
+  it('is a refusal when the owner shares no such tree, in the same words as when there is none', async () => {
+    await shareAndMirror();
+    await alpha.node.peers.add({
+      peer: beta.node.id,
+      name: 'beta',
+      address: addressOf('beta'),
+      shares: ['other-*'],
+      trustedLink: false,
+    });
+    expect(await codeOf(syncImages(beta))).toBe('TREE_UNKNOWN');
+    expect(beta.node.history.head(streamIdOf(alpha.node.id, IMAGES))).toBeNull();
+  });
+
+  it('leaves nothing behind when it is cancelled, and the next sync completes it', async () => {
+    await shareAndMirror();
+    const cancel = new AbortController();
+    const onProgress = ({ kind }: { kind: string }): void => {
+      if (kind === 'step-started') cancel.abort();
+    };
+    const { steps } = await syncImages(beta, { signal: cancel.signal, onProgress });
+    expect(steps.some(({ outcome }) => outcome.result !== 'done')).toBe(true);
+    expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
+    await syncImages(beta);
+    await expectSameGraphs();
+  });
+
+  it('leaves nothing behind when the link is cut in the middle, and goes on when it is back', async () => {
+    await shareAndMirror();
+    const onProgress = ({ kind }: { kind: string }): void => {
+      if (kind === 'step-started') world.network.cut(alpha.node.id, beta.node.id);
+    };
+    const { steps } = await syncImages(beta, { onProgress });
+    expect(steps.some(({ outcome }) => outcome.result === 'failed')).toBe(true);
+    world.network.mend(alpha.node.id, beta.node.id);
+    await syncImages(beta);
+    await expectSameGraphs();
+    expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
+  });
+
+  it('is a refusal to add a mirror over a dataset that exists, without a parent, or over another tree', async () => {
+    const mirror = { tree: IMAGES, from: alpha.node.id, ...EVERYTHING };
+    await beta.zfs.create(dataset('beta/mine'));
+    expect(await codeOf(beta.node.mirrors.add({ ...mirror, root: dataset('beta/mine') }))).toBe('ZFS_DATASET_EXISTS');
+    expect(await codeOf(beta.node.mirrors.add({ ...mirror, root: dataset('beta/no/where') }))).toBe(
+      'TREE_ROOT_MISSING',
+    );
+    await beta.node.trees.add({ tree: 'mine' as typeof IMAGES, root: dataset('beta/mine') });
+    expect(await codeOf(beta.node.mirrors.add({ ...mirror, root: dataset('beta/mine/x') }))).toBe('TREE_OVERLAP');
+  });
+});
+
+describe('verify', () => {
+  it('finds a replica in order, and its logs', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    const verdict = await beta.node.verifier.verify(IMAGES);
+    expect(verdict).toMatchObject({ ok: true, differences: [], unnoticed: 0, datasets: 4 });
+    expect(verdict.logs.map(({ fault }) => fault)).toEqual([null, null]);
+  });
+
+  it('finds what is missing on a replica', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    await alpha.zfs.snapshot([at('alpha/images/web', 'new')]);
+    const verdict = await beta.node.verifier.verify(IMAGES);
+    expect(verdict.ok).toBe(false);
+    expect(verdict.differences).toMatchObject([{ kind: 'snapshot-missing', name: 'web', snapshot: 'new' }]);
+  });
+
+  it('does not mind what a replica keeps after its owner destroyed it', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    await alpha.zfs.destroySnapshot(at('alpha/images/base', '1'));
+    const verdict = await beta.node.verifier.verify(IMAGES);
+    expect(verdict).toMatchObject({ ok: true, kept: [{ kind: 'snapshot-extra', snapshot: '1' }] });
+  });
+});

@@ -1,0 +1,86 @@
+import { generateKeyPairSync, verify, X509Certificate } from 'node:crypto';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { nodeIdOfPublicKey, signHead, verifyHead } from '../../src/core/codec/chain.ts';
+import { streamIdOf, type TreeName } from '../../src/core/ids.ts';
+import { KEY_FILE_NAME, loadOrCreateIdentity } from '../../src/sync/identity.ts';
+
+let parent: string;
+let directory: string;
+
+beforeEach(async () => {
+  parent = await mkdtemp(join(tmpdir(), 'pando-identity-'));
+  directory = join(parent, 'node');
+});
+
+afterEach(() => rm(parent, { recursive: true, force: true }));
+
+test('the first start makes a key that every later start finds again', async () => {
+  const first = await loadOrCreateIdentity(directory);
+  const second = await loadOrCreateIdentity(directory);
+  expect(second.node).toBe(first.node);
+  expect(first.node).toBe(nodeIdOfPublicKey(first.publicKey));
+});
+
+test('key file and directory are open to their owner alone, and nothing else is left there', async () => {
+  await loadOrCreateIdentity(directory);
+  expect((await stat(directory)).mode & 0o777).toBe(0o700);
+  expect((await stat(join(directory, KEY_FILE_NAME))).mode & 0o777).toBe(0o600);
+  expect(await readdir(directory)).toEqual([KEY_FILE_NAME]);
+});
+
+test('an identity signs heads that others can verify', async () => {
+  const identity = await loadOrCreateIdentity(directory);
+  const stream = streamIdOf(identity.node, 'images' as TreeName);
+  verifyHead(signHead({ stream, incarnation: 1, seq: 1, hash: new Uint8Array(32) }, identity));
+});
+
+test('the certificate holds the key, signed with it, and is made afresh at every start', async () => {
+  const first = await loadOrCreateIdentity(directory);
+  const second = await loadOrCreateIdentity(directory);
+  const certificate = new X509Certificate(first.certificatePem);
+  expect(certificate.verify(certificate.publicKey)).toBe(true);
+  expect(certificate.subject).toBe(`CN=${first.node}`);
+  expect(certificate.checkPrivateKey(first.privateKey)).toBe(true);
+  const message = Buffer.from('message');
+  expect(verify(null, message, certificate.publicKey, first.sign(message))).toBe(true);
+  expect(second.certificatePem).not.toBe(first.certificatePem);
+});
+
+test('a key file that others can read is refused, with the remedy', async () => {
+  await loadOrCreateIdentity(directory);
+  await chmod(join(directory, KEY_FILE_NAME), 0o640);
+  await expect(loadOrCreateIdentity(directory)).rejects.toMatchObject({
+    code: 'IDENTITY_INVALID',
+    message: expect.stringContaining('chmod 600'),
+  });
+});
+
+test.each([
+  ['empty', ''],
+  ['garbled', 'this is no key'],
+  [
+    'of another kind',
+    generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'pem', type: 'pkcs8' }),
+  ],
+])('a key file that is %s is refused and left as it is', async (_kind, content) => {
+  await loadOrCreateIdentity(directory);
+  const path = join(directory, KEY_FILE_NAME);
+  await writeFile(path, content);
+  await expect(loadOrCreateIdentity(directory)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
+  expect(await readFile(path, 'utf8')).toBe(content);
+});
+
+test('a key file that is a directory is refused', async () => {
+  const path = join(directory, KEY_FILE_NAME);
+  await loadOrCreateIdentity(path);
+  await expect(loadOrCreateIdentity(directory)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
+});
+
+test('a place that cannot become a directory is refused', async () => {
+  const file = join(parent, 'file');
+  await writeFile(file, '');
+  await expect(loadOrCreateIdentity(join(file, 'node'))).rejects.toMatchObject({ code: 'DATA_DIRECTORY_UNWRITABLE' });
+});
