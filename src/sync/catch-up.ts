@@ -16,7 +16,8 @@ import { ADMIN_TREE, type NodeId, parseStreamId, type StreamId, type TreeName } 
 import type { History } from '../log/history.ts';
 import { Doorbell } from './doorbell.ts';
 import type { SendCredit } from './flow-control.ts';
-import { type Ack, BATCH_BYTES_MAX, encodeMessage, type Have, type Payload, type RemoteError } from './messages.ts';
+import { encodeMessage } from './message-codec.ts';
+import { type Ack, BATCH_BYTES_MAX, type Have, type Payload, type RemoteError } from './messages.ts';
 import { remoteErrorOf } from './remote-error.ts';
 import type { Connection } from './transport.ts';
 

@@ -151,10 +151,10 @@ export class Hub {
     link.retry();
     await this.#connectedInTime(node);
     if (link.session !== undefined) return link.session;
-    const { lastError } = link.status();
+    const { lastError, address } = link.status();
     throw new PandoError(
       'PEER_UNREACHABLE',
-      lastError?.message ?? `Peer ${node} has not connected, and has no address to dial; start it, or give it one.`,
+      lastError?.message ?? neverCame(node, address),
       { peer: node },
       { cause: lastError },
     );
@@ -241,6 +241,11 @@ export class Hub {
       const cancel = this.#options.timers.after(CONNECT_WAIT_MS, finish);
     });
   }
+}
+
+function neverCame(peer: NodeId, address: string | null): string {
+  const missing = address === null ? 'and has no address at which it could be dialled' : `nor answered at ${address}`;
+  return `Peer ${peer} has not connected ${missing}; check that "pando serve" runs there.`;
 }
 
 function removed(peer: NodeId): PandoError {

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { HANDSHAKE_TIMEOUT_MS } from './tls.ts';
 
 /** Connections that have not said who they are, at any time: enough for a team that reconnects at once after a reboot. */
-const PENDING_HANDSHAKES_MAX = 128;
+export const PENDING_HANDSHAKES_MAX = 128;
 
 /** Connections between their first packet and the end of their handshake: few, and none for long (invariant 8). */
 export class PendingHandshakes {

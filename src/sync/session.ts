@@ -4,25 +4,18 @@
  *
  * Whatever a peer does wrong ends this session, with a goodbye that says why, and harms nothing else (invariant 7).
  */
-import { type ErrorCode, isPandoError, PandoError } from '../core/errors.ts';
+import { isPandoError, PandoError } from '../core/errors.ts';
 import { type NodeId, parseStreamId, type StreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import { type CallHandler, Calls } from './calls.ts';
 import { CatchUp } from './catch-up.ts';
 import { ReceiveCredit, SendCredit } from './flow-control.ts';
+import { goodbyeFor } from './goodbye.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { checkProtocol } from './hello.ts';
 import { Intake } from './intake.ts';
-import {
-  decodeMessage,
-  encodeMessage,
-  type Goodbye,
-  type Have,
-  type Hello,
-  MESSAGE_CHARACTERS_MAX,
-  type Message,
-  PROTOCOL_RANGE,
-  type ProtocolRange,
-} from './messages.ts';
+import { decodeMessage, encodeMessage } from './message-codec.ts';
+import { type Goodbye, type Have, type Hello, type Message, PROTOCOL_RANGE } from './messages.ts';
 import { Questions } from './questions.ts';
 import type { Timers } from './timers.ts';
 import { type Connection, checkFrameSize, FRAME_BYTES_MAX } from './transport.ts';
@@ -31,24 +24,6 @@ import { type Connection, checkFrameSize, FRAME_BYTES_MAX } from './transport.ts
 export const HELLO_TIMEOUT_MS = 10_000;
 /** Bytes that may wait to be sent before the peer counts as one that does not read: every open call's largest answer, and some. */
 const UNSENT_BYTES_MAX = 24 * FRAME_BYTES_MAX;
-
-/** Failures that the peer caused, or can do something about; it is not told of any others. */
-const TOLD_CODES: readonly ErrorCode[] = [
-  'PROTOCOL_VERSION',
-  'PROTOCOL_FRAME_TOO_LARGE',
-  'PROTOCOL_FRAME_INVALID',
-  'PROTOCOL_UNEXPECTED',
-  'PROTOCOL_CREDIT_EXCEEDED',
-  'PROTOCOL_TIMEOUT',
-  'CONNECTION_CLOSED',
-  'PEER_REFUSED',
-  'CODEC_INVALID',
-  'CODEC_VERSION',
-  'EVENT_INVALID',
-  'LOG_GAP',
-  'LOG_FORKED',
-  'LOG_CORRUPT',
-];
 
 /** What all sessions of a node share. */
 export interface SessionContext {
@@ -64,10 +39,6 @@ export interface SessionContext {
   readonly timers: Timers;
   /** Takes errors that only this node's log should tell of. */
   readonly report: (error: unknown) => void;
-}
-
-function inWords({ min, max }: ProtocolRange): string {
-  return min === max ? `version ${min}` : `versions ${min} to ${max}`;
 }
 
 export class Session {
@@ -201,15 +172,8 @@ export class Session {
 
   #receiveHello(message: Message): void {
     if (message.type !== 'hello') throw this.#unexpected(`began with "${message.type}" instead of a hello`);
-    const { protocol, node, software } = message;
-    if (protocol.max < PROTOCOL_RANGE.min || protocol.min > PROTOCOL_RANGE.max) {
-      throw new PandoError(
-        'PROTOCOL_VERSION',
-        `Peer ${this.peer} (Pando ${software}) speaks protocol ${inWords(protocol)}, node ${this.#context.history.node} ` +
-          `(Pando ${this.#context.software}) ${inWords(PROTOCOL_RANGE)}; update the older of the two.`,
-        { theirs: protocol, ours: PROTOCOL_RANGE },
-      );
-    }
+    const { node } = message;
+    checkProtocol(message, { node: this.#context.history.node, software: this.#context.software });
     if (node !== this.peer) throw this.#unexpected(`says that it is node ${node}`);
     this.#hello = message;
     this.#cancelHelloTimeout();
@@ -294,7 +258,7 @@ export class Session {
 
   #end(reason: PandoError, { tell }: { readonly tell: boolean } = { tell: true }): void {
     if (this.#ended !== undefined) return;
-    if (tell) this.#sayGoodbye(reason);
+    if (tell) this.#connection.send(encodeMessage(goodbyeFor(reason)));
     this.#ended = reason;
     this.#cancelHelloTimeout();
     this.#unsubscribe();
@@ -306,13 +270,5 @@ export class Session {
     this.#calls.close(reason);
     this.#connection.close(reason);
     this.#resolveClosed(reason);
-  }
-
-  #sayGoodbye(reason: PandoError): void {
-    const told = TOLD_CODES.includes(reason.code);
-    const message = told
-      ? reason.message.slice(0, MESSAGE_CHARACTERS_MAX)
-      : 'An error on its side, which has nothing to do with this peer.';
-    this.#connection.send(encodeMessage({ type: 'goodbye', code: told ? reason.code : 'INTERNAL', message }));
   }
 }

@@ -40,6 +40,11 @@ export function nodeOf(socket: TLSSocket): NodeId | null {
   return key?.asymmetricKeyType === 'ed25519' ? nodeIdOfPublicKey(rawPublicKey(key)) : null;
 }
 
+/** In words; a host with several addresses fails with one error for each of them and none of its own. */
+function causeOf(error: Error): string {
+  return describeError(error instanceof AggregateError ? error.errors[0] : error);
+}
+
 /**
  * A TLS connection to `peer`, who has proved to be it; nothing but the handshake was sent.
  * Rejects as `Transport.dial` does.
@@ -65,7 +70,7 @@ export function connectTls(identity: Identity, text: string, peer: NodeId, signa
       const found = nodeOf(socket);
       finish(found === peer ? undefined : dialFailure.someoneElse(peer, text, found));
     });
-    socket.once('error', (error) => finish(dialFailure.unreachable(peer, text, describeError(error), error)));
+    socket.once('error', (error) => finish(dialFailure.unreachable(peer, text, causeOf(error), error)));
     socket.once('close', () => finish(dialFailure.unreachable(peer, text, 'it hung up')));
     signal.addEventListener('abort', abort, { once: true });
     if (signal.aborted) abort();

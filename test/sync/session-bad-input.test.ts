@@ -4,6 +4,7 @@ import { EVENT_BYTES_MAX } from '../../src/core/codec/event-codec.ts';
 import { pack } from '../../src/core/codec/msgpack.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { streamIdOf } from '../../src/core/ids.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { SignedBatch } from '../../src/log/signed.ts';
 import { CREDIT_WINDOW_BYTES } from '../../src/sync/flow-control.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
@@ -67,6 +68,11 @@ test.each<[string, ErrorCode, (scene: Scene) => void]>([
     ({ puppet }) => puppet.connection.send(pack({ type: 'constructor' })),
   ],
   ['a value that is no message', 'PROTOCOL_FRAME_INVALID', ({ puppet }) => puppet.connection.send(pack(null))],
+  [
+    'a million heads that are none',
+    'PROTOCOL_FRAME_INVALID',
+    ({ puppet }) => puppet.connection.send(pack({ type: 'have', id: 1, heads: new Array(1_000_000).fill(1) })),
+  ],
   [
     'a field of the wrong type',
     'PROTOCOL_FRAME_INVALID',
@@ -194,19 +200,28 @@ function headOver(author: SyncNode, { stream, incarnation }: SignedHead, events:
   return signHead({ stream, incarnation, seq: events.length, hash }, author.identity);
 }
 
-test('more events than there is credit for end the session', async () => {
-  const met = await scene();
-  const { puppet, author, first } = met;
-  // A checkpoint whose store takes its time: nothing is granted while parts of one chunk pile up.
-  puppet.say({
-    type: 'checkpoint-begin',
-    head: first.head,
-    seal: sealCheckpoint(first.head, new Uint8Array(32), author.identity),
-  });
-  for (let sent = 0; sent <= CREDIT_WINDOW_BYTES; sent += 200_000) {
-    puppet.say({ type: 'checkpoint-chunk', bytes: new Uint8Array(200_000), last: false });
+/** A disk that takes forever. */
+class StuckLog extends MemoryLog {
+  override append(): Promise<void> {
+    return new Promise(() => undefined);
   }
-  await expectEnd(met, 'PROTOCOL_CREDIT_EXCEEDED');
+}
+
+test('more events than there is credit for end the session', async () => {
+  const author = await createNode();
+  const [first] = await batchesOf(author);
+  if (first === undefined) throw new Error('the author has no events');
+  const node = await createNode({ log: new StuckLog() });
+  const { puppet, session } = await Puppet.greet(node, author.identity);
+  puppet.say({ type: 'events', ...first });
+  const events = [new Uint8Array(200_000)];
+  const frames = Math.floor(CREDIT_WINDOW_BYTES / 200_500);
+  for (let count = 0; count < frames; count += 1) puppet.say({ type: 'events', head: first.head, events });
+  puppet.say({ type: 'ping' });
+  await puppet.hear('pong');
+  puppet.say({ type: 'events', head: first.head, events });
+  expect((await session.closed).code).toBe('PROTOCOL_CREDIT_EXCEEDED');
+  expect((await puppet.hear('goodbye')).code).toBe('PROTOCOL_CREDIT_EXCEEDED');
 });
 
 test('an answer that names more than was sent ends the session', async () => {

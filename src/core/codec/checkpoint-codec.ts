@@ -48,15 +48,13 @@ type DatasetRow = readonly [
 
 type Chunk = readonly [version: number, at: number, root: DatasetName | null, rows: readonly DatasetRow[]];
 
-function columnsOf(snapshots: readonly Snapshot[]): SnapshotColumns {
-  return snapshots.flatMap(({ guid, name, createtxg, creation, referenced, written }) => [
-    guid,
-    name,
-    createtxg,
-    creation,
-    referenced,
-    written,
-  ]);
+function columnsOf(snapshots: readonly Snapshot[], start: number, end: number): SnapshotColumns {
+  const columns: (string | number | null)[] = [];
+  for (let index = start; index < end; index += 1) {
+    const { guid, name, createtxg, creation, referenced, written } = snapshots[index] as Snapshot;
+    columns.push(guid, name, createtxg, creation, referenced, written);
+  }
+  return columns;
 }
 
 function rowOf(dataset: Dataset, start: number, end: number): DatasetRow {
@@ -70,7 +68,7 @@ function rowOf(dataset: Dataset, start: number, end: number): DatasetRow {
     dataset.owner.node,
     dataset.owner.epoch,
     start === 0 ? dataset.properties : {},
-    columnsOf(dataset.snapshots.slice(start, end)),
+    columnsOf(dataset.snapshots, start, end),
     start > 0,
   ];
 }

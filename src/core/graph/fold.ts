@@ -53,7 +53,7 @@ class GraphDraft {
     const dataset = this.#datasets.get(id);
     if (dataset === undefined) throw new PandoError('EVENT_INVALID', `no dataset ${id} was created before`);
     if (this.#owned.has(id)) return dataset as MutableDataset;
-    const copy: MutableDataset = { ...dataset, snapshots: [...dataset.snapshots] };
+    const copy: MutableDataset = { ...dataset, snapshots: dataset.snapshots.slice() };
     this.add(copy);
     return copy;
   }

@@ -42,9 +42,11 @@ export async function statusOf(services: DaemonServices) {
     zfs: await zfsOf(services),
     trees: trees.list().map((tree) => ({ ...tree, ...observer.condition(tree.tree) })),
     peers: peersOf(services),
-    mirrors: mirrors
-      .list()
-      .map((mirror) => ({ ...mirror, receiving: mirrors.isReceiving(mirror.tree), ...behindOf(services, mirror.tree) })),
+    mirrors: mirrors.list().map((mirror) => ({
+      ...mirror,
+      receiving: mirrors.isReceiving(mirror.tree),
+      ...behindOf(services, mirror.tree),
+    })),
     faults: history.faults(),
   };
 }

@@ -62,8 +62,10 @@ export class Child {
     });
   }
 
-  /** Ends the process group, by force if it takes too long, and waits until the process is gone. */
+  /** Ends the process group, by force if it takes too long, and waits until the process is gone. Its pipes are closed. */
   async end(): Promise<void> {
+    this.stdin?.destroy();
+    this.stdout?.destroy();
     this.#signalGroup('SIGTERM');
     const timer = setTimeout(() => this.#signalGroup('SIGKILL'), KILL_AFTER_MS);
     await this.ended;

@@ -23,6 +23,7 @@ import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { Runner } from './runner.ts';
 import { receiveWords, runReceive, runSend, type StreamCommand, sendWords, writtenName } from './streams.ts';
+import { renameUnmounted } from './unmounted.ts';
 
 export interface CliZfsOptions extends CommandLineOptions {
   /** How many short commands run at once for one pool; streams do not count. */
@@ -104,8 +105,13 @@ export class CliZfs implements Zfs {
   }
 
   async rename(from: DatasetName, to: DatasetName): Promise<void> {
-    try {
+    const { capabilities } = await this.#ask();
+    const rename = async (): Promise<void> => {
       await this.#run(`rename ${from} to ${to}`, [from, to], ['rename', from, to], NOT_MOUNTED);
+    };
+    try {
+      if (capabilities.dialect === 'zfs-fuse') await renameUnmounted(this.#runner, from, to, rename);
+      else await rename();
     } catch (error) {
       throw from === poolOf(from) ? poolNameRefused(error) : error;
     }

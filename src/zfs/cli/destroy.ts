@@ -10,6 +10,7 @@ import type { DatasetName } from '../../core/ids.ts';
 import { type ZfsErrorCode, zfsFailure } from '../failure.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
 import type { Runner } from './runner.ts';
+import { onceLetGo } from './unmounted.ts';
 
 export async function destroyDataset(
   runner: Runner,
@@ -33,7 +34,11 @@ export async function destroyDataset(
   if (mounted) await run('unmount', name);
   try {
     for (const part of partsToDestroy(dialect, snapshots)) await run('destroy', `${name}@${part}`);
-    await run('destroy', name);
+    const destroy = async (): Promise<void> => {
+      await run('destroy', name);
+    };
+    if (mounted && dialect === 'zfs-fuse') await onceLetGo(destroy);
+    else await destroy();
   } catch (error) {
     if (mounted) await run('mount', name).catch(() => undefined);
     throw error;

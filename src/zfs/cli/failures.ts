@@ -25,7 +25,10 @@ const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [
   [/no such pool/, 'ZFS_NO_POOL'],
   [/already exists|destination .* exists|destination has snapshots|conflicting snapshot/, 'ZFS_DATASET_EXISTS'],
   [/not a cloned filesystem/, 'ZFS_NOT_A_CLONE'],
-  [/property value too long|operation does not apply to pools|can not be modified/, 'ZFS_UNSUPPORTED'],
+  [
+    /property value too long|missing value in property=value|operation does not apply to pools|can not be modified/,
+    'ZFS_UNSUPPORTED',
+  ],
   [/invalid (character|name|dataset name)|missing dataset name|too long|is not expected here/, 'ZFS_NAME_REFUSED'],
   [/within same pool|pools differ|cannot be a descendant|reference, '\.|may not start with/, 'ZFS_NAME_REFUSED'],
   [/does not exist|could not find any snapshots|no datasets available/, 'ZFS_NOT_FOUND'],

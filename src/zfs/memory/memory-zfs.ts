@@ -230,23 +230,24 @@ export class MemoryZfs implements Zfs {
   setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
     return this.#command(`set properties of ${names.join(', ')}`, ['set', ...names], () => {
       checkProperties(properties);
-      this.#eachOf(names, ({ dataset }) => setAll(dataset, properties));
+      eachOf(names, (name) => setAll(this.#pools.dataset(name).dataset, properties));
     });
   }
 
   inheritProperty(names: readonly DatasetName[], property: string): Promise<void> {
     return this.#command(`inherit ${property} in ${names.join(', ')}`, ['inherit', property, ...names], () =>
-      this.#eachOf(names, ({ dataset }) => dataset.properties.delete(property)),
+      eachOf(names, (name) => this.#pools.dataset(name).dataset.properties.delete(property)),
     );
   }
 
   hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     const names = snapshots.map(written);
     return this.#command(`hold ${names.join(', ')} under ${tag}`, ['hold', tag, ...names], () => {
-      const found = snapshots.map((reference) => this.#pools.snapshot(reference).snapshot);
-      const taken = found.filter(({ holds }) => holds.has(tag));
-      for (const { holds } of found) holds.add(tag);
-      if (taken.length > 0) throw new Refusal('ZFS_HOLD_EXISTS', taken.map(fullName).join(', '));
+      eachOf(snapshots, (reference) => {
+        const { snapshot } = this.#pools.snapshot(reference);
+        if (snapshot.holds.has(tag)) throw new Refusal('ZFS_HOLD_EXISTS', fullName(snapshot));
+        snapshot.holds.add(tag);
+      });
     });
   }
 
@@ -284,7 +285,7 @@ export class MemoryZfs implements Zfs {
       return { bytes: await streamOut(steps, stream, signal) };
     } catch (error) {
       stream.destroy();
-      throw streamFailure(error, attempt, signal, 'ZFS_FAILED');
+      throw streamFailure(error, attempt, signal);
     }
   }
 
@@ -296,7 +297,7 @@ export class MemoryZfs implements Zfs {
       return { bytes: await streamIn(receive, stream, signal) };
     } catch (error) {
       stream.destroy();
-      throw streamFailure(error, attempt, signal, 'ZFS_STREAM_INVALID');
+      throw streamFailure(error, attempt, signal);
     }
   }
 
@@ -322,20 +323,6 @@ export class MemoryZfs implements Zfs {
     return dataset;
   }
 
-  /** Applies `change` to those that exist, then complains about the others, as `zfs set` and `zfs inherit` do. */
-  #eachOf(names: readonly DatasetName[], change: (located: { readonly dataset: MemoryDataset }) => void): void {
-    const missing: Refusal[] = [];
-    for (const name of names) {
-      try {
-        change(this.#pools.dataset(name));
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        missing.push(error);
-      }
-    }
-    if (missing[0] !== undefined) throw missing[0];
-  }
-
   #byHand<T>(action: string, work: () => T): T {
     return attempted({ action, command: [] }, work);
   }
@@ -351,6 +338,20 @@ export class MemoryZfs implements Zfs {
     if (signal?.aborted === true) throw zfsFailure('ZFS_ABORTED', attempt, { exitCode: null, stderr: '' });
     return attempted(attempt, work);
   }
+}
+
+/** Does the same to each, and complains of the first refusal after all were tried, as `zfs` does with several names. */
+function eachOf<T>(all: readonly T[], change: (one: T) => void): void {
+  const refusals: Refusal[] = [];
+  for (const one of all) {
+    try {
+      change(one);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      refusals.push(error);
+    }
+  }
+  if (refusals[0] !== undefined) throw refusals[0];
 }
 
 function setAll({ properties }: MemoryDataset, values: Properties): void {

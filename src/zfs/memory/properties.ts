@@ -33,6 +33,10 @@ export function checkProperties(properties: Properties): void {
 }
 
 function checkUserProperty(name: string, value: string): void {
+  // As the command line driver, which could not read such a value back
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\0-\x1f\x7f]/.test(value))
+    throw new Refusal('ZFS_UNSUPPORTED', `the value of '${name}' has control characters`);
   if (!/^[a-z0-9:_.-]+$/.test(name)) throw new Refusal('ZFS_UNSUPPORTED', `invalid property '${name}'`);
   if (Buffer.byteLength(value) > USER_VALUE_BYTES_MAX) {
     throw new Refusal('ZFS_UNSUPPORTED', `the value of '${name}' is too long`);

@@ -67,6 +67,7 @@ export async function* decodeStream(source: AsyncIterable<Uint8Array>): AsyncGen
   const magic = await reader.take(MAGIC.length);
   if (!magic.equals(MAGIC)) throw new Refusal('ZFS_STREAM_INVALID', 'bad magic number');
   const hash = createHash('sha256');
+  let ended = false;
   for (;;) {
     const header = await reader.take(HEADER_BYTES);
     const kind = header.readUInt8(0);
@@ -75,8 +76,11 @@ export async function* decodeStream(source: AsyncIterable<Uint8Array>): AsyncGen
     const body = await reader.take(length);
     if (kind === KINDS.end || kind === KINDS.final) checkDigest(hash.copy().digest(), body);
     hash.update(header).update(body);
+    // An end counts when what follows it has come as well, so that a stream without its last byte brings nothing
+    if (ended) yield { kind: 'end' };
+    ended = kind === KINDS.end;
     if (kind === KINDS.final) break;
-    yield kind === KINDS.end ? { kind: 'end' } : parseRecord(body);
+    if (!ended) yield parseRecord(body);
   }
   await reader.drain();
 }

@@ -1,6 +1,8 @@
 /** Moves the bytes of one stream, with back-pressure, between a pool and the other end. */
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { describeError } from '../../core/errors.ts';
+import { Refusal } from './refusal.ts';
 import { decodeStream, encodeStream } from './stream-format.ts';
 import { type MemoryReceive, recordsOf, type SendStep } from './transfers.ts';
 
@@ -15,7 +17,9 @@ export async function streamOut(steps: readonly SendStep[], target: Writable, si
   };
   for (const { to } of steps) to.streams += 1;
   try {
-    await pipeline(Readable.from(counted(), { objectMode: false }), target, { signal });
+    await pipeline(Readable.from(counted(), { objectMode: false }), target, { signal }).catch((error: unknown) => {
+      throw new Refusal('ZFS_FAILED', 'the receiving end closed the connection', { cause: describeError(error) });
+    });
   } finally {
     for (const { to } of steps) to.streams -= 1;
   }
@@ -26,9 +30,13 @@ export async function streamOut(steps: readonly SendStep[], target: Writable, si
 export async function streamIn(receive: MemoryReceive, source: Readable, signal: AbortSignal): Promise<number> {
   let bytes = 0;
   const counted = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    for await (const chunk of chunks) {
-      bytes += chunk.length;
-      yield chunk;
+    try {
+      for await (const chunk of chunks) {
+        bytes += chunk.length;
+        yield chunk;
+      }
+    } catch (error) {
+      throw new Refusal('ZFS_STREAM_INVALID', 'the stream broke off', { cause: describeError(error) });
     }
   };
   try {

@@ -1,0 +1,16 @@
+import type { Command } from 'commander';
+import { examples, type Runner } from '../command-context.ts';
+
+export function addDestroy(program: Command, run: Runner): void {
+  program
+    .command('destroy')
+    .description('destroy a dataset with its snapshots, or one snapshot; refused while others depend on it')
+    .argument('<place>', 'TREE/NAME or TREE/NAME@SNAP')
+    .addHelpText('after', examples('pando destroy images/web@v1', 'pando destroy images/web'))
+    .action(
+      run(async (context, target: string) => {
+        await (await context.client()).destroy(target);
+        context.done(`Destroyed ${target}.`, { target });
+      }),
+    );
+}

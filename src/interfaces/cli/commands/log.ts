@@ -1,0 +1,85 @@
+import type { Command } from 'commander';
+import { unixMsOf } from '../../../core/clock.ts';
+import { isPandoError } from '../../../core/errors.ts';
+import type { Event } from '../../../core/events.ts';
+import type { Graph } from '../../../core/graph/graph.ts';
+import { type CommandContext, examples, positiveInteger, type Runner } from '../command-context.ts';
+import type { DaemonClient } from '../daemon-client.ts';
+import { DatasetNames, describeEvent } from '../describe-event.ts';
+import { EXIT, type ExitCode } from '../exit-codes.ts';
+import { formatTime } from '../format.ts';
+
+interface LogOptions {
+  readonly node?: string;
+  readonly follow?: boolean;
+  readonly from?: string;
+}
+
+/** Width that most sequence numbers and the longest cause need. */
+const SEQ_WIDTH = 5;
+const CAUSE_WIDTH = 8;
+
+/** The graph that knows names of datasets older than what is read; none where the tree is gone. */
+async function currentGraph(client: DaemonClient, tree: string, node: string | undefined): Promise<Graph | undefined> {
+  try {
+    return await client.graph(tree, node === undefined ? {} : { node });
+  } catch (error) {
+    if (isPandoError(error, 'TREE_UNKNOWN')) return undefined;
+    throw error;
+  }
+}
+
+function writeEvent(context: CommandContext, event: Event, names: DatasetNames): void {
+  const at = unixMsOf(event.at);
+  if (context.json) {
+    context.output.json({ ...event, time: new Date(at).toISOString() });
+    return;
+  }
+  const seq = String(event.seq).padStart(SEQ_WIDTH);
+  context.output.line(`${formatTime(at)}  ${seq}  ${event.cause.padEnd(CAUSE_WIDTH)}  ${describeEvent(event, names)}`);
+}
+
+async function showLog(
+  context: CommandContext,
+  tree: string | undefined,
+  { node, follow, from }: LogOptions,
+): Promise<ExitCode> {
+  const first = from === undefined ? undefined : positiveInteger('--from', from);
+  const client = await context.client();
+  const names = new DatasetNames(
+    tree ?? '',
+    tree === undefined || context.json ? undefined : await currentGraph(client, tree, node),
+  );
+  return context.interruptible(async (signal) => {
+    const query = {
+      ...(tree === undefined ? {} : { tree }),
+      ...(node === undefined ? {} : { node }),
+      ...(first === undefined ? {} : { from: first }),
+      follow: follow === true,
+      signal,
+    };
+    try {
+      for await (const event of client.log(query)) {
+        names.learn(event);
+        writeEvent(context, event, names);
+        await context.output.drained();
+      }
+      return EXIT.ok;
+    } catch (error) {
+      if (signal.aborted) return EXIT.interrupted;
+      throw error;
+    }
+  });
+}
+
+export function addLog(program: Command, run: Runner): void {
+  program
+    .command('log')
+    .description('show what happened to a tree; without one, to the settings of this node')
+    .argument('[tree]', 'name of the tree')
+    .option('--node <peer>', 'what a peer tells of its copy of the tree')
+    .option('-f, --follow', 'go on with what happens from now, until Ctrl-C')
+    .option('--from <seq>', 'begin with the event of that number')
+    .addHelpText('after', examples('pando log', 'pando log images --from 100', 'pando log images --follow --json'))
+    .action(run(showLog));
+}

@@ -1,0 +1,17 @@
+import type { Command } from 'commander';
+import { examples, type Runner } from '../command-context.ts';
+
+export function addRename(program: Command, run: Runner): void {
+  program
+    .command('rename')
+    .description('rename a dataset, and with it all below, or a snapshot')
+    .argument('<place>', 'TREE/NAME or TREE/NAME@SNAP')
+    .argument('<name>', 'new name in the tree, without the name of the tree; for a snapshot, what stands behind the @')
+    .addHelpText('after', examples('pando rename images/web shop', 'pando rename images/web@v2 release-2'))
+    .action(
+      run(async (context, from: string, to: string) => {
+        await (await context.client()).rename(from, to);
+        context.done(`Renamed ${from} to ${to}.`, { from, to });
+      }),
+    );
+}

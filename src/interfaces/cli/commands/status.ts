@@ -1,0 +1,86 @@
+import type { Command } from 'commander';
+import { examples, type Runner } from '../command-context.ts';
+import type { DaemonStatus, MirrorStatus, PeerStatus, TreeStatus } from '../daemon-client.ts';
+import { describeLink } from '../describe-link.ts';
+import { formatAge, formatBytes, formatCount, formatDuration } from '../format.ts';
+import type { Output } from '../output.ts';
+
+function showNode(output: Output, status: DaemonStatus, now: number): void {
+  const { capabilities, error } = status.zfs;
+  output.line(`node      ${status.node}`);
+  output.line(`version   ${status.version}, up ${formatDuration(now - status.startedAt)}`);
+  output.line(`address   ${status.address}`);
+  output.line(`data      ${status.dataDirectory}`);
+  output.line(
+    `zfs       ${capabilities === null ? error?.message : `${capabilities.dialect} ${capabilities.version}`}`,
+  );
+  for (const fault of status.faults) output.line(`log       ${fault.error.message}`);
+}
+
+function describeTree(tree: TreeStatus, now: number): string {
+  const { kind, root, datasets, snapshots, lookedAt, error } = tree;
+  const looked = lookedAt === null ? 'not looked at yet' : `looked at ${formatAge(lookedAt, now)}`;
+  const size = `${formatCount(datasets, 'dataset')}, ${formatCount(snapshots, 'snapshot')}`;
+  return `${kind} at ${root}: ${size}, ${looked}${error === null ? '' : `; ${error.message}`}`;
+}
+
+function describePeer(peer: PeerStatus, now: number): string {
+  const { link, trustedLink } = peer;
+  const bytes = link === null ? '' : `, ${formatBytes(link.bytesReceived)} in, ${formatBytes(link.bytesSent)} out`;
+  const error = link === null || link.state === 'connected' ? null : link.lastError;
+  const mode = trustedLink ? 'trusted link' : 'sealed link';
+  return `${describeLink(peer, now)}, ${mode}${bytes}${error === null ? '' : `; ${error.message}`}`;
+}
+
+function describeMirror({ behind, error, receiving }: MirrorStatus): string {
+  const now = receiving ? 'syncing now, ' : '';
+  if (behind === null) return `${now}${error?.message ?? ''}`;
+  const { steps, bytes, conflicts, waiting } = behind;
+  const notes = [
+    steps === 0 ? 'nothing to fetch' : `behind by ${formatCount(steps, 'step')}, about ${formatBytes(bytes)}`,
+    ...(conflicts.length === 0 ? [] : [`${formatCount(conflicts.length, 'conflict')} ("pando plan" explains)`]),
+    ...(waiting.length === 0 ? [] : [`${formatCount(waiting.length, 'dataset')} waiting for a first snapshot`]),
+  ];
+  return `${now}${notes.join(', ')}`;
+}
+
+/** A heading and a line for each thing below it; nothing where there is none. */
+function showSection(output: Output, heading: string, entries: readonly { name: string; text: string }[]): void {
+  if (entries.length === 0) return;
+  output.line();
+  output.line(heading);
+  const width = Math.max(...entries.map(({ name }) => name.length));
+  for (const { name, text } of entries) output.line(`  ${name.padEnd(width)}  ${text}`);
+}
+
+export function addStatus(program: Command, run: Runner): void {
+  program
+    .command('status')
+    .description('show the running node: its trees, its peers, and how far its mirrors are behind')
+    .addHelpText('after', examples('pando status', 'pando status --json'))
+    .action(
+      run(async (context) => {
+        const { output } = context;
+        const status = await (await context.client()).status();
+        if (context.json) return output.json(status);
+        const now = context.dependencies.now();
+        const { trees, peers, mirrors } = status;
+        showNode(output, status, now);
+        showSection(
+          output,
+          'trees',
+          trees.map((tree) => ({ name: tree.tree, text: describeTree(tree, now) })),
+        );
+        showSection(
+          output,
+          'peers',
+          peers.map((peer) => ({ name: peer.name, text: describePeer(peer, now) })),
+        );
+        showSection(
+          output,
+          'mirrors',
+          mirrors.map((mirror) => ({ name: mirror.tree, text: describeMirror(mirror) })),
+        );
+      }),
+    );
+}

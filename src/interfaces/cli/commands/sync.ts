@@ -1,0 +1,64 @@
+import type { Command } from 'commander';
+import type { Mirror } from '../../../core/admin.ts';
+import type { SyncReport } from '../../../features/mirrors/mirrors.ts';
+import { chosenMirrors } from '../chosen-mirrors.ts';
+import { type CommandContext, examples, type Runner } from '../command-context.ts';
+import type { DaemonClient } from '../daemon-client.ts';
+import { EXIT, type ExitCode } from '../exit-codes.ts';
+import { SyncDisplay } from '../sync-display.ts';
+import { failureOfTree } from '../tree-failure.ts';
+
+function isComplete({ steps, plan }: SyncReport): boolean {
+  return plan.conflicts.length === 0 && steps.every(({ outcome }) => outcome.result === 'done');
+}
+
+async function syncOne(
+  context: CommandContext,
+  client: DaemonClient,
+  mirror: Mirror,
+  options: { readonly refresh: boolean; readonly signal: AbortSignal },
+): Promise<ExitCode> {
+  const display = new SyncDisplay(context, mirror);
+  try {
+    const report = await client.sync(mirror.tree, {
+      ...options,
+      onPlan: (plan) => display.plan(plan),
+      onProgress: (progress) => display.progress(progress),
+    });
+    display.report(report);
+    return isComplete(report) ? EXIT.ok : EXIT.failed;
+  } catch (error) {
+    context.output.complain(failureOfTree(error, mirror.tree, 'synced'), context.json);
+    return EXIT.failed;
+  }
+}
+
+async function sync(
+  context: CommandContext,
+  trees: string[],
+  { refresh }: { readonly refresh?: boolean },
+): Promise<ExitCode> {
+  const client = await context.client();
+  const mirrors = await chosenMirrors(context, client, trees);
+  return context.interruptible(async (signal) => {
+    let code: ExitCode = EXIT.ok;
+    for (const mirror of mirrors) {
+      const one = await syncOne(context, client, mirror, { refresh: refresh === true, signal });
+      if (one !== EXIT.ok) code = one;
+    }
+    return code;
+  });
+}
+
+export function addSync(program: Command, run: Runner): void {
+  program
+    .command('sync')
+    .description('bring mirrors up to date now, with progress; Ctrl-C cancels and leaves nothing half done')
+    .argument('[tree...]', 'mirrors to sync; all without')
+    .option('--refresh', 'let the peer look at its ZFS first, instead of trusting what it last saw')
+    .addHelpText(
+      'after',
+      `${examples('pando sync', 'pando sync images --refresh', 'pando sync --json')}\n\nEnds with 1 when a step failed or a conflict remains.`,
+    )
+    .action(run(sync));
+}

@@ -1,0 +1,105 @@
+/**
+ * What the commands ask of a running node, in this folder's own words: no interface knows another, so main.ts hands in something that
+ * fits (`HttpClient`), and the compiler checks that it does. Names and ids go as people type them; the node parses them.
+ */
+import type { Mirror, Peer } from '../../core/admin.ts';
+import type { PandoError } from '../../core/errors.ts';
+import type { Event, SnapshotRule } from '../../core/events.ts';
+import type { Graph } from '../../core/graph/graph.ts';
+import type { NodeId, StreamId } from '../../core/ids.ts';
+import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
+import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { TreeCondition } from '../../features/observe/observer.ts';
+import type { KeptTree } from '../../features/trees/trees.ts';
+import type { TreeVerification } from '../../features/verify/verifier.ts';
+import type { LinkStatus } from '../../sync/peer-link.ts';
+import type { TransferProgress } from '../../transfer/progress.ts';
+import type { ZfsCapabilities } from '../../zfs/zfs.ts';
+
+export type PeerStatus = Peer & { readonly link: LinkStatus | null };
+export type TreeStatus = KeptTree & TreeCondition;
+export type MirrorStatus = Mirror & {
+  /** Whether a sync is writing into it now. */
+  readonly receiving: boolean;
+  /** What a sync would do by what is known of the peer; null when that cannot be told, and then `error` says why. */
+  readonly behind: {
+    readonly steps: number;
+    readonly bytes: number;
+    readonly conflicts: readonly Conflict[];
+    readonly waiting: readonly Waiting[];
+  } | null;
+  readonly error: PandoError | null;
+};
+
+export interface DaemonStatus {
+  readonly node: NodeId;
+  readonly version: string;
+  /** Unix ms. */
+  readonly startedAt: number;
+  readonly dataDirectory: string;
+  readonly address: string;
+  readonly zfs: { readonly capabilities: ZfsCapabilities | null; readonly error: PandoError | null };
+  readonly trees: readonly TreeStatus[];
+  readonly peers: readonly PeerStatus[];
+  readonly mirrors: readonly MirrorStatus[];
+  /** Streams of the log that cannot be used. */
+  readonly faults: readonly { readonly stream: StreamId; readonly error: PandoError }[];
+}
+
+export interface SyncCall {
+  readonly refresh: boolean;
+  readonly signal: AbortSignal;
+  readonly onPlan: (plan: Plan) => void;
+  readonly onProgress: (progress: TransferProgress) => void;
+}
+
+/** Every call rejects with `DAEMON_UNREACHABLE` when no node answers; one whose signal is aborted with `CALL_CANCELLED`. */
+export interface DaemonClient {
+  identity(): Promise<{ readonly node: NodeId; readonly version: string }>;
+  status(): Promise<DaemonStatus>;
+
+  trees(): Promise<readonly KeptTree[]>;
+  addTree(tree: { readonly tree: string; readonly root: string }): Promise<void>;
+  removeTree(tree: string): Promise<void>;
+
+  peers(): Promise<readonly PeerStatus[]>;
+  addPeer(peer: {
+    readonly name: string;
+    readonly node: string;
+    readonly address: string | null;
+    readonly shares: string[];
+    readonly trustedLink: boolean;
+  }): Promise<void>;
+  /** By name or NodeId. */
+  removePeer(peer: string): Promise<void>;
+
+  mirrors(): Promise<readonly Mirror[]>;
+  addMirror(mirror: {
+    readonly tree: string;
+    readonly from: string;
+    readonly root: string;
+    readonly only: string[];
+    readonly except: string[];
+    readonly snapshots: SnapshotRule;
+  }): Promise<void>;
+  removeMirror(tree: string): Promise<void>;
+
+  plan(tree: string): Promise<Plan>;
+  sync(tree: string, call: SyncCall): Promise<SyncReport>;
+  /** `at` is a Unix time in ms; without `node`, this node's copy. */
+  graph(tree: string, query: { readonly node?: string; readonly at?: number }): Promise<Graph>;
+  /** Without a tree: this node's own settings. With `follow` it ends when the signal is aborted. */
+  log(query: {
+    readonly tree?: string;
+    readonly node?: string;
+    readonly from?: number;
+    readonly follow: boolean;
+    readonly signal: AbortSignal;
+  }): AsyncIterable<Event>;
+  verify(tree: string, signal: AbortSignal): Promise<TreeVerification>;
+
+  snapshot(request: { readonly snapshot: string; readonly recursive: boolean }): Promise<void>;
+  clone(snapshot: string, name: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  destroy(target: string): Promise<void>;
+}

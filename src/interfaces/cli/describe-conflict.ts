@@ -1,0 +1,59 @@
+/** Why a dataset of a mirror cannot follow, and what a person can do about it: one sentence for each reason. */
+import { unreachable } from '../../core/errors.ts';
+import { absoluteName, type DatasetName, poolOf, type RelativeName } from '../../core/ids.ts';
+import type { Conflict, Waiting } from '../../core/plan/steps.ts';
+
+/** Snapshots that a sentence names; of more it gives the number. */
+const NAMED_SNAPSHOTS_MAX = 3;
+
+function listed(names: readonly string[]): string {
+  const more = names.length - NAMED_SNAPSHOTS_MAX;
+  const shown = names.slice(0, NAMED_SNAPSHOTS_MAX).join(', ');
+  return more > 0 ? `${shown} and ${more} more` : shown;
+}
+
+/** A command that keeps a dataset and takes it out of the mirror. */
+function moveAside(root: DatasetName, name: RelativeName): string {
+  const dataset = absoluteName(root, name);
+  return `"zfs rename ${dataset} ${poolOf(root)}/kept-${dataset.split('/').slice(1).join('-')}"`;
+}
+
+/** One sentence about a conflict in the mirror at `root` that says what to do. */
+export function describeConflict(conflict: Conflict, root: DatasetName): string {
+  const dataset = absoluteName(root, conflict.name);
+  switch (conflict.reason) {
+    case 'name-taken':
+      return `Another dataset has the name ${dataset} here; move it aside with ${moveAside(root, conflict.name)} and sync again.`;
+    case 'no-common-snapshot':
+      return `${dataset} has no snapshot in common with its owner (only here: ${listed(conflict.localOnly)}); move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
+    case 'diverged':
+      return `${dataset} has snapshots that its owner has not (${listed(conflict.localOnly)}); clone or send elsewhere what you need of them, then go back with "zfs rollback -r ${dataset}@${conflict.lastCommon}" and sync again.`;
+    case 'origin-differs':
+      return `${dataset} grew from another snapshot than at its owner; move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
+    case 'written-without-snapshot':
+      return `${dataset} has no snapshot here that its owner's could follow on; move it aside with ${moveAside(root, conflict.name)} and sync again to receive it.`;
+    case 'rename-blocked':
+      return `${absoluteName(root, conflict.current)} is called ${dataset} at its owner, but cannot be renamed since that name is taken or nothing stands above it here; free the name, or rename it by hand, and sync again.`;
+    case 'parent-missing':
+      return `${dataset} cannot be received because ${absoluteName(root, conflict.parent)} is not here; solve that dataset's conflict first, then sync again.`;
+    case 'origin-missing':
+      return `${dataset} is a clone of snapshot "${conflict.snapshot}", which is not here and cannot be received; solve the conflict of the dataset it lies in first, then sync again.`;
+    default:
+      return unreachable(conflict);
+  }
+}
+
+/** One sentence about a dataset that cannot travel yet. */
+export function describeWaiting({ name, reason }: Waiting, root: DatasetName): string {
+  const dataset = absoluteName(root, name);
+  switch (reason) {
+    case 'no-snapshot':
+      return `${dataset} waits for its owner to take a first snapshot of it.`;
+    case 'parent-waits':
+      return `${dataset} waits for the dataset above it, of which its owner has taken no snapshot yet.`;
+    case 'origin-waits':
+      return `${dataset} waits for the dataset that it is a clone of, which has to wait itself.`;
+    default:
+      return unreachable(reason);
+  }
+}

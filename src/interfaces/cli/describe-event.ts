@@ -1,0 +1,124 @@
+/** What an event of the log says, as a sentence. */
+import { unreachable } from '../../core/errors.ts';
+import type { AdminEventBody, Event, TreeEventBody, UnknownEventBody } from '../../core/events.ts';
+import type { Graph } from '../../core/graph/graph.ts';
+import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.ts';
+import { formatBytes, formatCount, formatPlace } from './format.ts';
+
+/** Names of datasets while a log is being read: events name most of them by id only. */
+export class DatasetNames {
+  readonly #tree: string;
+  readonly #names = new Map<DatasetId, RelativeName>();
+  readonly #fallback: Graph | undefined;
+
+  /** `fallback` knows the names of datasets that were created before the first event that is read. */
+  constructor(tree: string, fallback: Graph | undefined) {
+    this.#tree = tree;
+    this.#fallback = fallback;
+  }
+
+  /** The place of a dataset, or its id where nothing is known of it. */
+  place(dataset: DatasetId): string {
+    const name = this.#names.get(dataset) ?? this.#fallback?.get(dataset)?.name;
+    return name === undefined ? `dataset ${dataset}` : this.named(name);
+  }
+
+  named(name: RelativeName): string {
+    return formatPlace(this.#tree, name);
+  }
+
+  /** Learns what an event says about names. */
+  learn(event: Event): void {
+    if (event.type === 'dataset.created') this.#names.set(event.dataset, event.name);
+    else if (event.type === 'dataset.renamed') this.#rename(event.from, event.to);
+  }
+
+  #rename(from: RelativeName, to: RelativeName): void {
+    for (const [id, name] of this.#names) {
+      if (name === from) this.#names.set(id, to);
+      else if (name.startsWith(`${from}/`)) this.#names.set(id, `${to}${name.slice(from.length)}` as RelativeName);
+    }
+  }
+}
+
+function describeProperties(changed: Readonly<Record<string, string | null>>): string {
+  return Object.entries(changed)
+    .map(([name, value]) => (value === null ? `${name} is inherited again` : `${name} is ${value}`))
+    .join(', ');
+}
+
+function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
+  switch (event.type) {
+    case 'tree.added':
+      return `The tree is kept at ${event.root}.`;
+    case 'tree.removed':
+      return 'The tree is not kept here any more.';
+    case 'dataset.created':
+      return `${names.named(event.name)} appeared${event.origin === null ? '' : `, a clone of snapshot ${event.origin.snapshot}`}.`;
+    case 'dataset.renamed':
+      return `${names.named(event.from)} was renamed to ${names.named(event.to)}.`;
+    case 'dataset.promoted':
+      return `${names.place(event.dataset)} was promoted.`;
+    case 'dataset.destroyed':
+      return `${names.named(event.name)} was destroyed.`;
+    case 'dataset.properties-changed':
+      return `Properties of ${names.place(event.dataset)} changed: ${describeProperties(event.changed)}.`;
+    case 'snapshot.created':
+      return `${names.place(event.dataset)}@${event.snapshot.name} appeared (guid ${event.snapshot.guid}, refers to ${formatBytes(event.snapshot.referenced)}).`;
+    case 'snapshot.renamed':
+      return `${names.place(event.dataset)}@${event.from} was renamed to @${event.to}.`;
+    case 'snapshot.destroyed':
+      return `${names.place(event.dataset)}@${event.name} was destroyed.`;
+    case 'ownership.claimed':
+      return `${names.place(event.dataset)} belongs to ${shortNodeId(event.owner.node)}… (epoch ${event.owner.epoch}).`;
+    default:
+      return unreachable(event);
+  }
+}
+
+function describeAdminEvent(event: AdminEventBody): string {
+  switch (event.type) {
+    case 'peer.added':
+      return `Peer "${event.name}" (${event.peer}) was added; it may read ${event.shares.join(', ') || 'nothing'}.`;
+    case 'peer.removed':
+      return `Peer ${event.peer} was removed.`;
+    case 'local-tree.added':
+      return `Tree "${event.tree}" was added at ${event.root}.`;
+    case 'local-tree.removed':
+      return `Tree "${event.tree}" was removed.`;
+    case 'mirror.added':
+      return `A mirror of "${event.tree}" from ${shortNodeId(event.from)}… was added at ${event.root}.`;
+    case 'mirror.removed':
+      return `The mirror of "${event.tree}" was removed.`;
+    case 'transfer.started':
+      return `Transfer ${event.transfer} of "${event.tree}" ${event.role === 'sender' ? 'to' : 'from'} ${shortNodeId(event.peer)}… began (${formatCount(event.held.length, 'hold')}).`;
+    case 'transfer.ended':
+      return `Transfer ${event.transfer} ended: ${event.outcome}, ${formatBytes(event.bytes)}.`;
+    default:
+      return unreachable(event);
+  }
+}
+
+type AdminType = AdminEventBody['type'];
+const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
+  'peer.added': true,
+  'peer.removed': true,
+  'local-tree.added': true,
+  'local-tree.removed': true,
+  'mirror.added': true,
+  'mirror.removed': true,
+  'transfer.started': true,
+  'transfer.ended': true,
+};
+
+type Body = TreeEventBody | AdminEventBody | UnknownEventBody;
+
+function isAdminEvent(event: Body): event is AdminEventBody {
+  return Object.hasOwn(ADMIN_TYPES, event.type);
+}
+
+/** One sentence about an event. */
+export function describeEvent(event: Body, names: DatasetNames): string {
+  if (event.type === 'unknown') return `Something that this version does not know: ${event.originalType}.`;
+  return isAdminEvent(event) ? describeAdminEvent(event) : describeTreeEvent(event, names);
+}

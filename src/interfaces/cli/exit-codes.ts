@@ -1,0 +1,86 @@
+import type { ErrorCode } from '../../core/errors.ts';
+
+/** With what `pando` ends. Documented in docs/operations.md. */
+export const EXIT = {
+  ok: 0,
+  /** It failed, or what was compared differs, or a conflict remains. */
+  failed: 1,
+  /** What was typed or configured cannot be. */
+  usage: 2,
+  /** No node answered. */
+  unreachable: 3,
+  /** Ctrl-C: 128 and the number of SIGINT, as shells have it. */
+  interrupted: 130,
+} as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+const { failed, usage, unreachable, interrupted } = EXIT;
+
+export const EXIT_CODE_OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {
+  NAME_INVALID: usage,
+  ID_INVALID: usage,
+  ARGUMENT_INVALID: usage,
+  CONFIG_INVALID: usage,
+  EVENT_INVALID: failed,
+  CODEC_INVALID: failed,
+  CODEC_VERSION: failed,
+  LOG_CORRUPT: failed,
+  LOG_GAP: failed,
+  LOG_FORKED: failed,
+  LOG_LOCKED: failed,
+  LOG_UNWRITABLE: failed,
+  LOG_CLOSED: failed,
+  LOG_COMPACTED: failed,
+  STREAM_UNKNOWN: failed,
+  ZFS_DATASET_EXISTS: failed,
+  ZFS_NOT_FOUND: failed,
+  ZFS_NO_POOL: failed,
+  ZFS_POOL_UNAVAILABLE: failed,
+  ZFS_BUSY: failed,
+  ZFS_HAS_DEPENDENTS: failed,
+  ZFS_OUT_OF_SPACE: failed,
+  ZFS_STREAM_INVALID: failed,
+  ZFS_BASE_MISSING: failed,
+  ZFS_MODIFIED: failed,
+  ZFS_PERMISSION: failed,
+  ZFS_NAME_REFUSED: failed,
+  ZFS_HOLD_EXISTS: failed,
+  ZFS_HOLD_MISSING: failed,
+  ZFS_NOT_A_CLONE: failed,
+  ZFS_UNSUPPORTED: failed,
+  ZFS_UNAVAILABLE: failed,
+  ZFS_ABORTED: failed,
+  ZFS_FAILED: failed,
+  TREE_EXISTS: failed,
+  TREE_UNKNOWN: failed,
+  TREE_OVERLAP: failed,
+  TREE_ROOT_MISSING: failed,
+  DATASET_UNKNOWN: failed,
+  DATASET_NOT_OWNED: failed,
+  MIRROR_EXISTS: failed,
+  MIRROR_UNKNOWN: failed,
+  PEER_EXISTS: failed,
+  PEER_UNKNOWN: failed,
+  PEER_UNREACHABLE: failed,
+  PEER_REFUSED: failed,
+  PROTOCOL_VERSION: failed,
+  PROTOCOL_FRAME_TOO_LARGE: failed,
+  PROTOCOL_FRAME_INVALID: failed,
+  PROTOCOL_UNEXPECTED: failed,
+  PROTOCOL_CREDIT_EXCEEDED: failed,
+  PROTOCOL_TIMEOUT: failed,
+  CONNECTION_CLOSED: failed,
+  CALL_CANCELLED: interrupted,
+  TRANSFER_REFUSED: failed,
+  TRANSFER_CANCELLED: failed,
+  TRANSFER_FAILED: failed,
+  TRANSFER_VERIFICATION_FAILED: failed,
+  PLAN_CONFLICT: failed,
+  IDENTITY_INVALID: failed,
+  PORT_IN_USE: failed,
+  DATA_DIRECTORY_UNWRITABLE: failed,
+  DAEMON_UNREACHABLE: unreachable,
+  DAEMON_RUNNING: failed,
+  INTERNAL: failed,
+};

@@ -1,0 +1,222 @@
+/** Calls of a running node's API, typed. What the commands use; they know it by the interface `DaemonClient` of their own. */
+import { Pool } from 'undici';
+import type { Mirror } from '../../core/admin.ts';
+import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
+import type { Event } from '../../core/events.ts';
+import type { Graph } from '../../core/graph/graph.ts';
+import type { NodeId } from '../../core/ids.ts';
+import type { Plan } from '../../core/plan/steps.ts';
+import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { KeptTree } from '../../features/trees/trees.ts';
+import type { TreeVerification } from '../../features/verify/verifier.ts';
+import type { TransferProgress } from '../../transfer/progress.ts';
+import type { AddMirrorRequest, AddPeerRequest, AddTreeRequest, SnapshotRequest } from './requests.ts';
+import type { Status } from './status.ts';
+import { decodeGraph, type LogLine, parseJson, type SyncLine, type VerifyLine, type WireGraph } from './wire.ts';
+
+interface Call {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: object;
+  readonly signal?: AbortSignal;
+}
+
+type Answer = Awaited<ReturnType<Pool['request']>>;
+
+export class HttpClient {
+  readonly #socket: string;
+  readonly #pool: Pool;
+
+  /** `socket` is the path of the daemon's socket. Nothing is opened before the first call, or kept open after one. */
+  constructor(socket: string) {
+    this.#socket = socket;
+    // Long operations are silent for as long as they take, and the connection is local: no timeouts.
+    this.#pool = new Pool('http://pando', { socketPath: socket, pipelining: 0, headersTimeout: 0, bodyTimeout: 0 });
+  }
+
+  identity(): Promise<{ readonly node: NodeId; readonly version: string }> {
+    return this.#json({ method: 'GET', path: '/v1/node' });
+  }
+
+  status(): Promise<Status> {
+    return this.#json({ method: 'GET', path: '/v1/status' });
+  }
+
+  trees(): Promise<readonly KeptTree[]> {
+    return this.#json({ method: 'GET', path: '/v1/trees' });
+  }
+
+  addTree(body: AddTreeRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/trees', body });
+  }
+
+  removeTree(tree: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: `/v1/trees/${encodeURIComponent(tree)}` });
+  }
+
+  peers(): Promise<Status['peers']> {
+    return this.#json({ method: 'GET', path: '/v1/peers' });
+  }
+
+  addPeer(body: AddPeerRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/peers', body });
+  }
+
+  removePeer(peer: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: `/v1/peers/${encodeURIComponent(peer)}` });
+  }
+
+  mirrors(): Promise<readonly Mirror[]> {
+    return this.#json({ method: 'GET', path: '/v1/mirrors' });
+  }
+
+  addMirror(body: AddMirrorRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/mirrors', body });
+  }
+
+  removeMirror(tree: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: `/v1/mirrors/${encodeURIComponent(tree)}` });
+  }
+
+  plan(tree: string): Promise<Plan> {
+    return this.#json({ method: 'GET', path: `/v1/mirrors/${encodeURIComponent(tree)}/plan` });
+  }
+
+  async graph(tree: string, query: { readonly node?: string; readonly at?: number }): Promise<Graph> {
+    const path = `/v1/graphs/${encodeURIComponent(tree)}`;
+    return decodeGraph(await this.#json<WireGraph>({ method: 'GET', path, query: { ...query } }));
+  }
+
+  snapshot(body: SnapshotRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/snapshot', body });
+  }
+
+  clone(snapshot: string, name: string): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/clone', body: { snapshot, name } });
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/rename', body: { from, to } });
+  }
+
+  destroy(target: string): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/destroy', body: { target } });
+  }
+
+  /** Syncs a mirror; `signal` cancels it, and then this rejects with `CALL_CANCELLED`. */
+  async sync(
+    tree: string,
+    options: {
+      readonly refresh: boolean;
+      readonly signal: AbortSignal;
+      readonly onPlan: (plan: Plan) => void;
+      readonly onProgress: (progress: TransferProgress) => void;
+    },
+  ): Promise<SyncReport> {
+    const { refresh, signal, onPlan, onProgress } = options;
+    const path = `/v1/mirrors/${encodeURIComponent(tree)}/sync`;
+    let plan: Plan | undefined;
+    for await (const line of this.#lines<SyncLine>({ method: 'POST', path, body: { refresh }, signal })) {
+      if (line.type === 'plan') {
+        plan = line.plan;
+        onPlan(plan);
+      } else if (line.type === 'progress') onProgress(line.progress);
+      else if (line.type === 'error') throw line.error;
+      else if (plan !== undefined) return { ...line.report, plan };
+    }
+    throw this.#cutShort();
+  }
+
+  /** Verifies a tree; `signal` stops waiting for it. */
+  async verify(tree: string, signal: AbortSignal): Promise<TreeVerification> {
+    const path = `/v1/trees/${encodeURIComponent(tree)}/verify`;
+    for await (const line of this.#lines<VerifyLine>({ method: 'POST', path, body: {}, signal })) {
+      if (line.type === 'error') throw line.error;
+      return line.verification;
+    }
+    throw this.#cutShort();
+  }
+
+  /** The events of a log in order; with `follow` without end, until the signal is aborted. */
+  async *log(query: {
+    readonly tree?: string;
+    readonly node?: string;
+    readonly from?: number;
+    readonly follow: boolean;
+    readonly signal: AbortSignal;
+  }): AsyncGenerator<Event> {
+    const { signal, ...range } = query;
+    for await (const line of this.#lines<LogLine>({ method: 'GET', path: '/v1/log', query: range, signal })) {
+      if (line.type === 'error') throw line.error;
+      if (line.type === 'result') return;
+      yield line.event;
+    }
+    throw this.#cutShort();
+  }
+
+  async #json<Result>(call: Call): Promise<Result> {
+    return parseJson(await this.#text(await this.#answer(call))) as Result;
+  }
+
+  async #done(call: Call): Promise<void> {
+    await this.#text(await this.#answer(call));
+  }
+
+  async *#lines<Line>(call: Call): AsyncGenerator<Line> {
+    const { body } = await this.#answer(call);
+    let rest = '';
+    try {
+      body.setEncoding('utf8');
+      for await (const chunk of body) {
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) yield parseJson(line) as Line;
+      }
+    } catch (error) {
+      throw this.#failure(error, call.signal);
+    }
+  }
+
+  async #answer({ method, path, query = {}, body, signal }: Call): Promise<Answer> {
+    const known = Object.entries(query).filter(([, value]) => value !== undefined);
+    const answer = await this.#pool
+      .request({
+        method,
+        path,
+        query: Object.fromEntries(known),
+        ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+        ...(signal === undefined ? {} : { signal }),
+      })
+      .catch((error: unknown) => {
+        throw this.#failure(error, signal);
+      });
+    if (answer.statusCode < 300) return answer;
+    const error = parseJson(await this.#text(answer));
+    throw isPandoError(error) ? error : this.#failure(new Error(`status ${answer.statusCode}`), signal);
+  }
+
+  async #text({ body }: Answer): Promise<string> {
+    try {
+      return await body.text();
+    } catch (error) {
+      throw this.#failure(error, undefined);
+    }
+  }
+
+  #cutShort(): PandoError {
+    return this.#failure(new Error('it ended in the middle of an answer'), undefined);
+  }
+
+  #failure(error: unknown, signal: AbortSignal | undefined): PandoError {
+    if (isPandoError(error)) return error;
+    if (signal?.aborted === true) return new PandoError('CALL_CANCELLED', 'Cancelled.', {}, { cause: error });
+    const socket = this.#socket;
+    const { code } = error as NodeJS.ErrnoException;
+    const message =
+      code === 'ENOENT' || code === 'ECONNREFUSED'
+        ? `No pando is running (no socket at ${socket}); start it with "pando serve".`
+        : `The pando at ${socket} did not answer: ${describeError(error)}.`;
+    return new PandoError('DAEMON_UNREACHABLE', message, { socket }, { cause: error });
+  }
+}

@@ -1,0 +1,46 @@
+import { PandoError } from '../../core/errors.ts';
+import { ADMIN_TREE, parseStreamId, parseTreeName, type StreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
+import type { History } from '../../log/history.ts';
+import type { DaemonServices } from './services.ts';
+
+/** The stream of a tree as this node tells it, or as the peer of that name or NodeId does. Throws `NAME_INVALID`, `PEER_UNKNOWN`. */
+export function streamOf({ history, peers, node }: DaemonServices, tree: TreeName, who: string | undefined): StreamId {
+  if (who === undefined || who.toUpperCase() === node) return history.ownStream(tree);
+  return streamIdOf(peers.resolve(who).peer, tree);
+}
+
+/** The stream of which a log is asked for; without a tree the one about this node itself. */
+export function logStreamOf(services: DaemonServices, tree: string | undefined, who: string | undefined): StreamId {
+  if (tree !== undefined) return streamOf(services, parseTreeName(tree), who);
+  if (who === undefined) return services.history.ownStream(ADMIN_TREE);
+  throw new PandoError('ARGUMENT_INVALID', 'What a node logs about itself stays with it; name a tree of that peer.');
+}
+
+/** Throws `TREE_UNKNOWN` when nothing is known of the stream of a tree. `who` is how the peer was named, if one was. */
+export function requireStream({ history }: DaemonServices, stream: StreamId, who: string | undefined): void {
+  if (history.head(stream) !== null) return;
+  const { tree } = parseStreamId(stream);
+  throw new PandoError(
+    'TREE_UNKNOWN',
+    who === undefined
+      ? `This node keeps no tree "${tree}"; "pando tree ls" lists those it keeps.`
+      : `"${who}" has told nothing of a tree "${tree}" yet; it must share it with this node and have been connected once.`,
+    { tree, stream },
+  );
+}
+
+/** Resolves once something is known of a stream, or the signal is aborted. */
+export function begun(history: History, stream: StreamId, signal: AbortSignal): Promise<void> {
+  if (history.head(stream) !== null || signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const finish = (): void => {
+      stop();
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    const stop = history.onChange(({ head }) => {
+      if (head.stream === stream) finish();
+    });
+    signal.addEventListener('abort', finish, { once: true });
+  });
+}

@@ -1,0 +1,30 @@
+import type { FastifyInstance } from 'fastify';
+import { parseTreeName } from '../../core/ids.ts';
+import type { LineStreams } from './lines.ts';
+import { checked, syncSchema } from './requests.ts';
+import type { DaemonServices } from './services.ts';
+
+/** Syncs and verifications: told in lines while they run. */
+export function operationRoutes(app: FastifyInstance, services: DaemonServices, streams: LineStreams): void {
+  const { mirrors, trees, verifier } = services;
+
+  app.post<{ Params: { tree: string } }>('/v1/mirrors/:tree/sync', ({ params, body }, reply) => {
+    const { refresh } = checked(syncSchema, body);
+    const { tree } = mirrors.get(parseTreeName(params.tree));
+    return streams.start(reply, async (tell, signal) => {
+      const { plan: _told, ...report } = await mirrors.sync(tree, {
+        signal,
+        refresh,
+        onPlan: (plan) => tell({ type: 'plan', plan }),
+        onProgress: (progress) => tell({ type: 'progress', progress }, { optional: progress.kind === 'step-progress' }),
+      });
+      return { type: 'result', report };
+    });
+  });
+
+  app.post<{ Params: { tree: string } }>('/v1/trees/:tree/verify', ({ params }, reply) => {
+    const tree = parseTreeName(params.tree);
+    trees.graph(tree);
+    return streams.start(reply, async () => ({ type: 'result', verification: await verifier.verify(tree) }));
+  });
+}

@@ -1,0 +1,44 @@
+import type { FastifyInstance } from 'fastify';
+import { parseDatasetName, parseNodeId, parseTreeName } from '../../core/ids.ts';
+import { addMirrorSchema, addPeerSchema, addTreeSchema, checked } from './requests.ts';
+import type { DaemonServices } from './services.ts';
+import { peersOf } from './status.ts';
+
+/** Trees, peers and mirrors: listed, added and removed. */
+export function settingsRoutes(app: FastifyInstance, services: DaemonServices): void {
+  const { trees, peers, mirrors } = services;
+
+  app.get('/v1/trees', () => trees.list());
+  app.post('/v1/trees', async ({ body }, reply) => {
+    const { tree, root } = checked(addTreeSchema, body);
+    await trees.add({ tree: parseTreeName(tree), root: parseDatasetName(root) });
+    return reply.code(204).send();
+  });
+  app.delete<{ Params: { tree: string } }>('/v1/trees/:tree', async ({ params }, reply) => {
+    await trees.remove(parseTreeName(params.tree));
+    return reply.code(204).send();
+  });
+
+  app.get('/v1/peers', () => peersOf(services));
+  app.post('/v1/peers', async ({ body }, reply) => {
+    const { node, ...peer } = checked(addPeerSchema, body);
+    await peers.add({ peer: parseNodeId(node), ...peer });
+    return reply.code(204).send();
+  });
+  app.delete<{ Params: { peer: string } }>('/v1/peers/:peer', async ({ params }, reply) => {
+    await peers.remove(peers.resolve(params.peer).peer);
+    return reply.code(204).send();
+  });
+
+  app.get('/v1/mirrors', () => mirrors.list());
+  app.post('/v1/mirrors', async ({ body }, reply) => {
+    const { tree, from, root, ...filter } = checked(addMirrorSchema, body);
+    const peer = peers.resolve(from).peer;
+    await mirrors.add({ tree: parseTreeName(tree), from: peer, root: parseDatasetName(root), ...filter });
+    return reply.code(204).send();
+  });
+  app.delete<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params }, reply) => {
+    await mirrors.remove(parseTreeName(params.tree));
+    return reply.code(204).send();
+  });
+}

@@ -1,0 +1,71 @@
+import { mkdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { describeError, PandoError } from '../core/errors.ts';
+import { LevelLog } from '../log/level-log.ts';
+import { loadOrCreateIdentity } from '../sync/identity.ts';
+import { WebSocketTransport } from '../sync/websocket-transport.ts';
+import { CliZfs } from '../zfs/cli/cli-zfs.ts';
+import type { Config } from './config.ts';
+import type { NodeAdapters } from './node.ts';
+import type { NodeSettings } from './settings.ts';
+
+const LOG_DIRECTORY = 'log';
+const MS_PER_SECOND = 1000;
+/** Keys and history are nobody else's business. */
+const DATA_DIRECTORY_MODE = 0o700;
+
+/** The version of this software, from its package. */
+export function softwareVersion(): string {
+  // From dist/src/main as from src/main, the package lies the same number of folders up or one less.
+  const require = createRequire(import.meta.url);
+  for (const path of ['../../package.json', '../../../package.json']) {
+    try {
+      return (require(path) as { version: string }).version;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
+    }
+  }
+  throw new PandoError('INTERNAL', 'The package of this software has no package.json; install it again.');
+}
+
+/** What a configuration says about a node. */
+export function settingsOf(config: Config): NodeSettings {
+  return {
+    version: softwareVersion(),
+    listenHost: config.listen.host,
+    directPort: config.directPort,
+    observeEveryMs: config.observeEverySeconds * MS_PER_SECOND,
+    follow: config.follow,
+    transfers: config.transfers,
+  };
+}
+
+/**
+ * The real adapters: LevelDB, `zfs` and TLS. Creates the data directory and the node's key on first start. Rejects with
+ * `DATA_DIRECTORY_UNWRITABLE`, `IDENTITY_INVALID`, `LOG_LOCKED`, `LOG_CORRUPT`.
+ */
+export async function openAdapters(config: Config, onSkipped: (name: string) => void): Promise<NodeAdapters> {
+  await makeDataDirectory(config.dataDirectory);
+  const identity = await loadOrCreateIdentity(config.dataDirectory);
+  const log = await LevelLog.open(join(config.dataDirectory, LOG_DIRECTORY));
+  return {
+    signer: identity,
+    log,
+    zfs: new CliZfs({ ...config.zfs, onSkipped }),
+    transport: new WebSocketTransport({ identity, ...config.listen }),
+  };
+}
+
+async function makeDataDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: DATA_DIRECTORY_MODE });
+  } catch (cause) {
+    throw new PandoError(
+      'DATA_DIRECTORY_UNWRITABLE',
+      `The data directory ${path} cannot be created (${describeError(cause)}); correct "dataDirectory" or its permissions.`,
+      { path },
+      { cause },
+    );
+  }
+}
