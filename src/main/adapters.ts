@@ -1,5 +1,4 @@
 import { mkdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describeError, PandoError } from '../core/errors.ts';
 import { LevelLog } from '../log/level-log.ts';
@@ -9,25 +8,12 @@ import { CliZfs } from '../zfs/cli/cli-zfs.ts';
 import type { Config } from './config.ts';
 import type { NodeAdapters } from './node.ts';
 import type { NodeSettings } from './settings.ts';
+import { softwareVersion } from './version.ts';
 
 const LOG_DIRECTORY = 'log';
 const MS_PER_SECOND = 1000;
 /** Keys and history are nobody else's business. */
 const DATA_DIRECTORY_MODE = 0o700;
-
-/** The version of this software, from its package. */
-export function softwareVersion(): string {
-  // From dist/src/main as from src/main, the package lies the same number of folders up or one less.
-  const require = createRequire(import.meta.url);
-  for (const path of ['../../package.json', '../../../package.json']) {
-    try {
-      return (require(path) as { version: string }).version;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
-    }
-  }
-  throw new PandoError('INTERNAL', 'The package of this software has no package.json; install it again.');
-}
 
 /** What a configuration says about a node. */
 export function settingsOf(config: Config): NodeSettings {

@@ -118,25 +118,30 @@ function unwritable(directory: string, error: unknown): PandoError {
   );
 }
 
+/** The identity kept in `directory`, or null when no node has run there. Rejects with `IDENTITY_INVALID` like {@link loadOrCreateIdentity}. */
+export async function readIdentity(directory: string): Promise<Identity | null> {
+  const path = join(directory, KEY_FILE_NAME);
+  const file = await openKeyFile(path);
+  if (file === undefined) return null;
+  try {
+    return identityOf(await readKey(path, file));
+  } finally {
+    await file.close();
+  }
+}
+
 /**
  * The identity kept in `directory`, made there on the first start (directory mode 0700, key file mode 0600).
  * Rejects with `IDENTITY_INVALID` when the key file is there but cannot be trusted: unreadable, garbled, of another
  * kind, or open to others; with `DATA_DIRECTORY_UNWRITABLE` when a new key cannot be kept.
  */
 export async function loadOrCreateIdentity(directory: string): Promise<Identity> {
-  const path = join(directory, KEY_FILE_NAME);
-  const file = await openKeyFile(path);
-  if (file !== undefined) {
-    try {
-      return identityOf(await readKey(path, file));
-    } finally {
-      await file.close();
-    }
-  }
+  const known = await readIdentity(directory);
+  if (known !== null) return known;
   await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE }).catch((error: unknown) => {
     throw unwritable(directory, error);
   });
   const identity = createIdentity();
-  await writeKey(directory, path, identity);
+  await writeKey(directory, join(directory, KEY_FILE_NAME), identity);
   return identity;
 }

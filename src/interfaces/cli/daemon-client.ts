@@ -93,6 +93,7 @@ export interface DaemonClient {
     readonly tree?: string;
     readonly node?: string;
     readonly from?: number;
+    readonly transfers?: boolean;
     readonly follow: boolean;
     readonly signal: AbortSignal;
   }): AsyncIterable<Event>;

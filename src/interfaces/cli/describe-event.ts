@@ -1,6 +1,6 @@
 /** What an event of the log says, as a sentence. */
 import { unreachable } from '../../core/errors.ts';
-import type { AdminEventBody, Event, TreeEventBody, UnknownEventBody } from '../../core/events.ts';
+import type { AdminEventBody, Event, Origin, TreeEventBody, UnknownEventBody } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.ts';
 import { formatBytes, formatCount, formatPlace } from './format.ts';
@@ -47,6 +47,12 @@ function describeProperties(changed: Readonly<Record<string, string | null>>): s
     .join(', ');
 }
 
+function describeOrigin(origin: Origin | null, names: DatasetNames): string {
+  if (origin === null) return '';
+  const where = origin.dataset === null ? 'another tree' : names.place(origin.dataset);
+  return `, cloned from ${where} (snapshot guid ${origin.snapshot})`;
+}
+
 function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
   switch (event.type) {
     case 'tree.added':
@@ -54,7 +60,7 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
     case 'tree.removed':
       return 'The tree is not kept here any more.';
     case 'dataset.created':
-      return `${names.named(event.name)} appeared${event.origin === null ? '' : `, a clone of snapshot ${event.origin.snapshot}`}.`;
+      return `${names.named(event.name)} appeared${describeOrigin(event.origin, names)}.`;
     case 'dataset.renamed':
       return `${names.named(event.from)} was renamed to ${names.named(event.to)}.`;
     case 'dataset.promoted':

@@ -143,6 +143,7 @@ export class HttpClient {
     readonly tree?: string;
     readonly node?: string;
     readonly from?: number;
+    readonly transfers?: boolean;
     readonly follow: boolean;
     readonly signal: AbortSignal;
   }): AsyncGenerator<Event> {
@@ -165,14 +166,8 @@ export class HttpClient {
 
   async *#lines<Line>(call: Call): AsyncGenerator<Line> {
     const { body } = await this.#answer(call);
-    let rest = '';
     try {
-      body.setEncoding('utf8');
-      for await (const chunk of body) {
-        const lines = (rest + chunk).split('\n');
-        rest = lines.pop() ?? '';
-        for (const line of lines) yield parseJson(line) as Line;
-      }
+      for await (const line of splitLines(body)) yield parseJson(line) as Line;
     } catch (error) {
       throw this.#failure(error, call.signal);
     }
@@ -218,5 +213,19 @@ export class HttpClient {
         ? `No pando is running (no socket at ${socket}); start it with "pando serve".`
         : `The pando at ${socket} did not answer: ${describeError(error)}.`;
     return new PandoError('DAEMON_UNREACHABLE', message, { socket }, { cause: error });
+  }
+}
+
+/** Complete lines of a text that comes in chunks; a line of many chunks (a large plan) is put together once. */
+async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let parts: string[] = [];
+  for await (const chunk of chunks) {
+    const [first = '', ...others] = decoder.decode(chunk, { stream: true }).split('\n');
+    parts.push(first);
+    for (const other of others) {
+      yield parts.join('');
+      parts = [other];
+    }
   }
 }

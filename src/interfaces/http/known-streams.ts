@@ -1,5 +1,13 @@
 import { PandoError } from '../../core/errors.ts';
-import { ADMIN_TREE, parseStreamId, parseTreeName, type StreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
+import {
+  ADMIN_TREE,
+  parseStreamId,
+  parseTreeName,
+  type StreamId,
+  streamIdOf,
+  TRANSFER_TREE,
+  type TreeName,
+} from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import type { DaemonServices } from './services.ts';
 
@@ -9,8 +17,17 @@ export function streamOf({ history, peers, node }: DaemonServices, tree: TreeNam
   return streamIdOf(peers.resolve(who).peer, tree);
 }
 
+/** Which log: a tree's, of this node or of a peer, or one about this node itself. */
+export interface LogChoice {
+  readonly tree?: string | undefined;
+  readonly node?: string | undefined;
+  /** The journal of transfers instead of the settings. */
+  readonly transfers: boolean;
+}
+
 /** The stream of which a log is asked for; without a tree the one about this node itself. */
-export function logStreamOf(services: DaemonServices, tree: string | undefined, who: string | undefined): StreamId {
+export function logStreamOf(services: DaemonServices, { tree, node: who, transfers }: LogChoice): StreamId {
+  if (transfers && tree === undefined && who === undefined) return services.history.ownStream(TRANSFER_TREE);
   if (tree !== undefined) return streamOf(services, parseTreeName(tree), who);
   if (who === undefined) return services.history.ownStream(ADMIN_TREE);
   throw new PandoError('ARGUMENT_INVALID', 'What a node logs about itself stays with it; name a tree of that peer.');

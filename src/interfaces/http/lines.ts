@@ -6,7 +6,10 @@ import { NDJSON } from './wire.ts';
 /** Writes one line. A line that is `optional` is left out while the client is slow to read. */
 export type TellLine = (line: object, options?: { readonly optional: boolean }) => void;
 
-/** Tells lines until it is done; what it resolves to is the last. The signal is aborted when nobody reads any more. */
+/**
+ * Tells lines until it is done; what it resolves to is the last. The signal is aborted when nobody reads any more, and when the node
+ * stops: then its reason is the PandoError to tell.
+ */
 export type LineTask = (tell: TellLine, signal: AbortSignal, drained: () => Promise<void>) => Promise<object>;
 
 /** Answers that are being written line by line, so that they can be ended with the server. */
@@ -26,7 +29,8 @@ export class LineStreams {
 
   /** Aborts all tasks and resolves once they have told their last. */
   async close(): Promise<void> {
-    for (const ending of this.#running.keys()) ending.abort();
+    const stopping = new PandoError('DAEMON_UNREACHABLE', 'The node was told to stop; ask again once it is back.');
+    for (const ending of this.#running.keys()) ending.abort(stopping);
     await Promise.all(this.#running.values());
   }
 
@@ -45,6 +49,16 @@ export class LineStreams {
       lines.end();
     }
   }
+}
+
+/** What the promise brings, or a rejection with the signal's reason as soon as that is aborted. */
+export function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const give = (): void => reject(signal.reason);
+    if (signal.aborted) give();
+    signal.addEventListener('abort', give, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', give));
+  });
 }
 
 function waitForDrain(lines: PassThrough, signal: AbortSignal): Promise<void> {

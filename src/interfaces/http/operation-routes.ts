@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { parseTreeName } from '../../core/ids.ts';
-import type { LineStreams } from './lines.ts';
+import { type LineStreams, unlessAborted } from './lines.ts';
 import { checked, syncSchema } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 
@@ -25,6 +25,9 @@ export function operationRoutes(app: FastifyInstance, services: DaemonServices, 
   app.post<{ Params: { tree: string } }>('/v1/trees/:tree/verify', ({ params }, reply) => {
     const tree = parseTreeName(params.tree);
     trees.graph(tree);
-    return streams.start(reply, async () => ({ type: 'result', verification: await verifier.verify(tree) }));
+    return streams.start(reply, async (_tell, signal) => {
+      const verification = await unlessAborted(verifier.verify(tree), signal);
+      return { type: 'result', verification };
+    });
   });
 }

@@ -32,11 +32,12 @@ export function readingRoutes(app: FastifyInstance, services: DaemonServices, st
   });
 
   app.get('/v1/log', ({ query }, reply) => {
-    const { tree, node: who, ...range } = checked(logQuerySchema, query);
-    const stream = logStreamOf(services, tree, who);
-    if (tree !== undefined) requireStream(services, stream, who);
+    const { tree, node, transfers, ...range } = checked(logQuerySchema, query);
+    const stream = logStreamOf(services, { tree, node, transfers });
+    if (tree !== undefined) requireStream(services, stream, node);
     return streams.start(reply, async (tell, signal, drained) => {
       await tellLog(services, stream, range, { tell, signal, drained });
+      signal.throwIfAborted();
       return { type: 'result' };
     });
   });

@@ -54,6 +54,8 @@ export const logQuerySchema = z.strictObject({
   node: word.optional(),
   from: z.coerce.number().int().positive().optional(),
   follow: flag,
+  /** Without a tree: this node's journal of transfers instead of its settings. */
+  transfers: flag,
 });
 
 type In<Schema extends z.ZodType> = z.input<Schema>;

@@ -194,7 +194,10 @@ export class CliZfs implements Zfs {
     const words = ['send', '-nvP', ...sendWords(request)];
     const action = `estimate a stream of ${writtenName(request.snapshot)}`;
     // Up to OpenZFS 2.1 it goes to standard error
-    const complaints = await this.#runner.run({ words, action, names: namesOf(request), onLine });
+    const run = this.#runner.run({ words, action, names: namesOf(request), onLine });
+    const complaints = await run.catch((error: unknown) => {
+      throw baseMissing(error, request);
+    });
     complaints.split('\n').forEach(onLine);
     return bytes;
   }
@@ -206,7 +209,7 @@ export class CliZfs implements Zfs {
       return await runSend(command, target, signal);
     } catch (error) {
       if (isPandoError(error, 'ZFS_NOT_FOUND')) await this.#runner.requirePools(namesOf(request), command.action);
-      throw error;
+      throw baseMissing(error, request);
     }
   }
 
@@ -345,6 +348,13 @@ function snapshotsTogether(
     else group.push(snapshot);
   }
   return groups;
+}
+
+/** OpenZFS says of a missing base what it says of a missing snapshot. */
+function baseMissing(error: unknown, { base }: SendRequest): unknown {
+  if (base === null || !isPandoError(error, 'ZFS_NOT_FOUND')) return error;
+  if (!String(error.evidence.stderr).includes(`'${writtenName(base)}'`)) return error;
+  return new PandoError('ZFS_BASE_MISSING', error.message, error.evidence, { cause: error });
 }
 
 /** A pool cannot be renamed by `zfs rename`, which says so in as many ways as there are targets. */

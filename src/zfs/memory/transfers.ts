@@ -1,7 +1,7 @@
 /** Sending and receiving: which records a request produces, and what a received record does to the pool. */
 import type { DatasetName } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
-import type { ReceiveRequest, SendRequest } from '../zfs.ts';
+import type { ReceiveRequest, SendRequest, SnapshotReference } from '../zfs.ts';
 import { addSnapshot, hasSnapshot } from './changes.ts';
 import {
   bytesWritten,
@@ -29,7 +29,7 @@ export interface SendStep {
 export function sendSteps(pools: MemoryPools, request: SendRequest): SendStep[] {
   const { snapshot } = pools.snapshot(request.snapshot);
   if (request.base === null) return [{ from: null, to: snapshot }];
-  const { snapshot: base } = pools.snapshot(request.base);
+  const base = requireBase(pools, request.base);
   const past = pastOf(snapshot);
   const end = past.indexOf(base);
   if (end < 0) {
@@ -42,6 +42,12 @@ export function sendSteps(pools: MemoryPools, request: SendRequest): SendStep[] 
   }
   const chain = [snapshot, ...past.slice(0, end + 1)].reverse();
   return chain.slice(1).map((to, index) => ({ from: chain[index] ?? null, to }));
+}
+
+function requireBase(pools: MemoryPools, reference: SnapshotReference): MemorySnapshot {
+  const base = pools.find(reference.dataset)?.dataset.snapshots.find(({ name }) => name === reference.snapshot);
+  if (base !== undefined) return base;
+  throw new Refusal('ZFS_BASE_MISSING', `'${reference.dataset}@${reference.snapshot}' does not exist`);
 }
 
 /** The snapshots before this one, nearest first, through its dataset's origin and that one's. */

@@ -13,6 +13,7 @@ interface LogOptions {
   readonly node?: string;
   readonly follow?: boolean;
   readonly from?: string;
+  readonly transfers?: boolean;
 }
 
 /** Width that most sequence numbers and the longest cause need. */
@@ -42,7 +43,7 @@ function writeEvent(context: CommandContext, event: Event, names: DatasetNames):
 async function showLog(
   context: CommandContext,
   tree: string | undefined,
-  { node, follow, from }: LogOptions,
+  { node, follow, from, transfers }: LogOptions,
 ): Promise<ExitCode> {
   const first = from === undefined ? undefined : positiveInteger('--from', from);
   const client = await context.client();
@@ -55,6 +56,7 @@ async function showLog(
       ...(tree === undefined ? {} : { tree }),
       ...(node === undefined ? {} : { node }),
       ...(first === undefined ? {} : { from: first }),
+      ...(transfers === true ? { transfers } : {}),
       follow: follow === true,
       signal,
     };
@@ -78,6 +80,7 @@ export function addLog(program: Command, run: Runner): void {
     .description('show what happened to a tree; without one, to the settings of this node')
     .argument('[tree]', 'name of the tree')
     .option('--node <peer>', 'what a peer tells of its copy of the tree')
+    .option('--transfers', 'the transfers that this node took part in, instead of its settings')
     .option('-f, --follow', 'go on with what happens from now, until Ctrl-C')
     .option('--from <seq>', 'begin with the event of that number')
     .addHelpText('after', examples('pando log', 'pando log images --from 100', 'pando log images --follow --json'))
