@@ -39,7 +39,6 @@ const libraryOwners = {
   execa: ['^src/zfs/'],
   fastify: ['^src/interfaces/http/'],
   level: ['^src/log/'],
-  listr2: ['^src/interfaces/cli/'],
   msgpackr: ['^src/core/codec/'],
   'p-queue': ['^src/transfer/'],
   picomatch: ['^src/core/'],

@@ -3,4 +3,4 @@ import { ensureBuild, ensureDependencies } from '../provision/bootstrap.mjs';
 
 await ensureDependencies();
 await ensureBuild();
-await import('../../dist/peers/demo/demo.js');
+await import(new URL('../../dist/peers/demo/demo.js', import.meta.url).href);

@@ -29,7 +29,7 @@ export type TransferId = Branded<string, 'TransferId'>;
 /** Longest full name ZFS takes, in bytes: ZFS_MAX_DATASET_NAME_LEN less its terminating NUL (zfs-naming, `sys/fs/zfs.h`). */
 export const DATASET_NAME_BYTES_MAX = 255;
 /** Tree names appear in stream ids, file listings and command lines; 64 characters keep them readable. */
-export const TREE_NAME_CHARACTERS_MAX = 64;
+const TREE_NAME_CHARACTERS_MAX = 64;
 /** The tree name of a node's own admin stream (peers, trees, mirrors); no tree can have it, and no peer ever sees it. */
 export const ADMIN_TREE = '.admin' as TreeName;
 /** The tree name of the stream in which a node keeps the intents of its transfers; as private as the admin stream. */
@@ -37,7 +37,7 @@ export const TRANSFER_TREE = '.transfers' as TreeName;
 /** The ZFS user property that carries a dataset's id; only a local value counts, since children inherit it (design §3). */
 export const ID_PROPERTY = 'pando:id';
 /** Below a tree's root, Pando keeps hidden datasets (lineage holders, diverged copies) under this name. */
-export const HIDDEN_COMPONENT = '.pando';
+const HIDDEN_COMPONENT = '.pando';
 
 const BASE32_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 const FINGERPRINT_BYTES = 32;

@@ -6,21 +6,22 @@
  * | 1 | version of this format |
  * | 8 | seq of the first record |
  * | 4 | number of records |
+ * | 4 each | length of each record's event |
  * | 32 | hash of the record before the first |
- * | each record: 4, 32, n | length n, hash, the event's bytes |
+ * | each record: n, 32 | the event's bytes, the record's hash |
  *
- * Numbers are big-endian. Nothing checks a page but the chain itself: whatever is altered, some hash does not come out.
+ * Numbers are big-endian. A record's hash is that of the hash before and the event's bytes, which lie one behind the other, so a
+ * chain is checked without copying anything. Nothing else guards a page: whatever is altered, some hash does not come out.
  */
-import { chainHash, equalHashes, HASH_BYTES, type Hash, hashText } from '../core/codec/chain.ts';
+import { chainHashOfRun, HASH_BYTES, type Hash, hashText } from '../core/codec/chain.ts';
 import type { PandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import type { LogRecord } from './log.ts';
 import { corrupt } from './log-errors.ts';
 
 const PAGE_VERSION = 1;
-const PREVIOUS_OFFSET = 1 + 8 + 4;
-const PAGE_HEADER_BYTES = PREVIOUS_OFFSET + HASH_BYTES;
-const RECORD_HEADER_BYTES = 4 + HASH_BYTES;
+const HEADER_BYTES = 1 + 8 + 4;
+const LENGTH_BYTES = 4;
 
 /** Records in a page: enough that rows cost nothing next to hashing, few enough that a seek into the middle does not either. */
 const PAGE_RECORDS_MAX = 1_000;
@@ -65,20 +66,21 @@ export function firstSeqOf({ records }: Page): number {
 
 export function encodePage(page: Page): Uint8Array {
   const { previous, records } = page;
-  const size = records.reduce((sum, { bytes }) => sum + RECORD_HEADER_BYTES + bytes.length, PAGE_HEADER_BYTES);
+  const runOffset = HEADER_BYTES + LENGTH_BYTES * records.length;
+  const size = records.reduce((sum, { bytes }) => sum + bytes.length + HASH_BYTES, runOffset + HASH_BYTES);
   const target = new Uint8Array(size);
   const view = new DataView(target.buffer);
   view.setUint8(0, PAGE_VERSION);
   view.setBigUint64(1, BigInt(firstSeqOf(page)));
   view.setUint32(9, records.length);
-  target.set(previous, PREVIOUS_OFFSET);
-  let offset = PAGE_HEADER_BYTES;
-  for (const { bytes, hash } of records) {
-    view.setUint32(offset, bytes.length);
-    target.set(hash, offset + 4);
-    target.set(bytes, offset + RECORD_HEADER_BYTES);
-    offset += RECORD_HEADER_BYTES + bytes.length;
-  }
+  target.set(previous, runOffset);
+  let offset = runOffset + HASH_BYTES;
+  records.forEach(({ bytes, hash }, index) => {
+    view.setUint32(HEADER_BYTES + LENGTH_BYTES * index, bytes.length);
+    target.set(bytes, offset);
+    target.set(hash, offset + bytes.length);
+    offset += bytes.length + HASH_BYTES;
+  });
   return target;
 }
 
@@ -87,72 +89,67 @@ export function encodePage(page: Page): Uint8Array {
  * Throws `LOG_CORRUPT` (evidence: a LogFault) at the first record that is not what was written. The records share memory with `value`.
  */
 export function decodePage(value: Uint8Array, stream: StreamId, first: number): Page {
-  const reader = new PageReader(value, stream, first);
-  const previous = reader.header();
+  const page = Buffer.from(value.buffer, value.byteOffset, value.length);
+  const fault = (seq: number, expected: string, found: string): PandoError => corrupt({ stream, seq, expected, found });
+  const count = recordCount(page, first, fault);
+  const runOffset = HEADER_BYTES + LENGTH_BYTES * count;
   const records: LogRecord[] = [];
-  let hash = previous;
-  for (let index = 0; index < reader.count; index += 1) {
-    const record = reader.record(first + index, hash);
-    records.push(record);
-    hash = record.hash;
+  let start = runOffset;
+  for (let index = 0; index < count; index += 1) {
+    const end = start + HASH_BYTES + page.readUInt32BE(HEADER_BYTES + LENGTH_BYTES * index);
+    if (end + HASH_BYTES > page.length) throw fault(first + index, 'a whole event', 'the end of the page');
+    const expected = page.latin1Slice(end, end + HASH_BYTES);
+    const found = chainHashOfRun(page.subarray(start, end));
+    if (found !== expected) throw fault(first + index, hexOf(expected), hexOf(found));
+    records.push(new PageRecord(first + index, page, start + HASH_BYTES, end));
+    start = end;
   }
-  reader.end();
-  return { previous, records };
+  const rest = page.length - start - HASH_BYTES;
+  if (rest !== 0) throw fault(first + count, 'the end of the page', `${rest} more bytes`);
+  return { previous: page.subarray(runOffset, runOffset + HASH_BYTES), records };
 }
 
-/** A cursor over a page that never leaves it. */
-class PageReader {
-  count = 0;
-  readonly #value: Uint8Array;
-  readonly #view: DataView;
-  readonly #stream: StreamId;
-  readonly #first: number;
-  #offset = PAGE_HEADER_BYTES;
+/** Checks what stands in front of the records, and gives their number. */
+function recordCount(
+  page: Buffer,
+  seq: number,
+  fault: (seq: number, expected: string, found: string) => PandoError,
+): number {
+  if (page.length < HEADER_BYTES) throw fault(seq, 'a page', `${page.length} bytes`);
+  const version = page.readUInt8(0);
+  if (version !== PAGE_VERSION) throw fault(seq, `a page of format ${PAGE_VERSION}`, `format ${version}`);
+  const first = page.readBigUInt64BE(1);
+  if (first !== BigInt(seq)) throw fault(seq, `a page from event ${seq} on`, `one from event ${first} on`);
+  const count = page.readUInt32BE(9);
+  if (count === 0) throw fault(seq, 'at least one event', 'an empty page');
+  if (HEADER_BYTES + LENGTH_BYTES * count + HASH_BYTES > page.length)
+    throw fault(seq, `${count} events`, 'the end of the page');
+  return count;
+}
 
-  constructor(value: Uint8Array, stream: StreamId, first: number) {
-    this.#value = value;
-    this.#view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-    this.#stream = stream;
-    this.#first = first;
+function hexOf(binary: string): string {
+  return hashText(Buffer.from(binary, 'latin1'));
+}
+
+/** A record in a page. Its views are made when they are asked for: few readers want the hash of every record. */
+class PageRecord implements LogRecord {
+  readonly seq: number;
+  readonly #page: Buffer;
+  readonly #start: number;
+  readonly #end: number;
+
+  constructor(seq: number, page: Buffer, start: number, end: number) {
+    this.seq = seq;
+    this.#page = page;
+    this.#start = start;
+    this.#end = end;
   }
 
-  /** Reads the count, and gives the hash before the first record. */
-  header(): Hash {
-    const seq = this.#first;
-    if (this.#value.length < PAGE_HEADER_BYTES) throw this.#fault(seq, 'a page', `${this.#value.length} bytes`);
-    const version = this.#view.getUint8(0);
-    if (version !== PAGE_VERSION) throw this.#fault(seq, `a page of format ${PAGE_VERSION}`, `format ${version}`);
-    const first = this.#view.getBigUint64(1);
-    if (first !== BigInt(seq)) throw this.#fault(seq, `a page from event ${seq} on`, `one from event ${first} on`);
-    this.count = this.#view.getUint32(9);
-    if (this.count === 0) throw this.#fault(seq, 'at least one event', 'an empty page');
-    return this.#bytes(PREVIOUS_OFFSET, HASH_BYTES);
+  get bytes(): Uint8Array {
+    return this.#page.subarray(this.#start, this.#end);
   }
 
-  record(seq: number, previous: Hash): LogRecord {
-    const offset = this.#offset;
-    const body = offset + RECORD_HEADER_BYTES;
-    if (body > this.#value.length) throw this.#fault(seq, 'an event', 'the end of the page');
-    const end = body + this.#view.getUint32(offset);
-    if (end > this.#value.length) throw this.#fault(seq, 'a whole event', 'the end of the page');
-    const hash = this.#bytes(offset + 4, HASH_BYTES);
-    const bytes = this.#bytes(body, end - body);
-    const found = chainHash(previous, bytes);
-    if (!equalHashes(hash, found)) throw this.#fault(seq, hashText(hash), hashText(found));
-    this.#offset = end;
-    return { seq, bytes, hash };
-  }
-
-  end(): void {
-    const rest = this.#value.length - this.#offset;
-    if (rest !== 0) throw this.#fault(this.#first + this.count, 'the end of the page', `${rest} more bytes`);
-  }
-
-  #bytes(offset: number, length: number): Uint8Array {
-    return new Uint8Array(this.#value.buffer, this.#value.byteOffset + offset, length);
-  }
-
-  #fault(seq: number, expected: string, found: string): PandoError {
-    return corrupt({ stream: this.#stream, seq, expected, found });
+  get hash(): Hash {
+    return this.#page.subarray(this.#end, this.#end + HASH_BYTES);
   }
 }

@@ -11,7 +11,7 @@ import { type Address, PORT_MAX } from '../sync/address.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../transfer/limits.ts';
 import { parseYaml } from './yaml-config.ts';
 
-export const DEFAULT_CONFIG_FILE = '/etc/pando/pando.yaml';
+const DEFAULT_CONFIG_FILE = '/etc/pando/pando.yaml';
 const DEFAULT_DATA_DIRECTORY = '/var/lib/pando';
 const DEFAULT_LISTEN = '0.0.0.0:7380';
 const SOCKET_NAME = 'pando.sock';

@@ -46,7 +46,7 @@ interface Question {
  * Whether a gap of that many events is better bridged by the graph itself: once it takes more events than the graph has
  * datasets and snapshots, the checkpoint is the smaller of the two.
  */
-export function isWorthCheckpoint(missingEvents: number, graph: Graph): boolean {
+function isWorthCheckpoint(missingEvents: number, graph: Graph): boolean {
   if (missingEvents <= Math.max(EVENTS_ALWAYS_WORTH, graph.datasets.size)) return false;
   return missingEvents > graph.datasets.size + graph.snapshotCount;
 }

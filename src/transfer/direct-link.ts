@@ -9,7 +9,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { PandoError } from '../core/errors.ts';
 
 /** Characters of a ticket on a direct link: 32 random bytes in base64url without padding. */
-export const TICKET_CHARACTERS = 43;
+const TICKET_CHARACTERS = 43;
 /** Connections that have not shown their ticket yet; more are turned away, so that a flood cannot hold memory. */
 const PENDING_CONNECTIONS_MAX = 64;
 /** A receiver writes its ticket at once; who does not is no receiver. */

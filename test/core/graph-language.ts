@@ -35,7 +35,7 @@ export function datasetGuid(label: string): string {
   return digest(`dataset ${label}`).readBigUInt64BE().toString();
 }
 
-export function snapshotGuid(label: string, name: string): SnapshotGuid {
+function snapshotGuid(label: string, name: string): SnapshotGuid {
   return digest(`${label}@${name}`).readBigUInt64BE().toString() as SnapshotGuid;
 }
 

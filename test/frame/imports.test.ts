@@ -65,7 +65,6 @@ const violations: readonly Violation[] = [
   { breaks: 'execa-has-an-owner', in: 'src/transfer', imports: ['execa'] },
   { breaks: 'fastify-has-an-owner', in: 'src/interfaces/cli', imports: ['fastify'] },
   { breaks: 'level-has-an-owner', in: 'src/zfs', imports: ['level'] },
-  { breaks: 'listr2-has-an-owner', in: 'src/transfer', imports: ['listr2'] },
   { breaks: 'msgpackr-has-an-owner', in: 'src/core', imports: ['msgpackr'] },
   { breaks: 'p-queue-has-an-owner', in: 'src/sync', imports: ['p-queue'] },
   { breaks: 'picomatch-has-an-owner', in: 'src/sync', imports: ['picomatch'] },

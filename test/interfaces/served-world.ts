@@ -119,7 +119,7 @@ export class ServedWorld {
     };
   }
 
-  /** An owner `build` with the tree `images` (root, `base@v1`, and `web`, a clone of it, `@a`), and `backup`, which it shares it with. */
+  /** Two nodes that know each other; `build` shares all its trees with `backup`. */
   async startPair(): Promise<{ readonly build: ServedNode; readonly backup: ServedNode }> {
     const build = await this.start('build');
     const backup = await this.start('backup');

@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parse as parseYaml } from 'yaml';
 import { PandoError } from '../../src/core/errors.ts';
 import { loadConfig, parseConfig } from '../../src/main/config.ts';
 import { codeOf } from './memory-world.ts';
@@ -131,7 +132,7 @@ describe('an error in a configuration names file, line, column and key', () => {
       says: 'The configuration is not usable',
     },
     { why: 'a duplicate key', text: 'follow: true\nfollow: false\n', line: 2, column: 1, says: 'unique' },
-    { why: 'bad YAML', text: 'log: {\nfollow: [\n', line: 3, column: 1, says: 'Not valid YAML' },
+    { why: 'bad YAML', text: 'log: {\nfollow: [\n', line: 2, column: 1, says: 'Not valid YAML' },
     {
       why: 'a second document',
       text: 'follow: true\n---\nfollow: false\n',
@@ -170,4 +171,11 @@ describe('a configuration file', () => {
   test('that cannot be read is an error', async () => {
     expect(await codeOf(loadConfig(directory))).toBe('CONFIG_INVALID');
   });
+});
+
+test('the reference in docs/operations.md shows every key with its default', async () => {
+  const page = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const block = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+  expect(parseConfig(block, FILE)).toEqual(parseConfig('', FILE));
+  expect(Object.keys(parseYaml(block)).sort()).toEqual(Object.keys(parseConfig('', FILE)).sort());
 });

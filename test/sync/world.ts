@@ -104,7 +104,7 @@ export async function addTree(owner: SyncNode, tree: TreeName = IMAGES): Promise
 }
 
 /** Events of snapshots, numbered from `first`. */
-export function snapshotEvents(first: number, count: number): EventBody[] {
+function snapshotEvents(first: number, count: number): EventBody[] {
   return Array.from({ length: count }, (_, index) => ({
     type: 'snapshot.created',
     dataset: ROOT,
@@ -139,7 +139,7 @@ export async function caughtUp(reader: SyncNode, owner: SyncNode, tree: TreeName
 }
 
 /** Resolves once a condition on a node's history holds. */
-export async function until(node: SyncNode, condition: () => boolean): Promise<void> {
+async function until(node: SyncNode, condition: () => boolean): Promise<void> {
   while (!condition()) {
     await new Promise<void>((resolve) => {
       const stop = node.history.onChange(() => {

@@ -7,6 +7,7 @@
 import { isPandoError, PandoError } from '../errors.ts';
 import type { DatasetCreated, DatasetPromoted, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
 import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
+import { detached } from '../text.ts';
 import { type Dataset, Graph } from './graph.ts';
 
 type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } & { snapshots: Snapshot[] };
@@ -125,7 +126,13 @@ function changeProperties(draft: GraphDraft, event: DatasetPropertiesChanged): v
 function insertSnapshot(snapshots: Snapshot[], snapshot: Snapshot): void {
   let index = snapshots.length;
   while (index > 0 && (snapshots[index - 1] as Snapshot).createtxg > snapshot.createtxg) index -= 1;
-  snapshots.splice(index, 0, snapshot);
+  if (index === snapshots.length) snapshots.push(snapshot);
+  else snapshots.splice(index, 0, snapshot);
+}
+
+/** A snapshot as a graph keeps it: by itself, where the event's would keep the text alive that it was read from. */
+function detachedSnapshot({ guid, name, createtxg, creation, referenced, written }: Snapshot): Snapshot {
+  return { guid: detached(guid), name: detached(name), createtxg, creation, referenced, written };
 }
 
 function snapshotIndex(dataset: Dataset, guid: SnapshotGuid): number {
@@ -160,7 +167,7 @@ function apply(draft: GraphDraft, event: Event): void {
       changeProperties(draft, event);
       return;
     case 'snapshot.created':
-      insertSnapshot(draft.change(event.dataset).snapshots, event.snapshot);
+      insertSnapshot(draft.change(event.dataset).snapshots, detachedSnapshot(event.snapshot));
       return;
     case 'snapshot.renamed': {
       const dataset = draft.change(event.dataset);

@@ -62,7 +62,6 @@ type In<Schema extends z.ZodType> = z.input<Schema>;
 export type AddTreeRequest = In<typeof addTreeSchema>;
 export type AddPeerRequest = In<typeof addPeerSchema>;
 export type AddMirrorRequest = In<typeof addMirrorSchema>;
-export type SyncRequest = In<typeof syncSchema>;
 export type SnapshotRequest = In<typeof snapshotSchema>;
 
 /** Checks what a client sent. Throws `ARGUMENT_INVALID` with each thing that is wrong. */

@@ -89,21 +89,23 @@ async function firstBytes(stream: Readable | null): Promise<string> {
     if (bytes < STDERR_BYTES_MAX) chunks.push(chunk.subarray(0, STDERR_BYTES_MAX - bytes));
     bytes += chunk.length;
   });
-  await new Promise<void>((resolve) => {
-    if (stream === null) resolve();
-    else stream.once('close', resolve);
-  });
+  if (stream !== null) await closed(stream);
   return Buffer.concat(chunks).toString();
 }
 
-/** Hands each line of a stream over, without its newline, holding no more than one line and one chunk. */
+/** Hands each line of a stream over, without its newline, holding no more than one line and one chunk. Ends when the stream is closed. */
 export async function eachLine(stream: Readable, onLine: (line: string) => void): Promise<void> {
   const decoder = new StringDecoder('utf8');
   let rest = '';
-  for await (const chunk of stream) {
-    const lines = (rest + decoder.write(chunk as Buffer)).split('\n');
+  stream.on('data', (chunk: Buffer) => {
+    const lines = (rest + decoder.write(chunk)).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) onLine(line);
-  }
+  });
+  await closed(stream);
   if (rest !== '') onLine(rest);
+}
+
+async function closed(stream: Readable): Promise<void> {
+  if (!stream.closed) await new Promise<void>((resolve) => void stream.once('close', resolve));
 }

@@ -7,26 +7,30 @@ import { isPandoError } from '../../core/errors.ts';
 import type { DatasetName } from '../../core/ids.ts';
 import type { Runner } from './runner.ts';
 
-/** How long zfs-fuse may take to let go of what was unmounted, in ms; seen: up to half a second on a busy machine. */
+/**
+ * How long the kernel is left to let go, in ms, before the first try and between tries. A try that comes too early does not only fail: it can
+ * leave the dataset busy for good. Seen on a busy 2-core machine: every other rename fails without the wait, none of 44 with it.
+ */
+const LETTING_GO_MS = 250;
+/** How long zfs-fuse may take to let go of what was unmounted, in ms. */
 const LETTING_GO_MS_MAX = 5_000;
-const LETTING_GO_POLL_MS = 50;
 
-/** Runs a change that fails with `ZFS_BUSY` as long as zfs-fuse has not let go of a dataset that was just unmounted. */
+/** Runs a change to datasets that were just unmounted, and again as long as zfs-fuse has not let go of them (`ZFS_BUSY`). */
 export async function onceLetGo(change: () => Promise<void>): Promise<void> {
   const giveUpAt = performance.now() + LETTING_GO_MS_MAX;
   for (;;) {
+    await delay(LETTING_GO_MS);
     try {
       await change();
       return;
     } catch (error) {
       if (!isPandoError(error, 'ZFS_BUSY') || performance.now() > giveUpAt) throw error;
-      await delay(LETTING_GO_POLL_MS);
     }
   }
 }
 
 /** Names of the mounted datasets at and below `name`, parents first. */
-export async function mountedBelow(runner: Runner, name: DatasetName): Promise<string[]> {
+async function mountedBelow(runner: Runner, name: DatasetName): Promise<string[]> {
   const words = ['list', '-H', '-r', '-t', 'filesystem', '-o', 'name,mounted', name];
   const lines = await runner.lines({ words, action: `unmount ${name}`, names: [name] });
   return lines.flatMap((line) => {

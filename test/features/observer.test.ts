@@ -1,0 +1,217 @@
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
+import type { DatasetName } from '../../src/core/ids.ts';
+import type { ListedDataset } from '../../src/zfs/zfs.ts';
+import { at, codeOf, dataset, IMAGES, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
+
+/** What somebody does behind Pando's back; the numbers pick what it is done to. */
+interface Deed {
+  readonly verb:
+    | 'create'
+    | 'snapshot'
+    | 'clone'
+    | 'rename'
+    | 'rename-snapshot'
+    | 'promote'
+    | 'destroy'
+    | 'destroy-snapshot';
+  readonly pick: number;
+  readonly second: number;
+  readonly lookAfter: boolean;
+}
+
+const deeds = fc.array(
+  fc.record({
+    verb: fc.constantFrom<Deed['verb']>(
+      'create',
+      'snapshot',
+      'snapshot',
+      'clone',
+      'rename',
+      'rename-snapshot',
+      'promote',
+      'destroy',
+      'destroy-snapshot',
+    ),
+    pick: fc.nat(1000),
+    second: fc.nat(1000),
+    lookAfter: fc.boolean(),
+  }),
+  { maxLength: 40 },
+);
+
+function chosen<Item>(items: readonly Item[], pick: number): Item | undefined {
+  return items[pick % Math.max(1, items.length)];
+}
+
+let counter = 0;
+
+async function perform({ zfs }: WorldNode, { verb, pick, second }: Deed): Promise<void> {
+  const listed = await zfs.list(dataset('alpha/images'));
+  const one = chosen(listed, pick) as ListedDataset;
+  const snapshot = chosen(one.snapshots, second)?.name;
+  counter += 1;
+  const child = `${chosen(listed, second)?.name}/n${counter}` as DatasetName;
+  const isRoot = one.name === 'alpha/images';
+  switch (verb) {
+    case 'create':
+      return zfs.create(child);
+    case 'snapshot':
+      return zfs.snapshot([at(one.name, `s${counter}`)]);
+    case 'clone':
+      return snapshot === undefined ? undefined : zfs.clone(at(one.name, snapshot), child);
+    case 'rename':
+      return isRoot ? undefined : zfs.rename(one.name, child);
+    case 'rename-snapshot':
+      return snapshot === undefined
+        ? undefined
+        : zfs.renameSnapshot(at(one.name, snapshot), at('x', `r${counter}`).snapshot);
+    case 'promote':
+      return zfs.promote(one.name);
+    case 'destroy':
+      return isRoot ? undefined : zfs.destroy(one.name);
+    case 'destroy-snapshot':
+      return snapshot === undefined ? undefined : zfs.destroySnapshot(at(one.name, snapshot));
+  }
+}
+
+/** A listing in the words of a graph: names, origins and snapshots, by guid and in order. */
+function picture(listed: readonly ListedDataset[]): string[] {
+  return listed
+    .map(({ name, guid, origin, snapshots }) => {
+      const shots = snapshots.map((one) => `${one.name}=${one.guid}`).join(',');
+      return `${name.slice('alpha/images'.length).replace(/^\//, '')} ${guid} <${origin?.guid ?? ''} ${shots}`;
+    })
+    .sort();
+}
+
+function logged({ node }: WorldNode): string[] {
+  const graph = node.trees.graph(IMAGES);
+  return graph
+    .sorted()
+    .map(({ name, guid, origin, snapshots }) => {
+      const shots = snapshots.map((one) => `${one.name}=${one.guid}`).join(',');
+      return `${name} ${guid} <${origin?.snapshot ?? ''} ${shots}`;
+    })
+    .sort();
+}
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+
+const look = (node: WorldNode) => node.node.verifier.verify(IMAGES);
+
+async function typesSince(from: number): Promise<string[]> {
+  const types: string[] = [];
+  for await (const events of alpha.node.history.events(alpha.node.history.ownStream(IMAGES), from)) {
+    types.push(...events.map(({ type }) => type));
+  }
+  return types;
+}
+
+function nextSeq(): number {
+  return (alpha.node.history.head(alpha.node.history.ownStream(IMAGES))?.seq ?? 0) + 1;
+}
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  alpha = await world.start('alpha');
+  await alpha.zfs.create(dataset('alpha/images'));
+  await alpha.zfs.create(dataset('alpha/images/base'));
+  await alpha.zfs.snapshot([at('alpha/images/base', '1'), at('alpha/images/base', '2')]).catch(() => undefined);
+  await alpha.zfs.snapshot([at('alpha/images/base', '3')]);
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+});
+
+afterEach(() => world.stop());
+
+describe('the observer', () => {
+  it('agrees with ZFS after whatever people did with it', async () => {
+    await fc.assert(
+      fc.asyncProperty(deeds, async (history) => {
+        for (const deed of history) {
+          // What ZFS refuses did not happen; everything else must be noticed.
+          await perform(alpha, deed).catch((error: unknown) => {
+            if (!(error instanceof PandoError)) throw error;
+          });
+          if (deed.lookAfter) await look(alpha);
+        }
+        await look(alpha);
+        expect(logged(alpha)).toEqual(picture(await alpha.zfs.list(dataset('alpha/images'))));
+        expect((await look(alpha)).unnoticed).toBe(0);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('keeps ids through renames, and gives a dataset that was recreated under an old name a new one', async () => {
+    const before = alpha.node.trees.graph(IMAGES).named('base' as never)?.id;
+    await alpha.zfs.rename(dataset('alpha/images/base'), dataset('alpha/images/old'));
+    await alpha.zfs.create(dataset('alpha/images/base'));
+    await look(alpha);
+    const graph = alpha.node.trees.graph(IMAGES);
+    expect(graph.named('old' as never)?.id).toBe(before);
+    expect(graph.named('base' as never)?.id).not.toBe(before);
+  });
+
+  it('tells two datasets that changed places by renames alone', async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await look(alpha);
+    const from = nextSeq();
+    await alpha.zfs.rename(dataset('alpha/images/web'), dataset('alpha/images/aside'));
+    await alpha.zfs.rename(dataset('alpha/images/base'), dataset('alpha/images/web'));
+    await alpha.zfs.rename(dataset('alpha/images/aside'), dataset('alpha/images/base'));
+    await look(alpha);
+    expect(new Set(await typesSince(from))).toEqual(new Set(['dataset.renamed']));
+  });
+
+  it('tells a promote as a promote', async () => {
+    await alpha.zfs.clone(at('alpha/images/base', '3'), dataset('alpha/images/web'));
+    await look(alpha);
+    const from = nextSeq();
+    await alpha.zfs.promote(dataset('alpha/images/web'));
+    await look(alpha);
+    expect(await typesSince(from)).toEqual(['dataset.promoted']);
+  });
+
+  it('does not take the id of a copy that carries the property along', async () => {
+    const id = alpha.node.trees.graph(IMAGES).named('base' as never)?.id ?? '';
+    await alpha.zfs.create(dataset('alpha/images/copy'), { 'pando:id': id });
+    await look(alpha);
+    const ids = alpha.node.trees
+      .graph(IMAGES)
+      .sorted()
+      .map((one) => one.id);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  it('tells changed, added and removed properties', async () => {
+    await alpha.zfs.setProperties([dataset('alpha/images/base')], { 'team:owner': 'anna', compression: 'off' });
+    await look(alpha);
+    await alpha.zfs.inheritProperty([dataset('alpha/images/base')], 'compression');
+    await look(alpha);
+    const properties = alpha.node.trees.graph(IMAGES).named('base' as never)?.properties;
+    expect(properties).toEqual({ 'team:owner': 'anna' });
+  });
+
+  it('keeps the graph while the pool is exported, and says what is wrong', async () => {
+    const before = alpha.node.trees.graph(IMAGES);
+    alpha.zfs.exportPool('alpha');
+    expect(await codeOf(look(alpha))).toBe('ZFS_NO_POOL');
+    expect(alpha.node.trees.graph(IMAGES)).toBe(before);
+    expect(alpha.node.observer.condition(IMAGES).error?.code).toBe('ZFS_NO_POOL');
+    alpha.zfs.importPool('alpha');
+    await look(alpha);
+    expect(alpha.node.observer.condition(IMAGES).error).toBeNull();
+    expect(alpha.warnings.length).toBe(1);
+  });
+
+  it('asks for no listing when ZFS tells that nothing changed', async () => {
+    await look(alpha);
+    const before = alpha.zfs.commandCount;
+    await look(alpha);
+    const afterOne = alpha.zfs.commandCount;
+    expect(afterOne - before).toBeLessThanOrEqual(1);
+  });
+});

@@ -1,0 +1,369 @@
+/** Every command, against the real API of nodes in this process. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { at, dataset } from '../../main/memory-world.ts';
+import { type CliRun, pando, type ServedNode, ServedWorld, TextSink } from '../served-world.ts';
+
+/** The value on the only line. */
+function jsonOf({ stdout }: CliRun): unknown {
+  return JSON.parse(stdout);
+}
+
+function jsonLinesOf({ stdout }: CliRun): Record<string, unknown>[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+const DONE = { code: 0, stderr: '' };
+
+describe('on the node that owns a tree', () => {
+  let world: ServedWorld;
+  let build: ServedNode;
+  let backup: ServedNode;
+  beforeAll(async () => {
+    world = await ServedWorld.create();
+    ({ build, backup } = await world.startPair());
+    await build.zfs.create(dataset('build/images'));
+    await build.zfs.create(dataset('build/images/base'));
+  });
+  afterAll(() => world.stop());
+
+  test('tree add shares a dataset, and tree ls lists it', async () => {
+    expect(await build.pando(['tree', 'ls'])).toMatchObject({
+      ...DONE,
+      stdout: 'TREE  KIND  DATASET  DATASETS  SNAPSHOTS\n',
+    });
+    expect(await build.pando(['tree', 'add', 'images', 'build/images'])).toMatchObject(DONE);
+    const listed = await build.pando(['tree', 'ls']);
+    expect(listed.stdout).toMatch(/^images +own +build\/images +2 +0$/m);
+    expect(jsonOf(await build.pando(['tree', 'ls', '--json']))).toEqual([
+      { tree: 'images', root: 'build/images', kind: 'own', datasets: 2, snapshots: 0 },
+    ]);
+  });
+
+  test('snapshot takes one, and with -r those below as well', async () => {
+    expect(await build.pando(['snapshot', 'images/base@v1'])).toMatchObject(DONE);
+    expect(await build.pando(['snapshot', 'images@nightly', '-r'])).toMatchObject(DONE);
+    const listed = await build.zfs.list(dataset('build/images'));
+    expect(listed.map(({ snapshots }) => snapshots.map(({ name }) => name))).toEqual([['nightly'], ['v1', 'nightly']]);
+  });
+
+  test('clone, rename and destroy change the tree', async () => {
+    expect(await build.pando(['clone', 'images/base@v1', 'web'])).toMatchObject(DONE);
+    expect(await build.pando(['snapshot', 'images/web@a'])).toMatchObject(DONE);
+    expect(await build.pando(['rename', 'images/web@a', 'first'])).toMatchObject(DONE);
+    expect(await build.pando(['rename', 'images/web', 'shop'])).toMatchObject(DONE);
+    const names = (await build.zfs.list(dataset('build/images'))).map(({ name }) => name);
+    expect(names).toContain('build/images/shop');
+    expect(await build.pando(['destroy', 'images/shop@first'])).toMatchObject(DONE);
+    expect(await build.pando(['destroy', 'images/shop'])).toMatchObject(DONE);
+    expect(await build.pando(['clone', 'images/base@v1', 'web'])).toMatchObject(DONE);
+  });
+
+  test('destroy names what depends on the dataset', async () => {
+    const refused = await build.pando(['destroy', 'images/base']);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/^pando: .*depend on it: web;.*\n$/);
+    expect(refused.stdout).toBe('');
+  });
+
+  test('graph draws clones below the snapshots that they grew from', async () => {
+    const { stdout } = await build.pando(['graph', 'images']);
+    expect(stdout.replace(/ {2}\d+ {2}\d+ B/g, '')).toBe(
+      [
+        'images',
+        '└── @nightly',
+        'images/base',
+        '├── @v1',
+        '│   └── images/web ← images/base@v1',
+        '└── @nightly',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  test('graph gives the same as JSON and for Graphviz', async () => {
+    const asJson = jsonOf(await build.pando(['graph', 'images', '--json']));
+    expect(asJson).toMatchObject({
+      tree: 'images',
+      root: 'build/images',
+      datasets: [{ name: '' }, { name: 'base', snapshots: [{ name: 'v1' }, { name: 'nightly' }] }, { name: 'web' }],
+    });
+    expect(jsonOf(await build.pando(['graph', 'images', '--format', 'json']))).toEqual(asJson);
+    const { stdout } = await build.pando(['graph', 'images', '--format', 'dot']);
+    expect(stdout).toMatch(/^digraph "images" \{\n/);
+    expect(stdout.match(/style=dashed/g)).toHaveLength(1);
+    expect(stdout).toMatch(/\}\n$/);
+  });
+
+  test('graph --at shows what was, and refuses what is no time', async () => {
+    const past = jsonOf(await build.pando(['graph', 'images', '--at', '2025-06-01T00:00:00Z', '--json']));
+    expect(past).toMatchObject({ datasets: [] });
+    const now = jsonOf(await build.pando(['graph', 'images', '--at', new Date().toISOString(), '--json']));
+    expect(now).toMatchObject({ datasets: [{ name: '' }, { name: 'base' }, { name: 'web' }] });
+    expect((await build.pando(['graph', 'images', '--at', 'yesterday'])).code).toBe(2);
+  });
+
+  test('log tells what happened to a tree in sentences', async () => {
+    const { stdout, code } = await build.pando(['log', 'images']);
+    expect(code).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +1 {2}command {3}The tree is kept at build\/images\.$/);
+    expect(stdout).toContain('images/base@v1 appeared (guid ');
+    expect(stdout).toContain('images/web was renamed to images/shop.');
+    expect(stdout).toContain('images/shop@first was destroyed.');
+    expect(stdout).toContain('images/web appeared, cloned from images/base (snapshot guid ');
+  });
+
+  test('log --from begins in the middle, and --json gives events with their time', async () => {
+    const [first] = jsonLinesOf(await build.pando(['log', 'images', '--from', '4', '--json']));
+    expect(first).toMatchObject({ seq: 4, type: 'snapshot.created', snapshot: { name: 'v1' } });
+    expect(first?.time).toMatch(/^\d{4}-.*Z$/);
+    // The names of datasets that were created before are known all the same
+    expect((await build.pando(['log', 'images', '--from', '4'])).stdout).toMatch(
+      /^\S+ \S+ +4 .*images\/base@v1 appeared/,
+    );
+    expect((await build.pando(['log', 'images', '--from', 'x'])).code).toBe(2);
+  });
+
+  test('log without a tree tells about the node itself', async () => {
+    const { stdout } = await build.pando(['log']);
+    expect(stdout).toContain(`Peer "backup" (${backup.node.id}) was added; it may read *.`);
+    expect(stdout).toContain('Tree "images" was added at build/images.');
+  });
+
+  test('log --follow goes on until Ctrl-C, and then ends with 130', async () => {
+    let interrupt: () => void = () => undefined;
+    const stdout = new TextSink();
+    const run = build.pando(['log', 'images', '--follow'], {
+      stdout,
+      overrides: {
+        onInterrupt: (listener) => {
+          interrupt = listener;
+          return () => undefined;
+        },
+      },
+    });
+    await stdout.contains('images/web appeared, cloned');
+    await build.pando(['snapshot', 'images/web@later']);
+    await stdout.contains('images/web@later appeared');
+    interrupt();
+    expect((await run).code).toBe(130);
+  });
+
+  test('verify has a verdict for each tree', async () => {
+    expect(await build.pando(['verify'])).toMatchObject({ ...DONE, stdout: 'images: ok (3 datasets, 4 snapshots)\n' });
+    expect(jsonOf(await build.pando(['verify', 'images', '--json']))).toMatchObject({ tree: 'images', ok: true });
+  });
+
+  test('status shows the node, its trees and its peers', async () => {
+    const { stdout } = await build.pando(['status']);
+    expect(stdout).toContain(`node      ${build.node.id}\nversion   1.2.3, up `);
+    expect(stdout).toContain('address   build:1\n');
+    expect(stdout).toMatch(/\ntrees\n {2}images {2}own at build\/images: 3 datasets, 4 snapshots, looked at .* ago\n/);
+    expect(stdout).toMatch(/\npeers\n {2}backup {2}connected .* ago, sealed link, .* in, .* out\n/);
+    expect(jsonOf(await build.pando(['status', '--json']))).toMatchObject({
+      node: build.node.id,
+      address: 'build:1',
+      trees: [{ tree: 'images', kind: 'own', datasets: 3, error: null }],
+      peers: [{ name: 'backup', link: { state: 'connected', lastError: null } }],
+      mirrors: [],
+    });
+  });
+
+  test('id prints the id alone', async () => {
+    expect((await build.pando(['id'])).stdout).toBe(`${build.node.id}\n`);
+    expect(jsonOf(await build.pando(['id', '--json']))).toEqual({ node: build.node.id });
+  });
+
+  test('peer add changes what a peer may read, and peer ls shows it', async () => {
+    const words = ['peer', 'add', 'backup', backup.node.id.toLowerCase(), '--address', 'backup:1', '--trusted-link'];
+    expect(await build.pando([...words, '--share', 'images', 'homes-*', '--share', 'x'])).toMatchObject(DONE);
+    const { stdout } = await build.pando(['peer', 'ls']);
+    expect(stdout).toMatch(
+      new RegExp(`^backup +${backup.node.id} +backup:1 +images,homes-\\*,x +trusted +connected`, 'm'),
+    );
+  });
+
+  test('tree rm stops sharing and leaves the datasets', async () => {
+    expect(await build.pando(['tree', 'rm', 'images'])).toMatchObject(DONE);
+    expect(await build.zfs.list(dataset('build/images'))).toHaveLength(3);
+    expect(await build.pando(['graph', 'none'])).toMatchObject({ code: 1, stdout: '' });
+  });
+
+  test('peer rm forgets a peer by its name', async () => {
+    expect(await build.pando(['peer', 'rm', 'backup'])).toMatchObject(DONE);
+    expect(jsonOf(await build.pando(['peer', 'ls', '--json']))).toEqual([]);
+    expect(await build.pando(['peer', 'rm', 'backup'])).toMatchObject({ code: 1 });
+  });
+});
+
+describe('on a node with a mirror', () => {
+  let world: ServedWorld;
+  let build: ServedNode;
+  let backup: ServedNode;
+  beforeAll(async () => {
+    world = await ServedWorld.create();
+    ({ build, backup } = await world.startPair());
+    await build.zfs.create(dataset('build/images'));
+    await build.zfs.create(dataset('build/images/base'));
+    await build.client.addTree({ tree: 'images', root: 'build/images' });
+    await build.client.snapshot({ snapshot: 'images/base@v1', recursive: false });
+    await build.client.clone('images/base@v1', 'web');
+    await build.client.snapshot({ snapshot: 'images/web@a', recursive: false });
+  });
+  afterAll(() => world.stop());
+
+  test('sync and plan say that there is none before one is added', async () => {
+    const none = 'This node has no mirror; add one with "pando mirror add".\n';
+    expect(await backup.pando(['sync'])).toMatchObject({ ...DONE, stdout: none });
+    expect(await backup.pando(['plan'])).toMatchObject({ ...DONE, stdout: none });
+    expect(await backup.pando(['sync', 'images'])).toMatchObject({ code: 1, stdout: '' });
+  });
+
+  test('mirror add takes a filter, and mirror ls shows it', async () => {
+    const words = ['mirror', 'add', 'images', '--from', 'build', '--into', 'backup/images'];
+    const filter = ['--only', 'web', '--except', 'x', 'y', '--snapshots', 'newest'];
+    expect(await backup.pando([...words, ...filter])).toMatchObject(DONE);
+    expect((await backup.pando(['mirror', 'ls'])).stdout).toMatch(/^images +build +backup\/images +web +x,y +newest$/m);
+    expect(await backup.pando(['mirror', 'rm', 'images'])).toMatchObject(DONE);
+    expect(await backup.pando(words)).toMatchObject(DONE);
+    expect((await backup.pando(['mirror', 'ls'])).stdout).toMatch(/^images +build +backup\/images +- +- +all$/m);
+  });
+
+  test('mirror add refuses a rule that there is not', async () => {
+    const words = ['mirror', 'add', 'x', '--from', 'build', '--into', 'backup/x', '--snapshots', 'oldest'];
+    const refused = await backup.pando(words);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/^pando: .*all, newest.*\n$/);
+  });
+
+  test('plan shows the steps in order with their bytes', async () => {
+    const { stdout, code } = await backup.pando(['plan', 'images']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^images: 3 steps, about .*B\.\n/);
+    expect(stdout).toContain('\n  create images, empty until its owner takes a snapshot\n');
+    expect(stdout).toMatch(/\n {2}receive images\/base@v1 in full, \d/);
+    expect(stdout).toMatch(/\n {2}receive images\/web@a as a clone of images\/base@v1, \d/);
+    expect(jsonOf(await backup.pando(['plan', '--json']))).toMatchObject({ tree: 'images', steps: [{}, {}, {}] });
+  });
+
+  test('status tells how far the mirror is behind', async () => {
+    expect((await backup.pando(['status'])).stdout).toMatch(/\nmirrors\n {2}images {2}behind by 3 steps, about /);
+  });
+
+  test('sync tells each finished step in a line where no person looks', async () => {
+    const { stdout, stderr, code } = await backup.pando(['sync', '--refresh']);
+    expect({ code, stderr }).toEqual(DONE);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(4);
+    expect(lines[1]).toMatch(/^done: receive images\/base@v1 in full, \d+ B$/);
+    expect(lines[3]).toMatch(/^images: 3 steps done; .*B in .* s\.$/);
+    expect((await backup.pando(['sync'])).stdout).toBe('images: up to date.\n');
+  });
+
+  test('sync shows on a terminal where it stands, once it takes longer than a second', async () => {
+    await build.client.snapshot({ snapshot: 'images/web@b', recursive: false });
+    let seconds = 0;
+    const now = () => {
+      seconds += 2;
+      return seconds * 1000;
+    };
+    const { stdout, stderr } = await backup.pando(['sync', '--refresh'], { isTTY: true, overrides: { now } });
+    expect(stderr).toMatch(/images: 0 of 1 steps, 0 B of .*: receive images\/web@b from @a/);
+    expect(stderr.endsWith('\r\u001b[2K')).toBe(true);
+    expect(stdout).toMatch(/^images: 1 step done; .*\n$/);
+  });
+
+  test('sync leaves the terminal alone when it is done within a second', async () => {
+    await build.client.snapshot({ snapshot: 'images/web@c', recursive: false });
+    const run = await backup.pando(['sync', '--refresh'], { isTTY: true, overrides: { now: () => 0 } });
+    expect(run).toMatchObject(DONE);
+  });
+
+  test('sync --json gives plan, progress and result as lines', async () => {
+    await build.client.snapshot({ snapshot: 'images/web@d', recursive: false });
+    const lines = jsonLinesOf(await backup.pando(['sync', 'images', '--refresh', '--json']));
+    const types = lines.map(({ type }) => type);
+    expect(types[0]).toBe('plan');
+    expect(new Set(types.slice(1, -1))).toEqual(new Set(['progress']));
+    expect(lines.at(-1)).toMatchObject({
+      type: 'result',
+      tree: 'images',
+      steps: [{ step: { kind: 'receive-incremental' }, outcome: { result: 'done' } }],
+      conflicts: [],
+      waiting: [],
+    });
+  });
+
+  test('graph and log --node show what the peer tells', async () => {
+    const graph = jsonOf(await backup.pando(['graph', 'images', '--node', 'build', '--json']));
+    expect(graph).toMatchObject({ root: 'build/images' });
+    expect((await backup.pando(['log', 'images', '--node', 'build'])).stdout).toContain('kept at build/images');
+    expect(await backup.pando(['log', '--node', 'build'])).toMatchObject({ code: 2 });
+    expect(await backup.pando(['graph', 'none', '--node', 'build'])).toMatchObject({ code: 1 });
+  });
+
+  test('a replica cannot be changed, and the message says where it can be', async () => {
+    const refused = await backup.pando(['snapshot', 'images/web@mine']);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toContain(build.node.id);
+  });
+
+  test('verify ends with 1 and names what is missing', async () => {
+    expect((await backup.pando(['verify'])).code).toBe(0);
+    await build.zfs.snapshot([at('build/images/web', 'e')]);
+    const differs = await backup.pando(['verify']);
+    expect(differs.code).toBe(1);
+    expect(differs.stdout).toMatch(/^images: NOT ok \(.*1 difference/);
+    expect(differs.stdout).toContain('\n  images/web@e is missing\n');
+  });
+
+  test('a conflict ends sync with 1 and is explained', async () => {
+    await backup.zfs.snapshot([at('backup/images/web', 'mine')]);
+    await backup.client.verify('images', new AbortController().signal);
+    const { stdout, code } = await backup.pando(['sync', '--refresh']);
+    expect(code).toBe(1);
+    expect(stdout).toContain('zfs rollback -r backup/images/web@d');
+    expect((await backup.pando(['plan'])).stdout).toContain('  conflict: backup/images/web has snapshots');
+    expect((await backup.pando(['status'])).stdout).toContain('1 conflict ("pando plan" explains)');
+  });
+
+  test('a tree that the peer does not share fails alone; the others are synced and verified', async () => {
+    await backup.client.addMirror({ tree: 'ghost', from: 'build', root: 'backup/ghost' });
+    await backup.client.removeMirror('images');
+    await backup.zfs.create(dataset('backup/own'));
+    await backup.client.addTree({ tree: 'own', root: 'backup/own' });
+    const synced = await backup.pando(['sync', '--json']);
+    expect(synced.code).toBe(1);
+    expect(JSON.parse(synced.stderr)).toMatchObject({ code: 'TREE_UNKNOWN', evidence: { tree: 'ghost' } });
+    const verified = await backup.pando(['verify']);
+    expect(verified.code).toBe(1);
+    expect(verified.stderr).toMatch(/^pando: "ghost" could not be verified: /);
+    expect(verified.stdout).toBe('own: ok (1 dataset, 0 snapshots)\n');
+    expect((await backup.pando(['status'])).stdout).toMatch(/\nmirrors\n {2}ghost {2}Peer .* shares no tree "ghost"/);
+  });
+});
+
+describe('without a node', () => {
+  test('commands end with 3 and say how to start one', async () => {
+    const run = await pando(['status']);
+    expect(run).toMatchObject({ code: 3, stdout: '' });
+    expect(run.stderr).toMatch(/^pando: No pando is running \(no socket at .*\); start it with "pando serve"\.\n$/);
+  });
+
+  test('id reads the key, and says so when there is none yet', async () => {
+    const node = 'some id' as never;
+    const read: string[] = [];
+    const readIdentity = async (directory: string) => {
+      read.push(directory);
+      return node;
+    };
+    expect((await pando(['id'], { overrides: { readIdentity } })).stdout).toBe('some id\n');
+    expect(read).toEqual(['/nowhere']);
+    const none = await pando(['id']);
+    expect(none.code).toBe(1);
+    expect(none.stderr).toContain('the first "pando serve" makes its key');
+  });
+});
