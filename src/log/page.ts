@@ -98,7 +98,7 @@ export function decodePage(value: Uint8Array, stream: StreamId, first: number): 
   for (let index = 0; index < count; index += 1) {
     const end = start + HASH_BYTES + page.readUInt32BE(HEADER_BYTES + LENGTH_BYTES * index);
     if (end + HASH_BYTES > page.length) throw fault(first + index, 'a whole event', 'the end of the page');
-    const expected = page.latin1Slice(end, end + HASH_BYTES);
+    const expected = page.toString('latin1', end, end + HASH_BYTES);
     const found = chainHashOfRun(page.subarray(start, end));
     if (found !== expected) throw fault(first + index, hexOf(expected), hexOf(found));
     records.push(new PageRecord(first + index, page, start + HASH_BYTES, end));

@@ -18,6 +18,13 @@ export function addressOf(name: string): string {
   return `${name}:1`;
 }
 
+/** A log in memory that is still there when the node that closed it starts again, as a disk is. */
+function surviving(log: MemoryLog): Log {
+  return new Proxy<Log>(log, {
+    get: (target, name: keyof Log) => (name === 'close' ? async () => undefined : target[name].bind(target)),
+  });
+}
+
 export interface WorldNode {
   readonly node: PandoNode;
   readonly zfs: MemoryZfs;
@@ -36,7 +43,7 @@ export class MemoryWorld {
     const identity = former?.identity ?? createIdentity();
     const zfs = former?.zfs ?? new MemoryZfs(zfsOptions);
     if (former === undefined) zfs.addPool(name);
-    const log = former === undefined ? new MemoryLog() : former.log;
+    const log = former === undefined ? surviving(new MemoryLog()) : former.log;
     const warnings: string[] = [];
     const node = await PandoNode.open({
       adapters: { signer: identity, log, zfs, transport: this.network.transport(identity.node, addressOf(name)) },

@@ -29,14 +29,14 @@ export interface LogFixture {
 
 const signer = signerOf(1);
 
-export function streamNamed(tree: string): StreamId {
+function streamNamed(tree: string): StreamId {
   return streamIdOf(signer.node, tree as TreeName);
 }
 
-export const stream = streamNamed('images');
+const stream = streamNamed('images');
 
 /** Event bytes that can be told apart. */
-export function eventsOf(count: number, label = 'event'): Uint8Array[] {
+function eventsOf(count: number, label = 'event'): Uint8Array[] {
   return Array.from({ length: count }, (_, index) => Buffer.from(`${label} ${index}`));
 }
 
@@ -48,12 +48,12 @@ export interface Place {
   readonly hash: Hash;
 }
 
-export function beginning(of: StreamId = stream, incarnation = 1): Place {
+function beginning(of: StreamId = stream, incarnation = 1): Place {
   return { stream: of, incarnation, seq: 0, hash: genesisHash(of, incarnation) };
 }
 
 /** The signed head after `events` behind `place`. */
-export function headAfter(place: Place, events: readonly Uint8Array[]): SignedHead {
+function headAfter(place: Place, events: readonly Uint8Array[]): SignedHead {
   const hash = events.reduce(chainHash, place.hash);
   return signHead(
     { stream: place.stream, incarnation: place.incarnation, seq: place.seq + events.length, hash },
@@ -61,14 +61,11 @@ export function headAfter(place: Place, events: readonly Uint8Array[]): SignedHe
   );
 }
 
-export function appendAfter(place: Place, events: readonly Uint8Array[]): Append {
+function appendAfter(place: Place, events: readonly Uint8Array[]): Append {
   return { stream: place.stream, events, head: headAfter(place, events) };
 }
 
-export function checkpointAt(
-  head: Head,
-  chunks: readonly Uint8Array[] = eventsOf(3, `chunk of ${head.seq}`),
-): Checkpoint {
+function checkpointAt(head: Head, chunks: readonly Uint8Array[] = eventsOf(3, `chunk of ${head.seq}`)): Checkpoint {
   const { incarnation, seq, hash } = head;
   return {
     seal: sealCheckpoint({ stream: head.stream, incarnation, seq, hash }, checkpointDigest(chunks), signer),
@@ -76,13 +73,13 @@ export function checkpointAt(
   };
 }
 
-export async function readAll(log: Log, from = 1, to?: number, of = stream): Promise<LogRecord[]> {
+async function readAll(log: Log, from = 1, to?: number, of = stream): Promise<LogRecord[]> {
   const records: LogRecord[] = [];
   for await (const batch of log.read(of, from, to)) records.push(...batch);
   return records;
 }
 
-export async function textsOf(log: Log, from = 1, to?: number, of = stream): Promise<string[]> {
+async function textsOf(log: Log, from = 1, to?: number, of = stream): Promise<string[]> {
   return (await readAll(log, from, to, of)).map(({ bytes }) => Buffer.from(bytes).toString());
 }
 
@@ -95,7 +92,7 @@ async function chunksOf(log: Log, seq?: number): Promise<{ seq: number; chunks: 
 }
 
 /** Appends `count` events and gives the head after them. */
-export async function grow(log: Log, place: Place, count: number, withCheckpoint = false): Promise<SignedHead> {
+async function grow(log: Log, place: Place, count: number, withCheckpoint = false): Promise<SignedHead> {
   const append = appendAfter(place, eventsOf(count, `after ${place.seq}`));
   await log.append(withCheckpoint ? { ...append, checkpoint: checkpointAt(append.head) } : append);
   return append.head;

@@ -259,6 +259,7 @@ function placeholders(use: () => ZfsWorld): void {
     await world.change(at(below(target, 'child'), 's'));
     const child = await world.dataset(below(target, 'child'));
     const { received } = await world.transfer(full(await world.change(at(root, '1'))), over(target));
+    if ('error' in received) throw received.error;
     expect(codeOf(received)).toBe('done');
     expect(await world.history(target)).toEqual(await world.history(root));
     expect(await world.dataset(below(target, 'child'))).toEqual(child);

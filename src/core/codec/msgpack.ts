@@ -16,7 +16,7 @@ export function pack(value: unknown): Uint8Array {
 }
 
 /** All of the memory that the bytes decoded last are a part of. */
-let surroundings = Buffer.alloc(0);
+let surroundings: Buffer = Buffer.alloc(0);
 
 /** Decodes bytes that this node wrote itself and has checked by hash. */
 export function unpackTrusted(bytes: Uint8Array): unknown {

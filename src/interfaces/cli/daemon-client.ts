@@ -87,12 +87,12 @@ export interface DaemonClient {
   plan(tree: string): Promise<Plan>;
   sync(tree: string, call: SyncCall): Promise<SyncReport>;
   /** `at` is a Unix time in ms; without `node`, this node's copy. */
-  graph(tree: string, query: { readonly node?: string; readonly at?: number }): Promise<Graph>;
+  graph(tree: string, query: { readonly node: string | undefined; readonly at: number | undefined }): Promise<Graph>;
   /** Without a tree: this node's own settings. With `follow` it ends when the signal is aborted. */
   log(query: {
-    readonly tree?: string;
-    readonly node?: string;
-    readonly from?: number;
+    readonly tree: string | undefined;
+    readonly node: string | undefined;
+    readonly from: number | undefined;
     readonly transfers?: boolean;
     readonly follow: boolean;
     readonly signal: AbortSignal;

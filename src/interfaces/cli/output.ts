@@ -55,10 +55,20 @@ export class Output {
     this.#options.stdout.write(`${JSON.stringify(value)}\n`);
   }
 
-  /** Resolves when the reader has taken enough for more to be written. */
-  async drained(): Promise<void> {
+  /** Resolves when the reader has taken enough for more to be written, with whether anybody reads still (`pando log | head`). */
+  async drained(): Promise<boolean> {
     const { stdout } = this.#options;
-    if (stdout.writableNeedDrain) await once(stdout, 'drain');
+    // A reader that goes away meanwhile fails the wait; that it is gone says `errored`.
+    if (stdout.writableNeedDrain) await once(stdout, 'drain').catch(() => undefined);
+    return stdout.errored === null;
+  }
+
+  /** Resolves once all was written, with what kept it from that; null also when the reader had enough and went away. */
+  async finished(): Promise<Error | null> {
+    const { stdout } = this.#options;
+    await new Promise((resolve) => stdout.write('', resolve));
+    const error: NodeJS.ErrnoException | null = stdout.errored;
+    return error?.code === 'EPIPE' ? null : error;
   }
 
   complain(error: PandoError, json: boolean): void {

@@ -95,11 +95,7 @@ function pandoErrorOf(error: unknown): PandoError | undefined {
   return error instanceof PandoError ? error : new PandoError('INTERNAL', describeError(error), {}, { cause: error });
 }
 
-/**
- * Runs the command that these words are (without program and script). Resolves with what the process should end with; a failure has
- * been told by then, in one sentence or with `--json` as an object, on standard error.
- */
-export async function runProgram(words: readonly string[], dependencies: CliDependencies): Promise<ExitCode> {
+async function runCommand(words: readonly string[], dependencies: CliDependencies, output: Output): Promise<ExitCode> {
   let code: ExitCode = EXIT.ok;
   const program = buildProgram(dependencies, (ended) => {
     code = ended;
@@ -110,7 +106,25 @@ export async function runProgram(words: readonly string[], dependencies: CliDepe
   } catch (thrown) {
     const error = pandoErrorOf(thrown);
     if (error === undefined) return (thrown as CommanderError).exitCode === 0 ? EXIT.ok : EXIT.usage;
-    new Output(dependencies).complain(error, words.includes('--json'));
+    output.complain(error, words.includes('--json'));
     return EXIT_CODE_OF_ERROR[error.code];
   }
+}
+
+/**
+ * Runs the command that these words are (without program and script). Resolves with what the process should end with; a failure has
+ * been told by then, in one sentence or with `--json` as an object, on standard error.
+ */
+export async function runProgram(words: readonly string[], dependencies: CliDependencies): Promise<ExitCode> {
+  const output = new Output(dependencies);
+  // A stream without a listener for its errors would end the process with a stack; they are asked for below.
+  for (const stream of [dependencies.stdout, dependencies.stderr]) stream.on('error', () => undefined);
+  const code = await runCommand(words, dependencies, output);
+  const error = await output.finished();
+  if (error === null) return code;
+  output.complain(
+    new PandoError('INTERNAL', `The output could not be written: ${error.message}.`, {}, { cause: error }),
+    words.includes('--json'),
+  );
+  return EXIT.failed;
 }

@@ -83,7 +83,10 @@ export class HttpClient {
     return this.#json({ method: 'GET', path: `/v1/mirrors/${encodeURIComponent(tree)}/plan` });
   }
 
-  async graph(tree: string, query: { readonly node?: string; readonly at?: number }): Promise<Graph> {
+  async graph(
+    tree: string,
+    query: { readonly node?: string | undefined; readonly at?: number | undefined },
+  ): Promise<Graph> {
     const path = `/v1/graphs/${encodeURIComponent(tree)}`;
     return decodeGraph(await this.#json<WireGraph>({ method: 'GET', path, query: { ...query } }));
   }
@@ -140,9 +143,9 @@ export class HttpClient {
 
   /** The events of a log in order; with `follow` without end, until the signal is aborted. */
   async *log(query: {
-    readonly tree?: string;
-    readonly node?: string;
-    readonly from?: number;
+    readonly tree?: string | undefined;
+    readonly node?: string | undefined;
+    readonly from?: number | undefined;
     readonly transfers?: boolean;
     readonly follow: boolean;
     readonly signal: AbortSignal;

@@ -57,7 +57,7 @@ export function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSigna
     const give = (): void => reject(signal.reason);
     if (signal.aborted) give();
     signal.addEventListener('abort', give, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', give));
+    void promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', give));
   });
 }
 

@@ -1,22 +1,23 @@
 /**
- * Changes that ZFS makes only to datasets that are not mounted. The kernel's ZFS unmounts by itself and at once. zfs-fuse does not: what it
- * has mounted stays busy, and for a moment after an unmount as well, until the kernel has let go of its FUSE connection.
+ * Changes that ZFS makes only to datasets that are not mounted. The kernel's ZFS unmounts by itself and at once. With zfs-fuse a dataset
+ * counts as busy for a moment after its unmount, until the kernel has let go of the FUSE connection; and a rename does so as well while
+ * the dataset's clones are open, or were until lately (dsl_dir_rename_check counts references).
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { isPandoError } from '../../core/errors.ts';
-import type { DatasetName } from '../../core/ids.ts';
+import { type DatasetName, poolOf } from '../../core/ids.ts';
 import type { Runner } from './runner.ts';
 
 /**
- * How long the kernel is left to let go, in ms, before the first try and between tries. A try that comes too early does not only fail: it can
- * leave the dataset busy for good. Seen on a busy 2-core machine: every other rename fails without the wait, none of 44 with it.
+ * How long the kernel is left to let go, in ms, before each try. One that comes too early does not only fail: it can leave the dataset
+ * busy for good. Seen on a busy 2-core machine: every other rename fails without the wait, none of 44 with it.
  */
 const LETTING_GO_MS = 250;
 /** How long zfs-fuse may take to let go of what was unmounted, in ms. */
-const LETTING_GO_MS_MAX = 5_000;
+const LETTING_GO_MS_MAX = 10_000;
 
 /** Runs a change to datasets that were just unmounted, and again as long as zfs-fuse has not let go of them (`ZFS_BUSY`). */
-export async function onceLetGo(change: () => Promise<void>): Promise<void> {
+export async function onceLetGo(change: () => Promise<void>, between = async (): Promise<void> => {}): Promise<void> {
   const giveUpAt = performance.now() + LETTING_GO_MS_MAX;
   for (;;) {
     await delay(LETTING_GO_MS);
@@ -25,23 +26,35 @@ export async function onceLetGo(change: () => Promise<void>): Promise<void> {
       return;
     } catch (error) {
       if (!isPandoError(error, 'ZFS_BUSY') || performance.now() > giveUpAt) throw error;
+      await between();
     }
   }
 }
 
-/** Names of the mounted datasets at and below `name`, parents first. */
-async function mountedBelow(runner: Runner, name: DatasetName): Promise<string[]> {
-  const words = ['list', '-H', '-r', '-t', 'filesystem', '-o', 'name,mounted', name];
-  const lines = await runner.lines({ words, action: `unmount ${name}`, names: [name] });
-  return lines.flatMap((line) => {
-    const [dataset = '', mounted] = line.split('\t');
-    return mounted === 'yes' ? [dataset] : [];
-  });
+/** The datasets that are in the way of a rename, parents first. */
+interface Surroundings {
+  /** Those at and below it that are mounted. */
+  readonly own: readonly DatasetName[];
+  /** Mounted clones of their snapshots, wherever in the pool. */
+  readonly clones: readonly DatasetName[];
+}
+
+async function surroundingsOf(runner: Runner, name: DatasetName): Promise<Surroundings> {
+  const words = ['list', '-H', '-r', '-t', 'filesystem', '-o', 'name,mounted,origin', poolOf(name)];
+  const lines = await runner.lines({ words, action: `rename ${name}`, names: [name] });
+  const mounted = lines.map((line) => line.split('\t')).filter(([, state]) => state === 'yes');
+  const isOwn = (other = ''): boolean => other === name || other.startsWith(`${name}/`);
+  return {
+    own: mounted.flatMap(([other]) => (isOwn(other) ? [other as DatasetName] : [])),
+    clones: mounted.flatMap(([other, , origin]) =>
+      !isOwn(other) && isOwn(origin?.split('@')[0]) ? [other as DatasetName] : [],
+    ),
+  };
 }
 
 /**
- * Renames a dataset on zfs-fuse with everything below it unmounted meanwhile. What was mounted is mounted again, under the new name or,
- * when the rename fails, the old one. Rejects with `ZFS_BUSY` while someone stands in one of them.
+ * Renames a dataset on zfs-fuse with everything below it unmounted meanwhile, and its clones where nobody stands in them. What was mounted is
+ * mounted again, under the new name or, when the rename fails, the old one. Rejects with `ZFS_BUSY` while someone stands in one of them.
  */
 export async function renameUnmounted(
   runner: Runner,
@@ -49,24 +62,40 @@ export async function renameUnmounted(
   to: DatasetName,
   rename: () => Promise<void>,
 ): Promise<void> {
-  const unmounted: string[] = [];
-  const mountAgain = async (nameOf: (name: string) => string): Promise<void> => {
-    for (const name of unmounted.toReversed()) {
-      const words = ['mount', nameOf(name)];
-      // Not mounted is a nuisance, renamed is what was asked for; `zfs mount` tells whoever looks why.
-      await runner.run({ words, action: `mount ${nameOf(name)}`, names: [to] }).catch(() => undefined);
-    }
+  const { own, clones } = await surroundingsOf(runner, from);
+  const run = async (word: 'mount' | 'unmount', name: string): Promise<void> => {
+    await runner.run({ words: [word, name], action: `rename ${from}`, names: [from] });
   };
-  try {
-    for (const name of (await mountedBelow(runner, from)).toReversed()) {
-      await runner.run({ words: ['unmount', name], action: `rename ${from}`, names: [from] });
+  const unmounted: DatasetName[] = [];
+  const unmountAll = async (): Promise<void> => {
+    for (const name of own.toReversed()) {
+      await run('unmount', name);
       unmounted.push(name);
     }
-    if (unmounted.length > 0) await onceLetGo(rename);
+    for (const name of clones.toReversed()) {
+      await run('unmount', name).then(
+        () => unmounted.push(name),
+        () => undefined,
+      );
+    }
+  };
+  const mountAgain = async (nameOf: (name: DatasetName) => string): Promise<void> => {
+    // Not mounted is a nuisance, renamed is what was asked for; `zfs mount` tells whoever looks why
+    for (const name of unmounted.splice(0).toReversed()) await run('mount', nameOf(name)).catch(() => undefined);
+  };
+  try {
+    await unmountAll();
+    const busy = own.length + clones.length > 0;
+    const mountAndUnmount = async (): Promise<void> => {
+      await mountAgain((name) => name);
+      await delay(LETTING_GO_MS);
+      await unmountAll();
+    };
+    if (busy) await onceLetGo(rename, mountAndUnmount);
     else await rename();
   } catch (error) {
     await mountAgain((name) => name);
     throw error;
   }
-  await mountAgain((name) => `${to}${name.slice(from.length)}`);
+  await mountAgain((name) => (own.includes(name) ? `${to}${name.slice(from.length)}` : name));
 }

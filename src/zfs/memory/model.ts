@@ -81,14 +81,9 @@ export function clonesOf(pool: MemoryPool, snapshot: MemorySnapshot): MemoryData
 }
 
 /** By name, so that a parent stands before its children whatever characters the names hold. */
-export function sortedByName(datasets: readonly MemoryDataset[]): MemoryDataset[] {
+function sortedByName(datasets: readonly MemoryDataset[]): MemoryDataset[] {
   const sortKey = (dataset: MemoryDataset): string => dataset.name.replaceAll('/', '\0');
   return datasets.toSorted((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
-}
-
-/** The newest state a dataset is based on: its newest snapshot, else its origin. */
-export function newestBase(dataset: MemoryDataset): MemorySnapshot | undefined {
-  return dataset.snapshots.at(-1) ?? dataset.origin ?? undefined;
 }
 
 /** The snapshot before this one: in its dataset, or the origin of its dataset. */

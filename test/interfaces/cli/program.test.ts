@@ -184,3 +184,27 @@ test('docs/operations.md names every command and every exit code', async () => {
   for (const { words } of everyCommand) expect(page).toContain(`pando ${words[0]}`);
   for (const code of Object.values(EXIT)) expect(page).toContain(`| ${code} | `);
 });
+
+describe('a reader', () => {
+  class BrokenPipe extends TextSink {
+    readonly #code: string;
+
+    constructor(code: string) {
+      super();
+      this.#code = code;
+    }
+
+    override _write(_chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
+      done(Object.assign(new Error(`write ${this.#code}`), { code: this.#code }));
+    }
+  }
+
+  test('that goes away early is no failure', async () => {
+    expect(await pando(['--help'], { stdout: new BrokenPipe('EPIPE') })).toMatchObject({ code: EXIT.ok, stderr: '' });
+  });
+
+  test('that cannot take what is written is one', async () => {
+    const run = await pando(['--help'], { stdout: new BrokenPipe('ENOSPC') });
+    expect(run).toMatchObject({ code: EXIT.failed, stderr: 'pando: The output could not be written: write ENOSPC.\n' });
+  });
+});

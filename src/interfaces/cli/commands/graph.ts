@@ -13,25 +13,15 @@ interface GraphOptions {
 
 /** Reads a moment as ISO 8601 writes it; without an offset it is local time. Gives Unix ms. */
 function parseMoment(text: string): number {
-  const moment = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isNaN(moment)) return moment;
-  throw new PandoError('ARGUMENT_INVALID', `"${text}" is not a time; write it like 2026-03-01T12:00:00Z.`);
-}
-
-async function showGraph(context: CommandContext, tree: string, { node, at, format }: GraphOptions): Promise<void> {
   const moment = at === undefined ? undefined : parseMoment(at);
-  const client = await context.client();
-  const graph = await client.graph(tree, {
-    ...(node === undefined ? {} : { node }),
-    ...(moment === undefined ? {} : { at: moment }),
-  });
+  const graph = await (await context.client()).graph(tree, { node, at: moment });
   if (context.json || format === 'json') {
     return context.output.json({ tree, root: graph.root, datasets: graph.sorted() });
   }
   const lines = format === 'dot' ? dotGraph(tree, graph) : drawGraph(tree, graph);
   for (const line of lines) {
     context.output.line(line);
-    await context.output.drained();
+    if (!(await context.output.drained())) return;
   }
 }
 

@@ -23,7 +23,7 @@ const CAUSE_WIDTH = 8;
 /** The graph that knows names of datasets older than what is read; none where the tree is gone. */
 async function currentGraph(client: DaemonClient, tree: string, node: string | undefined): Promise<Graph | undefined> {
   try {
-    return await client.graph(tree, node === undefined ? {} : { node });
+    return await client.graph(tree, { node, at: undefined });
   } catch (error) {
     if (isPandoError(error, 'TREE_UNKNOWN')) return undefined;
     throw error;
@@ -43,31 +43,22 @@ function writeEvent(context: CommandContext, event: Event, names: DatasetNames):
 async function showLog(
   context: CommandContext,
   tree: string | undefined,
-  { node, follow, from, transfers }: LogOptions,
+  { node, follow = false, from: text }: LogOptions,
 ): Promise<ExitCode> {
-  const first = from === undefined ? undefined : positiveInteger('--from', from);
+  const from = text === undefined ? undefined : positiveInteger('--from', text);
   const client = await context.client();
-  const names = new DatasetNames(
-    tree ?? '',
-    tree === undefined || context.json ? undefined : await currentGraph(client, tree, node),
-  );
+  const fallback = tree === undefined || context.json ? undefined : await currentGraph(client, tree, node);
+  const names = new DatasetNames(tree ?? '', fallback);
   return context.interruptible(async (signal) => {
-    const query = {
-      ...(tree === undefined ? {} : { tree }),
-      ...(node === undefined ? {} : { node }),
-      ...(first === undefined ? {} : { from: first }),
-      ...(transfers === true ? { transfers } : {}),
-      follow: follow === true,
-      signal,
-    };
     try {
-      for await (const event of client.log(query)) {
+      for await (const event of client.log({ tree, node, from, follow, signal })) {
         names.learn(event);
         writeEvent(context, event, names);
-        await context.output.drained();
+        if (!(await context.output.drained())) break;
       }
       return EXIT.ok;
     } catch (error) {
+      // How people end what they follow: nothing to complain about.
       if (signal.aborted) return EXIT.interrupted;
       throw error;
     }
