@@ -25,21 +25,25 @@ const TAIL_EVENTS_MIN = 1_000;
 export const amortisedPolicy: CheckpointPolicy = (tail, graph) =>
   tail >= TAIL_EVENTS_MIN && 2 * tail >= graph.datasets.size + graph.snapshotCount;
 
+/** Chunks up to this many bytes are kept from sealing to writing: all of most graphs, and a small part of what a large one takes. */
+const KEPT_BYTES_MAX = 8 * 1024 * 1024;
+
 /**
- * Seals a graph at a head. The graph is encoded twice, here for its digest and again as the chunks are taken, so that it is never in
- * memory as bytes; in between chunks, others get their turn.
+ * Seals a graph at a head. The seal comes before the chunks and covers all of them, so a large graph is encoded twice, for its digest
+ * and again as the chunks are taken, and is never in memory as bytes. In between chunks, others get their turn.
  */
 export async function sealedGraph(head: Head, graph: Graph, at: number, signer: Signer): Promise<Checkpoint> {
-  const { stream, incarnation, seq, hash } = head;
-  const seal = await sealOf({ stream, incarnation, seq, hash }, graph, at, signer);
-  return { seal, chunks: { [Symbol.iterator]: () => encodeCheckpoint(graph, at) } };
-}
-
-async function sealOf(head: Head, graph: Graph, at: number, signer: Signer): Promise<CheckpointSeal> {
   const digest = createHash('sha256');
+  const kept: Uint8Array[] = [];
+  let bytes = 0;
   for (const chunk of encodeCheckpoint(graph, at)) {
     digest.update(chunk);
+    bytes += chunk.length;
+    if (bytes <= KEPT_BYTES_MAX) kept.push(chunk);
     await nextTick();
   }
-  return sealCheckpoint(head, digest.digest(), signer);
+  const { stream, incarnation, seq, hash } = head;
+  const seal = sealCheckpoint({ stream, incarnation, seq, hash }, digest.digest(), signer);
+  const chunks = bytes <= KEPT_BYTES_MAX ? kept : { [Symbol.iterator]: () => encodeCheckpoint(graph, at) };
+  return { seal, chunks };
 }

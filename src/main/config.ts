@@ -92,7 +92,12 @@ async function readConfig(file: string, mayBeMissing: boolean): Promise<string> 
   }
 }
 
-/** Reads a configuration from its text; `file` is named in errors, and its directory is where relative paths begin. */
+/**
+ * Reads a configuration from its text; `file` is named in errors, and its directory is where relative paths begin. Throws
+ * `CONFIG_INVALID`.
+ *
+ * @internal Exported for tests.
+ */
 export function parseConfig(text: string, file: string): Config {
   const config = parseYaml(text, file, schema);
   const dataDirectory = resolve(dirname(file), config.dataDirectory);

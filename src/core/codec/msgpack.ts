@@ -4,35 +4,29 @@
  */
 import { Packr } from 'msgpackr';
 import { PandoError } from '../errors.ts';
+import { MsgpackReader } from './msgpack-reader.ts';
 
 /** No message or event nests deeper than this; deeper input is an attack on the stack. */
 const NESTING_DEPTH_MAX = 16;
 
-const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
+const packr = new Packr({ useRecords: false });
 
 /** Encodes a plain value (null, booleans, numbers, strings, bytes, arrays, objects). The result is the caller's own. */
 export function pack(value: unknown): Uint8Array {
   return packr.pack(value);
 }
 
-/** All of the memory that the bytes decoded last are a part of. */
-let surroundings: Buffer = Buffer.alloc(0);
+const reader = new MsgpackReader();
 
 /** Decodes bytes that this node wrote itself and has checked by hash. */
 export function unpackTrusted(bytes: Uint8Array): unknown {
-  // Stored events lie in pages, and msgpackr prepares each buffer that it has not seen: to show it the page takes a third less.
-  if (surroundings.buffer !== bytes.buffer) surroundings = Buffer.from(bytes.buffer);
-  return packr.unpack(surroundings, { start: bytes.byteOffset, end: bytes.byteOffset + bytes.length });
+  return reader.read(bytes);
 }
 
 /** Decodes bytes from anywhere. Throws `CODEC_INVALID` when they are not exactly one plain msgpack value. */
 export function unpack(bytes: Uint8Array): unknown {
   checkStructure(bytes);
-  try {
-    return packr.unpack(bytes);
-  } catch (error) {
-    throw new PandoError('CODEC_INVALID', `${bytes.length} bytes are not valid msgpack.`, {}, { cause: error });
-  }
+  return reader.read(bytes);
 }
 
 function refuse(why: string, offset: number): never {

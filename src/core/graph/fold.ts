@@ -19,7 +19,8 @@ type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } & { sna
 class GraphDraft {
   root: DatasetName | null;
   readonly #datasets: Map<DatasetId, Dataset>;
-  readonly #owned = new Set<DatasetId>();
+  /** Datasets that were added or copied, and may be changed in place. */
+  readonly #owned = new Map<DatasetId, MutableDataset>();
 
   constructor(base: Graph) {
     this.root = base.root;
@@ -36,7 +37,7 @@ class GraphDraft {
 
   add(dataset: MutableDataset): void {
     this.#datasets.set(dataset.id, dataset);
-    this.#owned.add(dataset.id);
+    this.#owned.set(dataset.id, dataset);
   }
 
   remove(id: DatasetId): void {
@@ -51,9 +52,10 @@ class GraphDraft {
 
   /** The dataset, ready to be changed. Throws `EVENT_INVALID` when there is none. */
   change(id: DatasetId): MutableDataset {
+    const owned = this.#owned.get(id);
+    if (owned !== undefined) return owned;
     const dataset = this.#datasets.get(id);
     if (dataset === undefined) throw new PandoError('EVENT_INVALID', `no dataset ${id} was created before`);
-    if (this.#owned.has(id)) return dataset as MutableDataset;
     const copy: MutableDataset = { ...dataset, snapshots: dataset.snapshots.slice() };
     this.add(copy);
     return copy;

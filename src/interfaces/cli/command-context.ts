@@ -3,7 +3,7 @@ import { PandoError } from '../../core/errors.ts';
 import type { DaemonClient } from './daemon-client.ts';
 import type { CliDependencies } from './dependencies.ts';
 import type { ExitCode } from './exit-codes.ts';
-import { Output } from './output.ts';
+import type { Output } from './output.ts';
 
 /** Options that every command has. */
 export interface GlobalOptions {
@@ -20,9 +20,9 @@ export class CommandContext {
   readonly json: boolean;
   readonly #options: GlobalOptions;
 
-  constructor(dependencies: CliDependencies, options: GlobalOptions) {
+  constructor(dependencies: CliDependencies, output: Output, options: GlobalOptions) {
     this.dependencies = dependencies;
-    this.output = new Output(dependencies);
+    this.output = output;
     this.json = options.json === true;
     this.#options = options;
   }

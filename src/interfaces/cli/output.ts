@@ -21,9 +21,15 @@ function printable(text: string): string {
 export class Output {
   readonly #options: OutputOptions;
   #hasProgress = false;
+  #failure: NodeJS.ErrnoException | null = null;
 
   constructor(options: OutputOptions) {
     this.#options = options;
+    // Without a listener, an error would end the process with a stack; `process.stdout` itself does not remember it.
+    options.stdout.on('error', (error) => {
+      this.#failure ??= error;
+    });
+    options.stderr.on('error', () => undefined);
   }
 
   get isTTY(): boolean {
@@ -58,17 +64,18 @@ export class Output {
   /** Resolves when the reader has taken enough for more to be written, with whether anybody reads still (`pando log | head`). */
   async drained(): Promise<boolean> {
     const { stdout } = this.#options;
-    // A reader that goes away meanwhile fails the wait; that it is gone says `errored`.
+    // What fails the wait is remembered above.
     if (stdout.writableNeedDrain) await once(stdout, 'drain').catch(() => undefined);
-    return stdout.errored === null;
+    return this.#failure === null;
   }
 
   /** Resolves once all was written, with what kept it from that; null also when the reader had enough and went away. */
   async finished(): Promise<Error | null> {
     const { stdout } = this.#options;
     await new Promise((resolve) => stdout.write('', resolve));
-    const error: NodeJS.ErrnoException | null = stdout.errored;
-    return error?.code === 'EPIPE' ? null : error;
+    // The event comes after the callback.
+    await new Promise((resolve) => setImmediate(resolve));
+    return this.#failure?.code === 'EPIPE' ? null : this.#failure;
   }
 
   complain(error: PandoError, json: boolean): void {

@@ -43,11 +43,10 @@ const COMMANDS = [
 /**
  * The program with all its commands. Actions tell `ended` with what the process should end; they reject with PandoErrors, and commander
  * throws CommanderErrors instead of ending the process.
+ *
+ * @internal Exported for tests, which walk all commands.
  */
-export function buildProgram(
-  dependencies: CliDependencies,
-  ended: (code: ExitCode) => void = () => undefined,
-): Command {
+export function buildProgram(dependencies: CliDependencies, output: Output, ended: (code: ExitCode) => void): Command {
   const program = new Command('pando')
     .description('Keeps ZFS snapshot and clone hierarchies in step across hosts.')
     .version(dependencies.version)
@@ -73,7 +72,7 @@ export function buildProgram(
     });
   const run: Runner = (handler) =>
     async function action(this: Command, ...given) {
-      const context = new CommandContext(dependencies, this.optsWithGlobals<GlobalOptions>());
+      const context = new CommandContext(dependencies, output, this.optsWithGlobals<GlobalOptions>());
       ended((await handler(context, ...given)) ?? EXIT.ok);
     };
   for (const add of COMMANDS) add(program, run);
@@ -97,7 +96,7 @@ function pandoErrorOf(error: unknown): PandoError | undefined {
 
 async function runCommand(words: readonly string[], dependencies: CliDependencies, output: Output): Promise<ExitCode> {
   let code: ExitCode = EXIT.ok;
-  const program = buildProgram(dependencies, (ended) => {
+  const program = buildProgram(dependencies, output, (ended) => {
     code = ended;
   });
   try {
@@ -117,8 +116,6 @@ async function runCommand(words: readonly string[], dependencies: CliDependencie
  */
 export async function runProgram(words: readonly string[], dependencies: CliDependencies): Promise<ExitCode> {
   const output = new Output(dependencies);
-  // A stream without a listener for its errors would end the process with a stack; they are asked for below.
-  for (const stream of [dependencies.stdout, dependencies.stderr]) stream.on('error', () => undefined);
   const code = await runCommand(words, dependencies, output);
   const error = await output.finished();
   if (error === null) return code;

@@ -23,7 +23,7 @@ import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { Runner } from './runner.ts';
 import { receiveWords, runReceive, runSend, type StreamCommand, sendWords, writtenName } from './streams.ts';
-import { renameUnmounted } from './unmounted.ts';
+import { renameUnmounted, whileUnmounted } from './unmounted.ts';
 
 export interface CliZfsOptions extends CommandLineOptions {
   /** How many short commands run at once for one pool; streams do not count. */
@@ -224,9 +224,13 @@ export class CliZfs implements Zfs {
       throw error;
     }
     const words = receiveWords(request, source.kind, capabilities.receiveProperties);
+    const command = await this.#streamCommand(action, words);
+    const receive = (): Promise<StreamResult> => runReceive(command, source, signal);
     try {
-      return await runReceive(await this.#streamCommand(action, words), source, signal);
+      if (!request.overPlaceholder || capabilities.dialect !== 'zfs-fuse') return await receive();
+      return await whileUnmounted(this.#runner, request.target, receive);
     } catch (error) {
+      (source.kind === 'stream' ? source.stream : source.socket).destroy();
       if (isPandoError(error, 'ZFS_ABORTED') && request.create !== null && !request.overPlaceholder)
         await this.#untilGone(request.target);
       throw error;

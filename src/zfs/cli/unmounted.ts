@@ -99,3 +99,25 @@ export async function renameUnmounted(
   }
   await mountAgain((name) => (own.includes(name) ? `${to}${name.slice(from.length)}` : name));
 }
+
+/**
+ * Does something to a dataset of zfs-fuse with everything that is mounted at and below it unmounted meanwhile: a receive over a mounted
+ * placeholder was seen to fail with "I/O error". Rejects with `ZFS_BUSY` while someone stands in one of them.
+ */
+export async function whileUnmounted<T>(runner: Runner, name: DatasetName, work: () => Promise<T>): Promise<T> {
+  const { own } = await surroundingsOf(runner, name);
+  const run = async (word: 'mount' | 'unmount', each: DatasetName): Promise<void> => {
+    await runner.run({ words: [word, each], action: `${word} ${each}`, names: [name] });
+  };
+  const unmounted: DatasetName[] = [];
+  try {
+    for (const each of own.toReversed()) {
+      await run('unmount', each);
+      unmounted.push(each);
+    }
+    if (unmounted.length > 0) await delay(LETTING_GO_MS);
+    return await work();
+  } finally {
+    for (const each of unmounted.toReversed()) await run('mount', each).catch(() => undefined);
+  }
+}

@@ -297,6 +297,15 @@ describe('on a node with a mirror', () => {
     });
   });
 
+  test.each(['sync', 'verify'])('Ctrl-C ends %s with 130', async (command) => {
+    const onInterrupt = (listener: () => void) => {
+      listener();
+      return () => undefined;
+    };
+    const run = await backup.pando([command, 'images'], { overrides: { onInterrupt } });
+    expect(run).toEqual({ code: 130, stdout: '', stderr: 'pando: Cancelled.\n' });
+  });
+
   test('graph and log --node show what the peer tells', async () => {
     const graph = jsonOf(await backup.pando(['graph', 'images', '--node', 'build', '--json']));
     expect(graph).toMatchObject({ root: 'build/images' });

@@ -32,11 +32,13 @@ function commandsBelow(command: Command, words: readonly string[] = []): { words
   });
 }
 
-const everyCommand = commandsBelow(buildProgram(dependencies)).map(({ words, command }) => ({
-  name: words.join(' '),
-  words,
-  command,
-}));
+const everyCommand = commandsBelow(buildProgram(dependencies, new Output(dependencies), () => undefined)).map(
+  ({ words, command }) => ({
+    name: words.join(' '),
+    words,
+    command,
+  }),
+);
 
 describe('the help', () => {
   test('knows the commands of the design', () => {

@@ -13,6 +13,12 @@ interface GraphOptions {
 
 /** Reads a moment as ISO 8601 writes it; without an offset it is local time. Gives Unix ms. */
 function parseMoment(text: string): number {
+  const moment = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(moment)) return moment;
+  throw new PandoError('ARGUMENT_INVALID', `"${text}" is not a time; write it like 2026-03-01T12:00:00Z.`);
+}
+
+async function showGraph(context: CommandContext, tree: string, { node, at, format }: GraphOptions): Promise<void> {
   const moment = at === undefined ? undefined : parseMoment(at);
   const graph = await (await context.client()).graph(tree, { node, at: moment });
   if (context.json || format === 'json') {

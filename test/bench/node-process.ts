@@ -1,0 +1,124 @@
+/** A node in a process of its own, told what to do by the benchmark that forked it: `dist/test/bench/node-process.js DIRECTORY`. */
+import { join } from 'node:path';
+import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
+import { openAdapters, settingsOf } from '../../src/main/adapters.ts';
+import { parseConfig } from '../../src/main/config.ts';
+import { PandoNode } from '../../src/main/node.ts';
+import type { Zfs } from '../../src/zfs/zfs.ts';
+
+/** What the benchmark can ask of a node. */
+export type NodeOrder =
+  | { readonly do: 'introduce'; readonly peer: NodeId; readonly address: string; readonly trustedLink: boolean }
+  | { readonly do: 'share'; readonly tree: TreeName; readonly root: DatasetName }
+  | { readonly do: 'mirror'; readonly tree: TreeName; readonly from: NodeId; readonly root: DatasetName }
+  | { readonly do: 'look' }
+  | { readonly do: 'catch-up'; readonly peer: NodeId }
+  | { readonly do: 'sync'; readonly tree: TreeName; readonly times: number }
+  | { readonly do: 'stop' };
+
+export interface NodeHello {
+  readonly id: NodeId;
+  readonly address: string;
+}
+
+/** What many syncs in a row took, and how often they asked ZFS for anything. */
+export interface SyncTimes {
+  readonly milliseconds: readonly number[];
+  readonly bytes: number;
+  readonly failures: readonly string[];
+  readonly zfsCalls: number;
+}
+
+export interface NodeFarewell {
+  /** Peak resident memory in MB (10^6 bytes). */
+  readonly peakMegabytes: number;
+  /** CPU seconds of Node itself, children left out. */
+  readonly cpuSeconds: number;
+}
+
+const EVERYTHING = { only: [], except: [], snapshots: 'all' } as const;
+const MICROSECONDS = 1_000_000;
+
+let zfsCalls = 0;
+
+/** Counts every call of the port: without one, no process was started. */
+function counting(zfs: Zfs): Zfs {
+  return new Proxy(zfs, {
+    get: (target, name: keyof Zfs) => {
+      zfsCalls += 1;
+      return target[name].bind(target);
+    },
+  });
+}
+
+async function open(directory: string): Promise<PandoNode> {
+  const text = 'dataDirectory: data\nlisten: 127.0.0.1:0\ndirectPort: 0\nfollow: false\nobserveEverySeconds: 86400\n';
+  const config = parseConfig(text, join(directory, 'pando.yaml'));
+  const adapters = await openAdapters(config, () => undefined);
+  const node = await PandoNode.open({
+    adapters: { ...adapters, zfs: counting(adapters.zfs) },
+    settings: settingsOf(config),
+    reporter: { info: () => undefined, warn: () => undefined },
+  });
+  await node.start();
+  return node;
+}
+
+async function sync(node: PandoNode, tree: TreeName, times: number): Promise<SyncTimes> {
+  const { signal } = new AbortController();
+  const milliseconds: number[] = [];
+  const failures: string[] = [];
+  let bytes = 0;
+  const before = zfsCalls;
+  for (let time = 0; time < times; time += 1) {
+    const start = performance.now();
+    const quiet = { signal, refresh: false, onPlan: () => undefined, onProgress: () => undefined };
+    const report = await node.mirrors.sync(tree, quiet);
+    milliseconds.push(performance.now() - start);
+    bytes += report.bytes;
+    for (const { outcome } of report.steps) if (outcome.result === 'failed') failures.push(outcome.error.message);
+  }
+  return { milliseconds, bytes, failures, zfsCalls: zfsCalls - before };
+}
+
+async function obey(node: PandoNode, order: NodeOrder): Promise<unknown> {
+  switch (order.do) {
+    case 'introduce': {
+      const { peer, address, trustedLink } = order;
+      await node.peers.add({ peer, name: peer.slice(0, 7), address, shares: ['*'], trustedLink });
+      return null;
+    }
+    case 'share':
+      await node.trees.add({ tree: order.tree, root: order.root });
+      return null;
+    case 'mirror':
+      await node.mirrors.add({ tree: order.tree, from: order.from, root: order.root, ...EVERYTHING });
+      return null;
+    case 'look':
+      for (const { tree } of node.trees.list()) await node.verifier.verify(tree);
+      return null;
+    case 'catch-up':
+      await node.hub.sync(order.peer);
+      return null;
+    case 'sync':
+      return sync(node, order.tree, order.times);
+    case 'stop': {
+      await node.stop();
+      const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
+      const farewell: NodeFarewell = {
+        peakMegabytes: (maxRSS * 1024) / 1_000_000,
+        cpuSeconds: (userCPUTime + systemCPUTime) / MICROSECONDS,
+      };
+      return farewell;
+    }
+  }
+}
+
+const node = await open(process.argv[2] ?? '');
+process.on('message', (order: NodeOrder) => {
+  void obey(node, order).then(
+    (answer) => process.send?.({ answer }),
+    (error: unknown) => process.send?.({ error: String(error) }),
+  );
+});
+process.send?.({ answer: { id: node.id, address: node.address } satisfies NodeHello });

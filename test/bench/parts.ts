@@ -1,0 +1,141 @@
+/** The parts of the benchmark: each runs in a process of its own and gives rows of the table. */
+import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
+import { measurePlan } from './plan-bench.ts';
+import { measureSync } from './sync-bench.ts';
+import { measureBulk, measureIdle, measureIncrements } from './zfs-bench.ts';
+
+/** One line of the table. */
+export interface Row {
+  readonly what: string;
+  readonly measured: string;
+  readonly target: string;
+  /** Null where nothing is asked for: a figure for information. */
+  readonly reached: boolean | null;
+}
+
+export interface PartResult {
+  readonly rows: readonly Row[];
+  /** Everything that was measured, for the JSON file. */
+  readonly details: unknown;
+}
+
+const LARGE = { datasets: 100_000, snapshotsEach: 10, clonesEach: 3, groupSize: 40 };
+const BULK_MEBIBYTES = 1024;
+const BULK_ROUNDS = 3;
+const WIRE_BYTES_MAX = 4 * 1024;
+
+function row(what: string, measured: string, target: string, reached: boolean | null): Row {
+  return { what, measured, target, reached };
+}
+
+function ratioRow(what: string, ratio: number, target: number): Row {
+  return row(what, ratio.toFixed(2), `≤ ${target.toFixed(2)}`, ratio <= target);
+}
+
+function peakRow(what: string, nodes: readonly { readonly peakMegabytes: number }[]): Row {
+  return row(what, `${Math.max(...nodes.map(({ peakMegabytes }) => peakMegabytes)).toFixed(0)} MB`, '', null);
+}
+
+async function log(): Promise<PartResult> {
+  const [append, record, replay] = [await measureAppend(), await measureRecord(), await measureReplay()];
+  const perSecond = ({ eventsPerSecond }: { eventsPerSecond: number }) => `${Math.round(eventsPerSecond)} events/s`;
+  return {
+    rows: [
+      row('log: append, batches of 1,000', perSecond(append), '≥ 100000', append.eventsPerSecond >= 100_000),
+      row('log: record (fold, encode, append)', perSecond(record), '', null),
+      row('log: replay', perSecond(replay), '≥ 200000', replay.eventsPerSecond >= 200_000),
+    ],
+    details: { append, record, replay },
+  };
+}
+
+async function openLarge(): Promise<PartResult> {
+  const opened = await measureLargeGraph();
+  const { seconds, residentMegabytes } = opened;
+  return {
+    rows: [
+      row('log: open, 1,000,000 snapshots', `${seconds.toFixed(2)} s`, '≤ 3 s', seconds <= 3),
+      row('log: resident after that', `${residentMegabytes.toFixed(0)} MB`, '≤ 500 MB', residentMegabytes <= 500),
+    ],
+    details: opened,
+  };
+}
+
+async function sync(): Promise<PartResult> {
+  const measured = await measureSync();
+  const { wireBytesThere, wireBytesBack, roundTrips } = measured.changes;
+  const bytes = wireBytesThere + wireBytesBack;
+  return {
+    rows: [
+      row('sync: 10 changes in 1,000,000 snapshots', `${bytes} bytes`, `≤ ${WIRE_BYTES_MAX}`, bytes <= WIRE_BYTES_MAX),
+      row('sync: round trips for that', String(roundTrips), '1', roundTrips === 1),
+    ],
+    details: measured,
+  };
+}
+
+async function planning(): Promise<PartResult> {
+  const measured = measurePlan(LARGE, 1_000);
+  const { seconds, steps } = measured;
+  return {
+    rows: [row(`plan: 100,000 datasets, ${steps} steps`, `${seconds.toFixed(2)} s`, '≤ 2 s', seconds <= 2)],
+    details: measured,
+  };
+}
+
+async function idle(): Promise<PartResult> {
+  const measured = await measureIdle(50, 100);
+  const { medianMilliseconds, worstMilliseconds, zfsCalls } = measured;
+  return {
+    rows: [
+      row(
+        'idle: sync over 5,000 snapshots',
+        `${medianMilliseconds.toFixed(2)} ms`,
+        '≤ 10 ms',
+        medianMilliseconds <= 10,
+      ),
+      row('idle: slowest of 100', `${worstMilliseconds.toFixed(2)} ms`, '', null),
+      row('idle: calls of zfs', String(zfsCalls), '0', zfsCalls === 0),
+      peakRow('idle: peak memory of a node', measured.nodes),
+    ],
+    details: measured,
+  };
+}
+
+async function increments(): Promise<PartResult> {
+  const measured = await measureIncrements(100);
+  const syncoid =
+    measured.syncoidRatio === null
+      ? row('increments: 100 small / syncoid', 'syncoid is not installed', '≤ 0.17', null)
+      : ratioRow('increments: 100 small / syncoid', measured.syncoidRatio, 1 / 6);
+  return {
+    rows: [
+      ratioRow('increments: 100 small / shell loop', measured.loopRatio, 1.3),
+      syncoid,
+      peakRow('increments: peak memory of a node', measured.nodes),
+    ],
+    details: measured,
+  };
+}
+
+async function bulk(): Promise<PartResult> {
+  const measured = await measureBulk(BULK_MEBIBYTES, BULK_ROUNDS);
+  return {
+    rows: [
+      ratioRow('bulk: 1 GiB, direct link / bare pipe', measured.directRatio, 1.15),
+      row('bulk: 1 GiB, sealed link / bare pipe', measured.sealedRatio.toFixed(2), '', null),
+      peakRow('bulk: peak memory of a node', measured.nodes),
+    ],
+    details: measured,
+  };
+}
+
+export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
+  log,
+  open: openLarge,
+  sync,
+  plan: planning,
+  idle,
+  increments,
+  bulk,
+};

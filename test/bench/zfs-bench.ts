@@ -1,0 +1,281 @@
+/** Pando against the bare shell pipe and against syncoid, on real ZFS: two nodes in processes of their own, two pools on files. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { randomFillSync } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { ensureZfs } from '../../peers/provision/ensure-zfs.ts';
+import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
+import type { DatasetName, TreeName } from '../../src/core/ids.ts';
+import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes } from './node-process.ts';
+
+const MIB = 1024 * 1024;
+const POOL_BYTES = 6 * 1024 * MIB;
+const NODE_PROCESS = fileURLToPath(new URL('./node-process.js', import.meta.url));
+const INCREMENT_BYTES = 16 * 1024;
+const IDLE_SYNCS = 100;
+
+interface BenchNode extends NodeHello {
+  order<Answer>(order: NodeOrder): Promise<Answer>;
+  stop(): Promise<NodeFarewell>;
+}
+
+/** Two pools and two nodes that know each other, with all of it undone at the end. */
+class Bench {
+  readonly #undo: (() => Promise<unknown>)[] = [];
+
+  static async run<Result>(
+    work: (bench: Bench, source: FilePool, target: FilePool) => Promise<Result>,
+  ): Promise<Result> {
+    const bench = new Bench();
+    try {
+      const zfs = await ensureZfs();
+      bench.#undo.push(() => zfs.stop());
+      return await work(bench, await bench.#pool('from'), await bench.#pool('to'));
+    } finally {
+      for (const undo of bench.#undo.reverse())
+        await undo().catch((error: unknown) => process.stderr.write(`${error}\n`));
+    }
+  }
+
+  async #directory(): Promise<string> {
+    const directory = await mkdtemp(join(tmpdir(), 'pando-bench-'));
+    this.#undo.push(() => rm(directory, { recursive: true, force: true }));
+    return directory;
+  }
+
+  async #pool(purpose: string): Promise<FilePool> {
+    const directory = await this.#directory();
+    const pool = await createFilePool({
+      directory: join(directory, 'pool'),
+      name: uniquePoolName(purpose),
+      sizeBytes: POOL_BYTES,
+    });
+    this.#undo.push(() => pool.destroy());
+    return pool;
+  }
+
+  async node(): Promise<BenchNode> {
+    const child = fork(NODE_PROCESS, [await this.#directory()]);
+    this.#undo.push(async () => {
+      if (child.exitCode !== null) return;
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    });
+    const hello = await answerOf<NodeHello>(child);
+    const order = <Answer>(what: NodeOrder): Promise<Answer> => {
+      const answer = answerOf<Answer>(child);
+      child.send(what);
+      return answer;
+    };
+    const stop = async (): Promise<NodeFarewell> => {
+      const farewell = await order<NodeFarewell>({ do: 'stop' });
+      child.disconnect();
+      return farewell;
+    };
+    return { ...hello, order, stop };
+  }
+
+  /** A sender and a receiver that know each other. */
+  async pair(trustedLink: boolean): Promise<{ readonly sender: BenchNode; readonly receiver: BenchNode }> {
+    const [sender, receiver] = [await this.node(), await this.node()];
+    await sender.order({ do: 'introduce', peer: receiver.id, address: receiver.address, trustedLink });
+    await receiver.order({ do: 'introduce', peer: sender.id, address: sender.address, trustedLink });
+    return { sender, receiver };
+  }
+}
+
+async function answerOf<Answer>(child: ChildProcess): Promise<Answer> {
+  const [message] = (await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(([code]) => [{ error: `the node ended with ${code}` }]),
+  ])) as [{ answer?: Answer; error?: string }];
+  if (message.error !== undefined) throw new Error(message.error);
+  return message.answer as Answer;
+}
+
+async function zfs(...words: readonly string[]): Promise<void> {
+  await execa('zfs', words);
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+}
+
+/** The pipe that people write; names are made here, of harmless characters. */
+async function shell(script: string): Promise<void> {
+  await execa('sh', ['-c', script]);
+}
+
+/** Random bytes, so that nothing compresses. */
+async function writeFileOf(path: string, bytes: number): Promise<void> {
+  const chunk = Buffer.alloc(Math.min(bytes, MIB));
+  const file = await open(path, 'w');
+  for (let written = 0; written < bytes; written += chunk.length) {
+    randomFillSync(chunk);
+    await file.write(chunk);
+  }
+  await file.close();
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+async function syncOnce(receiver: BenchNode, tree: TreeName): Promise<number> {
+  const { milliseconds, failures } = await receiver.order<SyncTimes>({ do: 'sync', tree, times: 1 });
+  if (failures.length > 0) throw new Error(`a step failed: ${failures[0]}`);
+  return (milliseconds[0] ?? Number.NaN) / 1000;
+}
+
+export interface BulkTimes {
+  readonly mebibytes: number;
+  readonly pipeSeconds: readonly number[];
+  readonly directSeconds: readonly number[];
+  readonly sealedSeconds: readonly number[];
+  readonly directRatio: number;
+  readonly sealedRatio: number;
+  readonly nodes: readonly NodeFarewell[];
+}
+
+/** A first sync of one large dataset, in turns with the bare pipe; ratios of medians. */
+export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTimes> {
+  return Bench.run(async (bench, source, target) => {
+    const tree = 'bulk' as TreeName;
+    const root = `${source.name}/bulk` as DatasetName;
+    await zfs('create', root);
+    await writeFileOf(join(source.mountpoint, 'bulk', 'data'), mebibytes * MIB);
+    await zfs('snapshot', `${root}@1`);
+    const farewells: NodeFarewell[] = [];
+    const pull = async (trustedLink: boolean): Promise<number> => {
+      const copy = `${target.name}/pulled` as DatasetName;
+      const { sender, receiver } = await bench.pair(trustedLink);
+      await sender.order({ do: 'share', tree, root });
+      await receiver.order({ do: 'mirror', tree, from: sender.id, root: copy });
+      await receiver.order({ do: 'catch-up', peer: sender.id });
+      const seconds = await syncOnce(receiver, tree);
+      farewells.push(await sender.stop(), await receiver.stop());
+      await zfs('destroy', '-r', copy);
+      return seconds;
+    };
+    const times = { pipe: [] as number[], direct: [] as number[], sealed: [] as number[] };
+    for (let round = 0; round < rounds; round += 1) {
+      times.pipe.push(await timed(() => shell(`zfs send ${root}@1 | zfs receive -u ${target.name}/pipe`)));
+      await zfs('destroy', '-r', `${target.name}/pipe`);
+      times.direct.push(await pull(true));
+      times.sealed.push(await pull(false));
+    }
+    return {
+      mebibytes,
+      pipeSeconds: times.pipe,
+      directSeconds: times.direct,
+      sealedSeconds: times.sealed,
+      directRatio: median(times.direct) / median(times.pipe),
+      sealedRatio: median(times.sealed) / median(times.pipe),
+      nodes: farewells,
+    };
+  });
+}
+
+export interface IncrementTimes {
+  readonly datasets: number;
+  readonly loopSeconds: number;
+  readonly pandoSeconds: number;
+  /** Null where syncoid is not installed. */
+  readonly syncoidSeconds: number | null;
+  readonly loopRatio: number;
+  readonly syncoidRatio: number | null;
+  readonly nodes: readonly NodeFarewell[];
+}
+
+async function hasSyncoid(): Promise<boolean> {
+  const { exitCode } = await execa('syncoid', ['--version'], { reject: false });
+  return exitCode === 0;
+}
+
+/** One small increment of each of many datasets: Pando, a bare loop, and syncoid, each onto copies of its own. */
+export function measureIncrements(datasets: number): Promise<IncrementTimes> {
+  return Bench.run(async (bench, source, target) => {
+    const tree = 'many' as TreeName;
+    const root = `${source.name}/many` as DatasetName;
+    const names = Array.from({ length: datasets }, (_, index) => `d${index}`);
+    const snapshotAll = async (snapshot: string): Promise<void> => {
+      for (const name of names) await writeFileOf(join(source.mountpoint, 'many', name, snapshot), INCREMENT_BYTES);
+      await zfs('snapshot', '-r', `${root}@${snapshot}`);
+    };
+    await zfs('create', root);
+    for (const name of names) await zfs('create', `${root}/${name}`);
+    await snapshotAll('one');
+    const { sender, receiver } = await bench.pair(true);
+    await sender.order({ do: 'share', tree, root });
+    await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/pando` as DatasetName });
+    await syncOnce(receiver, tree);
+    const rivals = (await hasSyncoid()) ? ['loop', 'syncoid'] : ['loop'];
+    for (const rival of rivals) {
+      await zfs('create', `${target.name}/${rival}`);
+      for (const name of names)
+        await shell(`zfs send ${root}/${name}@one | zfs receive -u ${target.name}/${rival}/${name}`);
+    }
+    await snapshotAll('two');
+    await sender.order({ do: 'look' });
+    await receiver.order({ do: 'catch-up', peer: sender.id });
+    const steps = names.map(
+      (name) => `zfs send -i @one ${root}/${name}@two | zfs receive -u ${target.name}/loop/${name}`,
+    );
+    const loopSeconds = await timed(() => shell(steps.join('\n')));
+    const pandoSeconds = await syncOnce(receiver, tree);
+    const syncoid = async (): Promise<void> => {
+      for (const name of names) {
+        const copy = `${target.name}/syncoid/${name}`;
+        await execa('syncoid', ['--no-sync-snap', '--quiet', `${root}/${name}`, copy]);
+      }
+    };
+    const syncoidSeconds = rivals.includes('syncoid') ? await timed(syncoid) : null;
+    return {
+      datasets,
+      loopSeconds,
+      pandoSeconds,
+      syncoidSeconds,
+      loopRatio: pandoSeconds / loopSeconds,
+      syncoidRatio: syncoidSeconds === null ? null : pandoSeconds / syncoidSeconds,
+      nodes: [await sender.stop(), await receiver.stop()],
+    };
+  });
+}
+
+export interface IdleTimes {
+  readonly snapshots: number;
+  readonly medianMilliseconds: number;
+  readonly worstMilliseconds: number;
+  readonly zfsCalls: number;
+  readonly nodes: readonly NodeFarewell[];
+}
+
+/** Syncs with nothing to do, over a tree of many snapshots that both sides have. */
+export function measureIdle(datasets: number, snapshotsEach: number): Promise<IdleTimes> {
+  return Bench.run(async (bench, source, target) => {
+    const tree = 'idle' as TreeName;
+    const root = `${source.name}/idle` as DatasetName;
+    await zfs('create', root);
+    for (let index = 1; index < datasets; index += 1) await zfs('create', `${root}/d${index}`);
+    for (let index = 0; index < snapshotsEach; index += 1) await zfs('snapshot', '-r', `${root}@s${index}`);
+    const { sender, receiver } = await bench.pair(true);
+    await sender.order({ do: 'share', tree, root });
+    await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/idle` as DatasetName });
+    await syncOnce(receiver, tree);
+    await syncOnce(receiver, tree);
+    const { milliseconds, zfsCalls } = await receiver.order<SyncTimes>({ do: 'sync', tree, times: IDLE_SYNCS });
+    return {
+      snapshots: datasets * snapshotsEach,
+      medianMilliseconds: median(milliseconds),
+      worstMilliseconds: Math.max(...milliseconds),
+      zfsCalls,
+      nodes: [await sender.stop(), await receiver.stop()],
+    };
+  });
+}
