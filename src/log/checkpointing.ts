@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTick } from 'node:timers/promises';
-import { type CheckpointSeal, type Head, type Signer, sealCheckpoint } from '../core/codec/chain.ts';
+import { type Head, type Signer, sealCheckpoint } from '../core/codec/chain.ts';
 import { encodeCheckpoint } from '../core/codec/checkpoint-codec.ts';
 import type { Graph } from '../core/graph/graph.ts';
 import type { Checkpoint } from './log.ts';

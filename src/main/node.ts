@@ -3,6 +3,7 @@
  * that this page is the whole story of who knows whom.
  */
 import { randomBytes } from 'node:crypto';
+import type { AdminState } from '../core/admin.ts';
 import type { Signer } from '../core/codec/chain.ts';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
@@ -81,6 +82,7 @@ export class PandoNode {
   readonly #transfers: TransferJournal;
   #direct: DirectListener | null = null;
   #address = '';
+  #followed: ReadonlySet<TreeName>;
 
   /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
   static async open(options: NodeOptions): Promise<PandoNode> {
@@ -100,6 +102,7 @@ export class PandoNode {
     this.#options = options;
     this.#admin = admin;
     this.#transfers = transfers;
+    this.#followed = new Set(admin.state.mirrors.keys());
     this.peers = new Peers(admin, this.id);
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
@@ -143,7 +146,11 @@ export class PandoNode {
     }
     this.#address = await this.hub.start();
     reporter.info(`Node ${this.id} listens on ${this.#address}`);
-    if (settings.follow) this.#follower.start();
+    if (settings.follow) {
+      this.#follower.start();
+      // A mirror of a tree that is known already has nothing to wait for.
+      this.#admin.onChange(({ mirrors }) => this.#followNew(mirrors));
+    }
   }
 
   /** Drains: cancels transfers and ends their children, releases their holds, says goodbye to peers, closes the log. */
@@ -155,6 +162,11 @@ export class PandoNode {
     await this.#direct?.close();
     await this.observer.stop();
     await this.history.close();
+  }
+
+  #followNew(mirrors: AdminState['mirrors']): void {
+    for (const tree of mirrors.keys()) if (!this.#followed.has(tree)) this.#follower.follow(tree);
+    this.#followed = new Set(mirrors.keys());
   }
 
   #watched(): WatchedTree[] {

@@ -266,7 +266,7 @@ class Pull {
   ): Promise<StepOutcome> {
     const { peer, signal, onProgress } = this.#request;
     const ticket = prepared.tickets[stream] ?? '';
-    const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
+    const link = await openDataLink(this.#options.links, peer, prepared, ticket, step.estimatedBytes, signal);
     const timer = setInterval(() => {
       const bytes = link.received();
       if (bytes !== null) onProgress({ kind: 'step-progress', step: index, bytes });

@@ -26,6 +26,7 @@ import {
   type TransferId,
   type TreeName,
 } from '../core/ids.ts';
+import { fullBytes, incrementBytes } from '../core/plan/estimate.ts';
 import type { History } from '../log/history.ts';
 import type { SendRequest, SendTarget, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import type { TransferJournal } from './journal.ts';
@@ -68,6 +69,8 @@ export interface TransferSenderOptions {
 interface OfferedStream {
   readonly ticket: Buffer;
   readonly request: SendRequest;
+  /** By what the graph knows of the snapshots. */
+  readonly expectedBytes: number;
   /** Whether the ticket was shown. */
   claimed: boolean;
   /** Set once the stream has begun; never rejects. */
@@ -84,6 +87,12 @@ interface OpenTransfer {
   readonly held: readonly SnapshotReference[];
   readonly streams: readonly OfferedStream[];
   readonly abort: AbortController;
+}
+
+/** A ticket that was shown, and what it is good for. */
+interface Claim {
+  readonly transfer: OpenTransfer;
+  readonly offered: OfferedStream;
 }
 
 export class TransferSender {
@@ -103,14 +112,16 @@ export class TransferSender {
 
   /** Who takes a data connection inside TLS that `peer` opened with this ticket; null when it was not given it. */
   acceptSealed(peer: NodeId, ticket: string): ((stream: Duplex) => void) | null {
-    const claimed = this.#claim('sealed', ticket, peer);
-    return claimed === null ? null : (stream) => claimed({ kind: 'stream', stream }, stream);
+    const claim = this.#claim('sealed', ticket, peer);
+    return claim === null ? null : (stream) => this.#begin(claim, { kind: 'stream', stream }, stream);
   }
 
   /** Who takes a direct data connection that showed this ticket; null when nobody was given it. */
   acceptDirect(ticket: string): ((socket: Socket) => void) | null {
-    const claimed = this.#claim('direct', ticket, undefined);
-    return claimed === null ? null : (socket) => claimed({ kind: 'socket', socket }, socket);
+    const claim = this.#claim('direct', ticket, undefined);
+    if (claim === null) return null;
+    const { expectedBytes } = claim.offered;
+    return (socket) => this.#begin(claim, { kind: 'socket', socket, expectedBytes }, socket);
   }
 
   /** Number of transfers that peers have open here. */
@@ -176,6 +187,7 @@ export class TransferSender {
     const streams = wanted.streams.map((one) => ({
       ticket: randomBytes(TICKET_BYTES),
       request: sendRequestOf(graph, root, one),
+      expectedBytes: expectedBytesOf(graph, one),
       claimed: false,
       running: undefined,
     }));
@@ -192,23 +204,21 @@ export class TransferSender {
     };
   }
 
-  /** Uses a ticket up; the connection that showed it begins the stream. */
-  #claim(
-    mode: LinkMode,
-    ticket: string,
-    peer: NodeId | undefined,
-  ): ((target: SendTarget, connection: Duplex) => void) | null {
+  /** Uses a ticket up. */
+  #claim(mode: LinkMode, ticket: string, peer: NodeId | undefined): Claim | null {
     const shown = Buffer.from(ticket, 'base64url');
     for (const transfer of this.#open.values()) {
       if (transfer.mode !== mode || (peer !== undefined && transfer.peer !== peer)) continue;
       const offered = transfer.streams.find((one) => sameTicket(one.ticket, shown));
       if (offered === undefined || offered.claimed || transfer.abort.signal.aborted) continue;
       offered.claimed = true;
-      return (target, connection) => {
-        offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
-      };
+      return { transfer, offered };
     }
     return null;
+  }
+
+  #begin({ transfer, offered }: Claim, target: SendTarget, connection: Duplex): void {
+    offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
   }
 
   async #send(request: SendRequest, target: SendTarget, connection: Duplex, signal: AbortSignal): Promise<Outcome> {
@@ -305,6 +315,19 @@ function sendRequestOf(graph: Graph, root: DatasetName, { snapshot, base }: Want
     snapshot: resolve(graph, root, snapshot),
     base: base === null ? null : { ...resolve(graph, root, base), intermediates: base.intermediates },
   };
+}
+
+/** What a stream will carry, roughly; an increment that begins in another dataset is counted from that dataset's snapshot. */
+function expectedBytesOf(graph: Graph, { snapshot, base }: WantedStream): number {
+  const snapshots = graph.get(snapshot.dataset)?.snapshots ?? [];
+  const last = snapshots.findIndex(({ guid }) => guid === snapshot.guid);
+  const to = snapshots[last];
+  if (to === undefined) return 0;
+  const origin = base === null ? undefined : graph.get(base.dataset);
+  const from = origin === undefined || base === null ? undefined : snapshotOf(origin, base.guid);
+  if (from === undefined) return fullBytes(to);
+  const first = base?.dataset === snapshot.dataset ? snapshots.indexOf(from) + 1 : 0;
+  return incrementBytes(from, snapshots.slice(first, last + 1));
 }
 
 /** Both ends of all streams, each once: a hold command refuses a snapshot that it names twice. */

@@ -89,14 +89,15 @@ export interface ReceiveRequest {
 
 /**
  * One end of a data path. A `socket` is handed to the child as its standard output or input, and Node touches none of
- * its bytes; the caller must not have read from it, and must not use it afterwards but to destroy it. A `stream` is piped.
+ * its bytes; the caller must not have read from it, and must not use it afterwards but to destroy it. `expectedBytes` lets a driver pipe the
+ * little ones where a hand-over costs more than it saves. A `stream` is piped.
  */
 export type SendTarget =
   | { readonly kind: 'stream'; readonly stream: Writable }
-  | { readonly kind: 'socket'; readonly socket: Socket };
+  | { readonly kind: 'socket'; readonly socket: Socket; readonly expectedBytes?: number };
 export type ReceiveSource =
   | { readonly kind: 'stream'; readonly stream: Readable }
-  | { readonly kind: 'socket'; readonly socket: Socket };
+  | { readonly kind: 'socket'; readonly socket: Socket; readonly expectedBytes?: number };
 
 /** What came of a stream. */
 export interface StreamResult {

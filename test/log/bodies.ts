@@ -29,7 +29,7 @@ export function datasetCreated(number: number, name = `d${number}`, origin: Data
   };
 }
 
-function snapshot(number: number): Snapshot {
+export function snapshot(number: number): Snapshot {
   return {
     guid: String(1_000_000 + number) as SnapshotGuid,
     name: `s${number}` as SnapshotName,

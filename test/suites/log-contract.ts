@@ -29,14 +29,14 @@ export interface LogFixture {
 
 const signer = signerOf(1);
 
-function streamNamed(tree: string): StreamId {
+export function streamNamed(tree: string): StreamId {
   return streamIdOf(signer.node, tree as TreeName);
 }
 
-const stream = streamNamed('images');
+export const stream = streamNamed('images');
 
 /** Event bytes that can be told apart. */
-function eventsOf(count: number, label = 'event'): Uint8Array[] {
+export function eventsOf(count: number, label = 'event'): Uint8Array[] {
   return Array.from({ length: count }, (_, index) => Buffer.from(`${label} ${index}`));
 }
 
@@ -48,7 +48,7 @@ export interface Place {
   readonly hash: Hash;
 }
 
-function beginning(of: StreamId = stream, incarnation = 1): Place {
+export function beginning(of: StreamId = stream, incarnation = 1): Place {
   return { stream: of, incarnation, seq: 0, hash: genesisHash(of, incarnation) };
 }
 
@@ -61,11 +61,14 @@ function headAfter(place: Place, events: readonly Uint8Array[]): SignedHead {
   );
 }
 
-function appendAfter(place: Place, events: readonly Uint8Array[]): Append {
+export function appendAfter(place: Place, events: readonly Uint8Array[]): Append {
   return { stream: place.stream, events, head: headAfter(place, events) };
 }
 
-function checkpointAt(head: Head, chunks: readonly Uint8Array[] = eventsOf(3, `chunk of ${head.seq}`)): Checkpoint {
+export function checkpointAt(
+  head: Head,
+  chunks: readonly Uint8Array[] = eventsOf(3, `chunk of ${head.seq}`),
+): Checkpoint {
   const { incarnation, seq, hash } = head;
   return {
     seal: sealCheckpoint({ stream: head.stream, incarnation, seq, hash }, checkpointDigest(chunks), signer),
@@ -73,13 +76,13 @@ function checkpointAt(head: Head, chunks: readonly Uint8Array[] = eventsOf(3, `c
   };
 }
 
-async function readAll(log: Log, from = 1, to?: number, of = stream): Promise<LogRecord[]> {
+export async function readAll(log: Log, from = 1, to?: number, of = stream): Promise<LogRecord[]> {
   const records: LogRecord[] = [];
   for await (const batch of log.read(of, from, to)) records.push(...batch);
   return records;
 }
 
-async function textsOf(log: Log, from = 1, to?: number, of = stream): Promise<string[]> {
+export async function textsOf(log: Log, from = 1, to?: number, of = stream): Promise<string[]> {
   return (await readAll(log, from, to, of)).map(({ bytes }) => Buffer.from(bytes).toString());
 }
 
@@ -92,7 +95,7 @@ async function chunksOf(log: Log, seq?: number): Promise<{ seq: number; chunks: 
 }
 
 /** Appends `count` events and gives the head after them. */
-async function grow(log: Log, place: Place, count: number, withCheckpoint = false): Promise<SignedHead> {
+export async function grow(log: Log, place: Place, count: number, withCheckpoint = false): Promise<SignedHead> {
   const append = appendAfter(place, eventsOf(count, `after ${place.seq}`));
   await log.append(withCheckpoint ? { ...append, checkpoint: checkpointAt(append.head) } : append);
   return append.head;

@@ -9,7 +9,8 @@ import { MsgpackReader } from './msgpack-reader.ts';
 /** No message or event nests deeper than this; deeper input is an attack on the stack. */
 const NESTING_DEPTH_MAX = 16;
 
-const packr = new Packr({ useRecords: false });
+// An undefined value would be written as an extension, which no reader of Pando takes.
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
 
 /** Encodes a plain value (null, booleans, numbers, strings, bytes, arrays, objects). The result is the caller's own. */
 export function pack(value: unknown): Uint8Array {

@@ -1,7 +1,7 @@
 /**
  * `fold(events) → graph`: the projection of a stream (design §5). Pure: the graph that goes in stays as it was.
  *
- * An event that does not fit the graph (a snapshot for a dataset nobody created, a name twice) is refused with
+ * An event that does not fit the graph (a snapshot for a dataset nobody created, a dataset twice) is refused with
  * `EVENT_INVALID`: a stream that contradicts itself must not decide what happens to data (invariant 7).
  */
 import { isPandoError, PandoError } from '../errors.ts';

@@ -53,7 +53,7 @@ const DETAIL_CHARACTERS_MAX = 300;
 const BROKEN_PIPE = /^.*(Broken pipe|Connection reset by peer|Input\/output error).*$\n?/gm;
 
 /** The code for what was printed. `ZFS_FAILED` for a wording that is not known. */
-function codeOf({ exitCode, stderr, started }: ChildEnding): ZfsErrorCode {
+export function codeOf({ exitCode, stderr, started }: ChildEnding): ZfsErrorCode {
   if (!started) return 'ZFS_UNAVAILABLE';
   const found = PATTERNS.find(([pattern]) => pattern.test(stderr));
   if (found !== undefined) return found[1];
@@ -61,7 +61,7 @@ function codeOf({ exitCode, stderr, started }: ChildEnding): ZfsErrorCode {
 }
 
 /** Names after "use '-r' to destroy the following datasets:", as datasets, each once. */
-function dependentsIn(stderr: string): string[] {
+export function dependentsIn(stderr: string): string[] {
   const names: string[] = [];
   let listing = false;
   for (const line of stderr.split('\n')) {

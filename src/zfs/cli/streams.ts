@@ -21,6 +21,12 @@ import { Child, type ChildEnding, eachLine } from './child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
 import { detachFromNode } from './handover.ts';
 
+/**
+ * Where a socket needs a relay, streams expected to be smaller than this, in bytes, are piped by Node instead: passing them on costs less than
+ * starting a process.
+ */
+const RELAYED_BYTES_MIN = 4 * 1024 * 1024;
+
 /** How `zfs` is started for a stream. */
 export interface StreamCommand extends Attempt {
   /** Whether a socket has to go through `cat` (see above). */
@@ -55,12 +61,20 @@ export function writtenName({ dataset, snapshot }: SnapshotReference): string {
 export async function runSend(command: StreamCommand, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
   const end = target.kind === 'stream' ? target.stream : target.socket;
   try {
-    if (target.kind === 'socket') return await sendToSocket(command, target.socket, signal);
-    return await sendToStream(command, target.stream, signal);
+    if (handsOver(command, target)) return await sendToSocket(command, target.socket, signal);
+    return await sendToStream(command, end, signal);
   } catch (error) {
     end.destroy();
     throw error;
   }
+}
+
+/** Whether the child gets the socket itself. */
+function handsOver<End extends SendTarget | ReceiveSource>(
+  { relaySockets }: StreamCommand,
+  end: End,
+): end is Extract<End, { kind: 'socket' }> {
+  return end.kind === 'socket' && !(relaySockets && (end.expectedBytes ?? RELAYED_BYTES_MIN) < RELAYED_BYTES_MIN);
 }
 
 async function sendToSocket(command: StreamCommand, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
@@ -120,8 +134,8 @@ export async function runReceive(
 ): Promise<StreamResult> {
   const end = source.kind === 'stream' ? source.stream : source.socket;
   try {
-    if (source.kind === 'socket') return await receiveFromSocket(command, source.socket, signal);
-    return await receiveFromStream(command, source.stream, signal);
+    if (handsOver(command, source)) return await receiveFromSocket(command, source.socket, signal);
+    return await receiveFromStream(command, end, signal);
   } catch (error) {
     end.destroy();
     throw error;
@@ -197,7 +211,7 @@ function requireReceived(
 }
 
 /** Sizes in `zfs receive -v` have three digits and a unit of 1024: "received 257MB stream in 2 seconds". */
-function receivedBytes(line: string): number {
+export function receivedBytes(line: string): number {
   const [, digits, unit = 'B'] = /^received ([\d.]+)([BKMGTPE])B? stream/.exec(line) ?? [];
   return digits === undefined ? 0 : Math.round(Number(digits) * 1024 ** 'BKMGTPE'.indexOf(unit));
 }
