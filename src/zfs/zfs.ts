@@ -57,7 +57,10 @@ export interface ListedDataset {
   readonly createtxg: number;
   /** The snapshot it was cloned from; `guid` is null when that snapshot could not be listed. */
   readonly origin: { readonly reference: SnapshotReference; readonly guid: SnapshotGuid | null } | null;
-  /** Properties whose source is `local`, the user's own (`module:name`) included, volatile and read-only ones left out. */
+  /**
+   * Properties whose source is `local`, the user's own (`module:name`) included, volatile and read-only ones left out. For a dataset that is mounted,
+   * zfs-fuse tells of its mount options instead (`readonly`, `atime`, `exec`, `setuid`, `devices`), so these can be missing there.
+   */
   readonly properties: Properties;
   /** Oldest first, by createtxg. */
   readonly snapshots: readonly ListedSnapshot[];
@@ -77,7 +80,10 @@ export interface SendRequest {
 export interface ReceiveRequest {
   /** Exact name of the dataset; it must exist for an increment and must not for a full or a clone stream. */
   readonly target: DatasetName;
-  /** For a dataset that does not exist yet: the origin to bind a clone to, and properties, both used where `receiveProperties` holds. */
+  /**
+   * For a dataset that does not exist yet: the origin to bind a clone to, and properties, both used where `receiveProperties` holds.
+   * Null for an increment: then the dataset must exist.
+   */
   readonly create: { readonly origin: SnapshotReference | null; readonly properties: Properties } | null;
   /**
    * Whether the target is an empty placeholder of ours that a full stream replaces. The one case in which `-F` is used, after the driver
@@ -110,17 +116,22 @@ export interface Zfs {
   capabilities(): Promise<ZfsCapabilities>;
 
   /**
-   * The datasets at and below `root` with their snapshots, in the order ZFS gives them (parents first).
+   * The datasets at and below `root` with their snapshots, in the order ZFS gives them (parents first). A dataset whose first receive
+   * is running may be among them, without snapshots; one whose name Pando does not take is not.
    * Rejects with `ZFS_NOT_FOUND` or `ZFS_NO_POOL` when the root does not exist.
    */
   list(root: DatasetName, signal?: AbortSignal): Promise<ListedDataset[]>;
 
-  /** Like {@link list} for exactly these datasets, without what is below them; those that do not exist are left out. */
+  /**
+   * Like {@link list} for exactly these datasets, without what is below them; those that do not exist are left out. Rejects with `ZFS_NO_POOL` when
+   * the pool of one is not imported: then nobody can tell.
+   */
   listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]>;
 
   /**
-   * A token that differs whenever the listing below `root` may differ from before, got without listing snapshots; null where
-   * ZFS offers nothing of the kind, and then only {@link list} tells.
+   * A token that differs whenever the listing below `root` may differ from before (holds apart), got without listing snapshots; null
+   * where ZFS offers nothing of the kind, and then only {@link list} tells. It may also differ when nothing changed, for the first two seconds
+   * after a change: ZFS tells only the second in which snapshots changed.
    */
   changeToken(root: DatasetName, signal?: AbortSignal): Promise<string | null>;
 
@@ -129,7 +140,7 @@ export interface Zfs {
 
   /** Creates a filesystem. Its parent must exist. */
   create(name: DatasetName, properties?: Properties): Promise<void>;
-  /** Takes all these snapshots; atomically where they share a pool and the ZFS can do it. */
+  /** Takes all these snapshots; atomically where they share a pool and the ZFS can do it (zfs-fuse takes them one by one). */
   snapshot(snapshots: readonly SnapshotReference[]): Promise<void>;
   /** Clones a snapshot to a new dataset in the same pool. */
   clone(origin: SnapshotReference, target: DatasetName, properties?: Properties): Promise<void>;
@@ -140,18 +151,25 @@ export interface Zfs {
   renameSnapshot(from: SnapshotReference, to: SnapshotName): Promise<void>;
   /**
    * Destroys one dataset with its snapshots, nothing else: with children, clones of its snapshots, or held snapshots it rejects with
-   * `ZFS_HAS_DEPENDENTS` or `ZFS_BUSY` and leaves everything as it was.
+   * `ZFS_HAS_DEPENDENTS` or `ZFS_BUSY` and leaves everything as it was. A pool is refused with `ZFS_UNSUPPORTED`. Cut short, it can leave the dataset with
+   * its older snapshots only.
    */
   destroy(name: DatasetName): Promise<void>;
   /** Destroys one snapshot. `ZFS_HAS_DEPENDENTS` while it has clones, `ZFS_BUSY` while it is held. */
   destroySnapshot(snapshot: SnapshotReference): Promise<void>;
 
-  /** Sets these properties on each of the datasets, with as few processes as the dialect allows. */
+  /**
+   * Sets these properties on each of the datasets, with as few processes as the dialect allows. One that is missing does not keep the others from
+   * being set. `ZFS_UNSUPPORTED` for a property or value that this ZFS does not take, and for control characters in a value.
+   */
   setProperties(names: readonly DatasetName[], properties: Properties): Promise<void>;
   /** Makes each of these datasets inherit the property again. */
   inheritProperty(names: readonly DatasetName[], property: string): Promise<void>;
 
-  /** Puts a hold on all these snapshots with one process. `ZFS_HOLD_EXISTS` when one has that tag already. */
+  /**
+   * Puts a hold on all these snapshots with one process. `ZFS_HOLD_EXISTS` when one has that tag already, `ZFS_NOT_FOUND` when one is missing; the others
+   * are held all the same, and {@link release} undoes it for all.
+   */
   hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
   /** Releases a hold. Snapshots that are gone or never had the tag are passed over: releasing is idempotent. */
   release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
@@ -160,11 +178,15 @@ export interface Zfs {
 
   /** Bytes of a stream as ZFS estimates them, or null where it cannot (`sendEstimate`). */
   estimate(request: SendRequest): Promise<number | null>;
-  /** Sends; resolves once everything was taken by the target. */
+  /**
+   * Sends; resolves once everything was taken by the target, which is ended then, and destroyed on failure. `ZFS_BASE_MISSING` for a base that is missing
+   * or not in the snapshot's past; `ZFS_FAILED` when the other end went away.
+   */
   send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult>;
   /**
    * Receives; resolves once ZFS has committed. On failure and on abort an initial receive leaves no dataset behind, an increment
-   * leaves the target at one of the stream's snapshots.
+   * leaves the target at one of the stream's snapshots or its base. An increment that is there already passes on OpenZFS and is refused with
+   * `ZFS_BASE_MISSING` elsewhere; either way nothing changes. On failure the source is destroyed.
    */
   receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult>;
 }

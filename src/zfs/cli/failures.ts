@@ -55,7 +55,8 @@ const BROKEN_PIPE = /^.*(Broken pipe|Connection reset by peer|Input\/output erro
 /** The code for what was printed. `ZFS_FAILED` for a wording that is not known. */
 export function codeOf({ exitCode, stderr, started }: ChildEnding): ZfsErrorCode {
   if (!started) return 'ZFS_UNAVAILABLE';
-  const found = PATTERNS.find(([pattern]) => pattern.test(stderr));
+  const complaint = withoutUsage(stderr);
+  const found = PATTERNS.find(([pattern]) => pattern.test(complaint));
   if (found !== undefined) return found[1];
   return NOT_STARTED_EXIT_CODES.includes(exitCode) ? 'ZFS_UNAVAILABLE' : 'ZFS_FAILED';
 }
@@ -84,10 +85,14 @@ export function failureOf(attempt: Attempt, ending: ChildEnding, cause?: unknown
   return zfsFailure(code, attempt, ending, detailOf(ending.stderr), dependents, cause === undefined ? {} : { cause });
 }
 
-/** The complaint on one line, without the usage that follows some. */
+/** What is complained of, without the usage that follows some: it mentions permissions and more. */
+function withoutUsage(stderr: string): string {
+  return stderr.split(/^usage:$/m)[0] ?? stderr;
+}
+
+/** The complaint on one line. */
 function detailOf(stderr: string): string | undefined {
-  const [complaint = ''] = stderr.split(/^usage:$/m);
-  const text = complaint.trim().replace(/\s+/g, ' ').replace(/\.$/, '');
+  const text = withoutUsage(stderr).trim().replace(/\s+/g, ' ').replace(/\.$/, '');
   if (text === '') return undefined;
   return text.length > DETAIL_CHARACTERS_MAX ? `${text.slice(0, DETAIL_CHARACTERS_MAX)}…` : text;
 }
