@@ -45,9 +45,11 @@ export class Reader {
       const names = await this.names(root, signal);
       const properties = await this.#properties(names, root, signal);
       const listing = await this.#rows([root], 'below', signal);
-      const listed = listing.names();
-      const same = properties.missing.size === 0 && listed.length === names.length;
-      return same && listed.every((name) => names.includes(name)) ? this.#finish(listing, properties, signal) : null;
+      const before = new Set(names);
+      const after = listing.names();
+      const same =
+        properties.missing.size === 0 && after.length === before.size && after.every((name) => before.has(name));
+      return same ? this.#finish(listing, properties, signal) : null;
     });
   }
 
