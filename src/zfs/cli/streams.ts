@@ -211,7 +211,7 @@ function requireReceived(
 }
 
 /** Sizes in `zfs receive -v` have three digits and a unit of 1024: "received 257MB stream in 2 seconds". */
-function receivedBytes(line: string): number {
+export function receivedBytes(line: string): number {
   const [, digits, unit = 'B'] = /^received ([\d.]+)([BKMGTPE])B? stream/.exec(line) ?? [];
   return digits === undefined ? 0 : Math.round(Number(digits) * 1024 ** 'BKMGTPE'.indexOf(unit));
 }
