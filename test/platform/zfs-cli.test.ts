@@ -1,6 +1,7 @@
 /**
  * The command line driver on a real ZFS: the one of this machine, which `ensureZfs` provides, and, if the environment variable
- * PANDO_TEST_ZFS_PREFIX is set to a JSON array of words (`["ssh", "root@nas"]`), the one of another machine through a remote shell.
+ * PANDO_TEST_ZFS_PREFIX is set to a JSON array of words (`["ssh", "root@nas"]`), the one of another machine through a remote shell
+ * (without a shared ssh connection if dropbear answers there: see CommandLineOptions).
  */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -8,6 +8,12 @@ const STDERR_BYTES_MAX = 64 * 1024;
 /** How long a child may take to end after SIGTERM before SIGKILL: `zfs` undoes nothing itself, so it needs no time. */
 const KILL_AFTER_MS = 3_000;
 
+/**
+ * How long standard error may stay open, in ms, after the process has gone. A shared ssh connection (ControlMaster) holds it for as long as the far
+ * end runs; what was to be said has been said by then.
+ */
+const STDERR_CLOSES_AFTER_MS = 500;
+
 /** How a child ended. */
 export interface ChildEnding {
   /** Null when a signal ended it, or when it could not be started. */
@@ -55,6 +61,7 @@ export class Child {
     // A child that ends early makes its pipe fail; how it ended is told by `ended`
     this.stdin?.on('error', () => undefined);
     const complaints = firstBytes(child.stderr);
+    child.once('exit', () => setTimeout(() => child.stderr.destroy(), STDERR_CLOSES_AFTER_MS).unref());
     this.ended = child.then(async ({ exitCode, originalMessage }) => {
       this.#running = false;
       const started = child.pid !== undefined;

@@ -1,6 +1,9 @@
 /** How `zfs` and `zpool` are called: the words of a command, with what stands before them. */
 export interface CommandLineOptions {
-  /** Words before each command: `["sudo"]`, or `["ssh", …, "root@nas"]` for a ZFS on another machine. */
+  /**
+   * Words before each command: `["sudo"]`, or `["ssh", …, "root@nas"]` for a ZFS on another machine. With a shared connection (ControlMaster) the far end
+   * must be OpenSSH: dropbear does not hear of a stream that was broken off, and `zfs send` stays there, holding its snapshot.
+   */
   readonly prefix?: readonly string[];
   /**
    * Whether the prefix hands the rest to a shell, which splits it into words again, as ssh does. Then each word is quoted for a POSIX

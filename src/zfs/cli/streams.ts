@@ -27,6 +27,9 @@ import { detachFromNode } from './handover.ts';
  */
 const RELAYED_BYTES_MIN = 4 * 1024 * 1024;
 
+/** How long a sender may go on after its pipe broke, in ms: a local one ends at once. */
+const LINGERS_MS_MAX = 2_000;
+
 /** How `zfs` is started for a stream. */
 export interface StreamCommand extends Attempt {
   /** Whether a socket has to go through `cat` (see above). */
@@ -96,6 +99,7 @@ async function sendToStream(command: StreamCommand, stream: Writable, signal: Ab
     bytes += chunk.length;
   });
   const piped = outcome(pipeline(zfs.stdout ?? [], stream, { end: false }));
+  void piped.then((failure) => (failure === null ? undefined : endIfItLingers(zfs)));
   const [ending] = await untilEnded([zfs], signal);
   if (signal.aborted) {
     stream.destroy();
@@ -106,6 +110,13 @@ async function sendToStream(command: StreamCommand, stream: Writable, signal: Ab
   stream.end();
   await finished(stream, { readable: false });
   return { bytes };
+}
+
+/** Ends a sender that nobody reads any more, but not before it could say what went wrong. Through ssh it may never hear of that by itself. */
+async function endIfItLingers(zfs: Child): Promise<void> {
+  const timer = setTimeout(() => void zfs.end(), LINGERS_MS_MAX);
+  await zfs.ended;
+  clearTimeout(timer);
 }
 
 /** A `cat` from the child's output to the socket. */
