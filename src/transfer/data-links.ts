@@ -27,12 +27,11 @@ export async function openDataLink(
   peer: NodeId,
   prepared: Pick<Prepared, 'mode' | 'directPort'>,
   ticket: string,
-  expectedBytes: number,
   signal: AbortSignal,
 ): Promise<DataLink> {
   if (prepared.mode === 'direct' && prepared.directPort !== null) {
     const socket = await openDirect(parseAddress(options.addressOf(peer)).host, prepared.directPort, ticket, signal);
-    return { source: { kind: 'socket', socket, expectedBytes }, received: () => null, destroy: () => socket.destroy() };
+    return { source: { kind: 'socket', socket }, received: () => null, destroy: () => socket.destroy() };
   }
   const stream = await options.openData(peer, ticket, signal);
   // What goes wrong with the connection reaches whoever reads from it; this keeps it from ending the process when nobody does.

@@ -14,6 +14,8 @@ const TICKET_CHARACTERS = 43;
 const PENDING_CONNECTIONS_MAX = 64;
 /** A receiver writes its ticket at once; who does not is no receiver. */
 const TICKET_TIMEOUT_MS = 5_000;
+/** A receiver only reads, so it would wait for ever behind a link that is dead. It asks after this much silence, in ms, and gives up some seconds later. */
+const KEEPALIVE_AFTER_MS = 30_000;
 
 /** Who takes a socket that showed this ticket; null when nobody gave it out. */
 export type DirectAccept = (ticket: string) => ((socket: Socket) => void) | null;
@@ -115,7 +117,7 @@ function readTicket(socket: Socket): Promise<string | undefined> {
  */
 export function openDirect(host: string, port: number, ticket: string, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true });
+    const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_AFTER_MS });
     // Before it is connected: otherwise Node begins to read as soon as it is.
     socket.pause();
     const abort = (): void => {

@@ -92,6 +92,8 @@ class Pull {
   readonly #request: PullRequest;
   readonly #outcomes = new Map<number, StepOutcome>();
   readonly #running = new Map<number, Promise<StepOutcome>>();
+  /** What is held here for the current transfer, by step. */
+  #heldBases: ReadonlyMap<number, SnapshotReference> = new Map();
 
   constructor(options: PullerOptions, request: PullRequest) {
     this.#options = options;
@@ -157,7 +159,8 @@ class Pull {
     const { peer, tree } = this.#request;
     const receives = steps.filter(isReceivePlanned);
     const transfer = this.#options.mintTransferId();
-    const held = this.#localBases(receives);
+    const bases = this.#localBases(receives);
+    const held = [...new Map([...bases.values()].map((base) => [snapshotText(base), base])).values()];
     await journal.start({
       type: 'transfer.started',
       transfer,
@@ -173,6 +176,7 @@ class Pull {
     });
     try {
       if (held.length > 0) await zfs.hold(holdTagOf(node, transfer), held);
+      this.#heldBases = bases;
       await this.#stream(transfer, steps, receives);
       await this.#complete(steps);
     } catch (error) {
@@ -184,14 +188,14 @@ class Pull {
   }
 
   /** Snapshots here that the streams build on; those that come with the transfer itself need no hold. */
-  #localBases(receives: readonly PlannedStep<ReceiveStep>[]): SnapshotReference[] {
+  #localBases(receives: readonly PlannedStep<ReceiveStep>[]): Map<number, SnapshotReference> {
     const local = this.#request.local();
-    const held = new Map<string, SnapshotReference>();
-    for (const { step } of receives) {
+    const bases = new Map<number, SnapshotReference>();
+    for (const { index, step } of receives) {
       const reference = this.#localBase(local, step);
-      if (reference !== undefined) held.set(snapshotText(reference), reference);
+      if (reference !== undefined) bases.set(index, reference);
     }
-    return [...held.values()];
+    return bases;
   }
 
   #localBase(local: Graph, step: ReceiveStep): SnapshotReference | undefined {
@@ -266,7 +270,7 @@ class Pull {
   ): Promise<StepOutcome> {
     const { peer, signal, onProgress } = this.#request;
     const ticket = prepared.tickets[stream] ?? '';
-    const link = await openDataLink(this.#options.links, peer, prepared, ticket, step.estimatedBytes, signal);
+    const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
     const timer = setInterval(() => {
       const bytes = link.received();
       if (bytes !== null) onProgress({ kind: 'step-progress', step: index, bytes });
@@ -277,6 +281,7 @@ class Pull {
           target: this.#name(step),
           overPlaceholder: step.kind === 'receive-full' && step.overPlaceholder,
           create: step.kind === 'receive-incremental' ? null : this.#creation(step),
+          baseHeld: step.kind === 'receive-incremental' && this.#heldBases.get(index)?.dataset === this.#name(step),
         },
         link.source,
         signal,

@@ -26,7 +26,6 @@ import {
   type TransferId,
   type TreeName,
 } from '../core/ids.ts';
-import { fullBytes, incrementBytes } from '../core/plan/estimate.ts';
 import type { History } from '../log/history.ts';
 import type { SendRequest, SendTarget, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import type { TransferJournal } from './journal.ts';
@@ -69,8 +68,6 @@ export interface TransferSenderOptions {
 interface OfferedStream {
   readonly ticket: Buffer;
   readonly request: SendRequest;
-  /** By what the graph knows of the snapshots. */
-  readonly expectedBytes: number;
   /** Whether the ticket was shown. */
   claimed: boolean;
   /** Set once the stream has begun; never rejects. */
@@ -120,8 +117,7 @@ export class TransferSender {
   acceptDirect(ticket: string): ((socket: Socket) => void) | null {
     const claim = this.#claim('direct', ticket, undefined);
     if (claim === null) return null;
-    const { expectedBytes } = claim.offered;
-    return (socket) => this.#begin(claim, { kind: 'socket', socket, expectedBytes }, socket);
+    return (socket) => this.#begin(claim, { kind: 'socket', socket }, socket);
   }
 
   /** Number of transfers that peers have open here. */
@@ -187,7 +183,6 @@ export class TransferSender {
     const streams = wanted.streams.map((one) => ({
       ticket: randomBytes(TICKET_BYTES),
       request: sendRequestOf(graph, root, one),
-      expectedBytes: expectedBytesOf(graph, one),
       claimed: false,
       running: undefined,
     }));
@@ -315,19 +310,6 @@ function sendRequestOf(graph: Graph, root: DatasetName, { snapshot, base }: Want
     snapshot: resolve(graph, root, snapshot),
     base: base === null ? null : { ...resolve(graph, root, base), intermediates: base.intermediates },
   };
-}
-
-/** What a stream will carry, roughly; an increment that begins in another dataset is counted from that dataset's snapshot. */
-function expectedBytesOf(graph: Graph, { snapshot, base }: WantedStream): number {
-  const snapshots = graph.get(snapshot.dataset)?.snapshots ?? [];
-  const last = snapshots.findIndex(({ guid }) => guid === snapshot.guid);
-  const to = snapshots[last];
-  if (to === undefined) return 0;
-  const origin = base === null ? undefined : graph.get(base.dataset);
-  const from = origin === undefined || base === null ? undefined : snapshotOf(origin, base.guid);
-  if (from === undefined) return fullBytes(to);
-  const first = base?.dataset === snapshot.dataset ? snapshots.indexOf(from) + 1 : 0;
-  return incrementBytes(from, snapshots.slice(first, last + 1));
 }
 
 /** Both ends of all streams, each once: a hold command refuses a snapshot that it names twice. */

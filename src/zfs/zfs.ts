@@ -91,19 +91,24 @@ export interface ReceiveRequest {
    * Datasets below it stay.
    */
   readonly overPlaceholder: boolean;
+  /**
+   * Whether the caller holds the base of an increment in the target. Then the target is there and stays (zfs-destroy.8 refuses what is held), and the
+   * driver saves looking for it before each stream.
+   */
+  readonly baseHeld: boolean;
 }
 
 /**
  * One end of a data path. A `socket` is handed to the child as its standard output or input, and Node touches none of
- * its bytes; the caller must not have read from it, and must not use it afterwards but to destroy it. `expectedBytes` lets a driver pipe the
- * little ones where a hand-over costs more than it saves. A `stream` is piped.
+ * its bytes; the caller must not have read from it, and must not use it afterwards but to destroy it. Where it is sent to, the other end must
+ * never write. A `stream` is piped.
  */
 export type SendTarget =
   | { readonly kind: 'stream'; readonly stream: Writable }
-  | { readonly kind: 'socket'; readonly socket: Socket; readonly expectedBytes?: number };
+  | { readonly kind: 'socket'; readonly socket: Socket };
 export type ReceiveSource =
   | { readonly kind: 'stream'; readonly stream: Readable }
-  | { readonly kind: 'socket'; readonly socket: Socket; readonly expectedBytes?: number };
+  | { readonly kind: 'socket'; readonly socket: Socket };
 
 /** What came of a stream. */
 export interface StreamResult {

@@ -477,7 +477,8 @@ function sockets(use: () => ZfsWorld): void {
       const receiving = outcomeOf(
         world.zfs.receive(asNew(below(parent, 'a')), { kind: 'socket', socket: receiver }, abort.signal),
       );
-      unended.on('error', () => undefined);
+      // As the sending end of a driver does: it hears when the receiver gives up, and answers with its own end
+      unended.on('error', () => undefined).resume();
       await new Promise<void>((resolve) => unended.write(bytes.subarray(0, bytes.length / 2), () => resolve()));
       abort.abort();
       expect(codeOf(await sending)).toBe('ZFS_ABORTED');
@@ -490,6 +491,25 @@ function sockets(use: () => ZfsWorld): void {
     } finally {
       close();
       closeOther();
+    }
+  });
+
+  test('a send on a socket fails when the other end goes away, or says something', async () => {
+    const world = use();
+    const root = await world.root();
+    await world.underTest.writeFile(root, 'large', randomText(2 * LARGE_TEXT_CHARACTERS));
+    const snapshot = await world.change(at(root, '1'));
+    const leave = [(end: Socket): unknown => end.destroy(), (end: Socket): unknown => end.write('?')];
+    for (const act of leave) {
+      const [sender, farEnd, close] = await socketPair();
+      try {
+        const { signal } = new AbortController();
+        const sending = outcomeOf(world.zfs.send(full(snapshot), { kind: 'socket', socket: sender }, signal));
+        act(farEnd);
+        expect(codeOf(await sending)).toBe('ZFS_FAILED');
+      } finally {
+        close();
+      }
     }
   });
 }

@@ -171,10 +171,10 @@ export function increment(base: SnapshotReference, snapshot: SnapshotReference, 
 
 /** A receive that makes a dataset. */
 export function asNew(target: DatasetName, origin: SnapshotReference | null = null, properties = {}): ReceiveRequest {
-  return { target, create: { origin, properties }, overPlaceholder: false };
+  return { target, create: { origin, properties }, overPlaceholder: false, baseHeld: false };
 }
 
 /** A receive into a dataset that is there. */
 export function into(target: DatasetName): ReceiveRequest {
-  return { target, create: null, overPlaceholder: false };
+  return { target, create: null, overPlaceholder: false, baseHeld: false };
 }

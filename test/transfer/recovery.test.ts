@@ -78,7 +78,12 @@ describe('a start after a crash', () => {
         .send({ snapshot: at('alpha/images', '1'), base: null }, { kind: 'stream', stream: pipe }, signal)
         .then(() => pipe.end()),
       beta.zfs.receive(
-        { target: dataset('beta/copy'), create: { origin: null, properties: {} }, overPlaceholder: false },
+        {
+          target: dataset('beta/copy'),
+          create: { origin: null, properties: {} },
+          overPlaceholder: false,
+          baseHeld: false,
+        },
         { kind: 'stream', stream: pipe },
         signal,
       ),

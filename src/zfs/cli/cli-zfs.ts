@@ -22,7 +22,7 @@ import { destroyDataset } from './destroy.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { Runner } from './runner.ts';
-import { receiveWords, runReceive, runSend, type StreamCommand, sendWords, writtenName } from './streams.ts';
+import { receiveWords, runReceive, runSend, sendWords, writtenName } from './streams.ts';
 import { renameUnmounted, whileUnmounted } from './unmounted.ts';
 
 export interface CliZfsOptions extends CommandLineOptions {
@@ -204,7 +204,7 @@ export class CliZfs implements Zfs {
 
   async send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
     const words = ['send', ...sendWords(request)];
-    const command = await this.#streamCommand(`send ${writtenName(request.snapshot)}`, words);
+    const command = { action: `send ${writtenName(request.snapshot)}`, command: this.#commandLine.words('zfs', words) };
     try {
       return await runSend(command, target, signal);
     } catch (error) {
@@ -224,7 +224,7 @@ export class CliZfs implements Zfs {
       throw error;
     }
     const words = receiveWords(request, source.kind, capabilities.receiveProperties);
-    const command = await this.#streamCommand(action, words);
+    const command = { action, command: this.#commandLine.words('zfs', words) };
     const receive = (): Promise<StreamResult> => runReceive(command, source, signal);
     try {
       if (!request.overPlaceholder || capabilities.dialect !== 'zfs-fuse') return await receive();
@@ -242,7 +242,8 @@ export class CliZfs implements Zfs {
    * looks for another dataset with the base's guid and receives into that (libzfs_sendrecv.c).
    */
   async #requirePlace(request: ReceiveRequest, action: string, signal: AbortSignal): Promise<void> {
-    const { target, create, overPlaceholder } = request;
+    const { target, create, overPlaceholder, baseHeld } = request;
+    if (create === null && baseHeld) return;
     const parent = target.slice(0, Math.max(target.lastIndexOf('/'), 0)) as DatasetName;
     const attempt = { action, command: this.#commandLine.words('zfs', ['list', target]) };
     const refuse = (code: 'ZFS_DATASET_EXISTS' | 'ZFS_NOT_FOUND' | 'ZFS_NAME_REFUSED', detail: string): never => {
@@ -285,12 +286,6 @@ export class CliZfs implements Zfs {
     while (performance.now() < deadline && (await this.#existing([target], `receive ${target}`)).length > 0) {
       await delay(RECEIVE_CLEANUP_POLL_MS);
     }
-  }
-
-  async #streamCommand(action: string, words: readonly string[]): Promise<StreamCommand> {
-    const { capabilities } = await this.#ask();
-    const relaySockets = capabilities.dialect === 'zfs-fuse' && !this.#commandLine.remoteShell;
-    return { action, command: this.#commandLine.words('zfs', words), relaySockets };
   }
 
   /** One command for all names, or a few where they are too many for one. The first failure is told after all were tried. */

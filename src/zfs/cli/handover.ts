@@ -1,4 +1,5 @@
 /** Giving a stream's raw end to a child, so that none of its bytes pass through Node. */
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { PandoError } from '../../core/errors.ts';
 
@@ -13,12 +14,29 @@ interface ReadingHandle {
  * Node's side of a fresh socket stays unread if the server has `pauseOnConnect`, or `pause()` was called before it connected.
  */
 export function detachFromNode(stream: Readable): void {
-  const handle = (stream as Readable & { readonly _handle?: ReadingHandle | null })._handle;
-  handle?.readStop?.();
+  stopReading(stream);
   if (stream.readableLength > 0) {
     throw new PandoError(
       'INTERNAL',
       'Bytes of a data connection were read before it was handed over; please report this as a bug.',
     );
   }
+}
+
+function stopReading(stream: Readable): void {
+  const handle = (stream as Readable & { readonly _handle?: ReadingHandle | null })._handle;
+  handle?.readStop?.();
+}
+
+/**
+ * Hears of the far end of a socket that a child writes on. A receiver never writes, so what comes from it is its end, and Node answers that by
+ * shutting down this side, for the child too. To anything else the answer is the same; it is not read on, since the child made the
+ * socket one that blocks.
+ */
+export function endWithFarEnd(socket: Socket): void {
+  socket.once('data', () => {
+    stopReading(socket);
+    socket.end();
+  });
+  socket.resume();
 }

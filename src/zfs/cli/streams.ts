@@ -1,8 +1,9 @@
 /**
  * Sending and receiving. A socket goes to the child as its standard output or input; a stream is piped through this process.
  *
- * zfs-fuse is different: there the daemon reads and writes the stream, on a copy of the file descriptor that it got from `zfs`, and
- * goes on when `zfs` is killed. So a socket never goes to it directly: `cat` stands between, and ending `cat` ends the stream.
+ * Ending `zfs` does not end a stream everywhere: in zfs-fuse the daemon reads and writes it, on a copy of the descriptor that it got from
+ * `zfs`, and goes on. So a socket is also shut down, which reaches every copy of it: a sender's daemon finds its pipe broken, and the
+ * sender at the other end of a receiver's hears of it, because it listens, and shuts down its side.
  */
 import type { Socket } from 'node:net';
 import { type Readable, Writable } from 'node:stream';
@@ -19,22 +20,10 @@ import type {
 } from '../zfs.ts';
 import { Child, type ChildEnding, eachLine } from './child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
-import { detachFromNode } from './handover.ts';
-
-/**
- * Where a socket needs a relay, streams expected to be smaller than this, in bytes, are piped by Node instead: passing them on costs less than
- * starting a process.
- */
-const RELAYED_BYTES_MIN = 4 * 1024 * 1024;
+import { detachFromNode, endWithFarEnd } from './handover.ts';
 
 /** How long a sender may go on after its pipe broke, in ms: a local one ends at once. */
 const LINGERS_MS_MAX = 2_000;
-
-/** How `zfs` is started for a stream. */
-export interface StreamCommand extends Attempt {
-  /** Whether a socket has to go through `cat` (see above). */
-  readonly relaySockets: boolean;
-}
 
 /** Words of a `zfs send`. Bases are written in full: they may lie in another dataset. */
 export function sendWords({ snapshot, base }: SendRequest): string[] {
@@ -61,38 +50,34 @@ export function writtenName({ dataset, snapshot }: SnapshotReference): string {
 }
 
 /** Sends. On success the target is ended, on failure it is destroyed. */
-export async function runSend(command: StreamCommand, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
+export async function runSend(command: Attempt, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
   const end = target.kind === 'stream' ? target.stream : target.socket;
   try {
-    if (handsOver(command, target)) return await sendToSocket(command, target.socket, signal);
-    return await sendToStream(command, end, signal);
+    if (target.kind === 'socket') return await sendToSocket(command, target.socket, signal);
+    return await sendToStream(command, target.stream, signal);
   } catch (error) {
     end.destroy();
     throw error;
   }
 }
 
-/** Whether the child gets the socket itself. */
-function handsOver<End extends SendTarget | ReceiveSource>(
-  { relaySockets }: StreamCommand,
-  end: End,
-): end is Extract<End, { kind: 'socket' }> {
-  return end.kind === 'socket' && !(relaySockets && (end.expectedBytes ?? RELAYED_BYTES_MIN) < RELAYED_BYTES_MIN);
-}
-
-async function sendToSocket(command: StreamCommand, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
+async function sendToSocket(command: Attempt, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);
-  const relayed = command.relaySockets;
-  const zfs = new Child(command.command, { stdin: 'ignore', stdout: relayed ? 'pipe' : socket });
-  const relay = relayed ? [relayFrom(zfs, socket)] : [];
-  const [ending, relayEnding] = await untilEnded([zfs, ...relay], signal);
+  const zfs = new Child(command.command, { stdin: 'ignore', stdout: socket });
+  endWithFarEnd(socket);
+  const ending = await untilEnded(zfs, signal, () => shutDown(socket));
   if (signal.aborted) throw aborted(command, ending);
-  requireSent(command, ending, relayEnding?.exitCode === 0 ? null : relayEnding);
-  socket.end();
+  requireSent(command, ending, null);
+  await shutDown(socket);
   return { bytes: null };
 }
 
-async function sendToStream(command: StreamCommand, stream: Writable, signal: AbortSignal): Promise<StreamResult> {
+/** Ends this side of the connection, for all processes that have the socket. */
+function shutDown(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.end(resolve));
+}
+
+async function sendToStream(command: Attempt, stream: Writable, signal: AbortSignal): Promise<StreamResult> {
   const zfs = new Child(command.command, { stdin: 'ignore', stdout: 'pipe' });
   let bytes = 0;
   zfs.stdout?.on('data', (chunk: Buffer) => {
@@ -100,7 +85,7 @@ async function sendToStream(command: StreamCommand, stream: Writable, signal: Ab
   });
   const piped = outcome(pipeline(zfs.stdout ?? [], stream, { end: false }));
   void piped.then((failure) => (failure === null ? undefined : endIfItLingers(zfs)));
-  const [ending] = await untilEnded([zfs], signal);
+  const ending = await untilEnded(zfs, signal);
   if (signal.aborted) {
     stream.destroy();
     await piped;
@@ -119,59 +104,40 @@ async function endIfItLingers(zfs: Child): Promise<void> {
   clearTimeout(timer);
 }
 
-/** A `cat` from the child's output to the socket. */
-function relayFrom(zfs: Child, socket: Socket): Child {
-  const pipe = zfs.stdout as Socket;
-  detachFromNode(pipe);
-  const relay = new Child(['cat'], { stdin: pipe, stdout: socket });
-  // With Node's copy open, `zfs` would not notice that `cat` is gone
-  pipe.destroy();
-  return relay;
-}
-
 /** Tells the two ends apart: what `zfs` says of itself is the story; a broken pipe is that of the other end. */
-function requireSent(command: StreamCommand, ending: ChildEnding | undefined, farEnd: unknown): void {
-  if (ending !== undefined && ending.exitCode !== 0 && !onlyBrokenPipe(ending)) throw failureOf(command, ending);
-  if (farEnd == null && ending?.exitCode === 0) return;
-  const how = ending ?? { exitCode: null, stderr: '' };
-  throw zfsFailure('ZFS_FAILED', command, how, 'the receiving end closed the connection', {}, { cause: farEnd });
+function requireSent(command: Attempt, ending: ChildEnding, farEnd: unknown): void {
+  if (ending.exitCode !== 0 && !onlyBrokenPipe(ending)) throw failureOf(command, ending);
+  if (farEnd == null && ending.exitCode === 0) return;
+  throw zfsFailure('ZFS_FAILED', command, ending, 'the receiving end closed the connection', {}, { cause: farEnd });
 }
 
 /** Receives. On failure the source is destroyed. */
-export async function runReceive(
-  command: StreamCommand,
-  source: ReceiveSource,
-  signal: AbortSignal,
-): Promise<StreamResult> {
+export async function runReceive(command: Attempt, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
   const end = source.kind === 'stream' ? source.stream : source.socket;
   try {
-    if (handsOver(command, source)) return await receiveFromSocket(command, source.socket, signal);
-    return await receiveFromStream(command, end, signal);
+    if (source.kind === 'socket') return await receiveFromSocket(command, source.socket, signal);
+    return await receiveFromStream(command, source.stream, signal);
   } catch (error) {
     end.destroy();
     throw error;
   }
 }
 
-async function receiveFromSocket(command: StreamCommand, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
+async function receiveFromSocket(command: Attempt, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);
-  const relay = command.relaySockets ? new Child(['cat'], { stdin: socket, stdout: 'pipe' }) : null;
-  const pipe = relay === null ? socket : (relay.stdout as Socket);
-  if (relay !== null) detachFromNode(pipe);
-  const zfs = new Child(command.command, { stdin: pipe, stdout: 'pipe' });
-  if (relay !== null) pipe.destroy();
+  const zfs = new Child(command.command, { stdin: socket, stdout: 'pipe' });
   let bytes = 0;
   const count = (line: string): void => {
     bytes += receivedBytes(line);
   };
   const counted = zfs.stdout === null ? null : eachLine(zfs.stdout, count);
-  const [ending] = await untilEnded(relay === null ? [zfs] : [zfs, relay], signal, zfs);
+  const ending = await untilEnded(zfs, signal, () => shutDown(socket));
   await counted;
   requireReceived(command, ending, signal, undefined);
   return { bytes };
 }
 
-async function receiveFromStream(command: StreamCommand, stream: Readable, signal: AbortSignal): Promise<StreamResult> {
+async function receiveFromStream(command: Attempt, stream: Readable, signal: AbortSignal): Promise<StreamResult> {
   const zfs = new Child(command.command, { stdin: 'pipe', stdout: 'ignore' });
   const feeding = new AbortController();
   let bytes = 0;
@@ -179,8 +145,8 @@ async function receiveFromStream(command: StreamCommand, stream: Readable, signa
     bytes += length;
   });
   const fed = outcome(pipeline(stream, feeder, { signal: feeding.signal }));
-  const [ending] = await untilEnded([zfs], signal);
-  if (ending?.exitCode === 0 && !signal.aborted) {
+  const ending = await untilEnded(zfs, signal);
+  if (ending.exitCode === 0 && !signal.aborted) {
     // What comes after the end of the stream is read and dropped, so that the other end can finish
     return { bytes };
   }
@@ -210,14 +176,9 @@ function feedInto(stdin: Writable | null, onBytes: (length: number) => void): Wr
   });
 }
 
-function requireReceived(
-  command: StreamCommand,
-  ending: ChildEnding | undefined,
-  signal: AbortSignal,
-  cause: unknown,
-): void {
+function requireReceived(command: Attempt, ending: ChildEnding, signal: AbortSignal, cause: unknown): void {
   if (signal.aborted) throw aborted(command, ending);
-  if (ending === undefined || ending.exitCode === 0) return;
+  if (ending.exitCode === 0) return;
   throw failureOf(command, ending, cause);
 }
 
@@ -227,26 +188,25 @@ export function receivedBytes(line: string): number {
   return digits === undefined ? 0 : Math.round(Number(digits) * 1024 ** 'BKMGTPE'.indexOf(unit));
 }
 
-/** Waits for the children, and ends them when the signal comes or `main` is over (the others have nothing left to do then). */
-async function untilEnded(children: readonly Child[], signal: AbortSignal, main?: Child): Promise<ChildEnding[]> {
-  const endAll = (): void => {
-    for (const child of children) void child.end();
+/** Waits for the child; when the signal comes it is ended, and `onAbort` sees to what it leaves behind. */
+async function untilEnded(child: Child, signal: AbortSignal, onAbort?: () => Promise<void>): Promise<ChildEnding> {
+  let cleared: Promise<void> | undefined;
+  const end = (): void => {
+    void child.end();
+    cleared = onAbort?.();
   };
-  if (signal.aborted) endAll();
-  signal.addEventListener('abort', endAll, { once: true });
+  if (signal.aborted) end();
+  signal.addEventListener('abort', end, { once: true });
   try {
-    if (main !== undefined) {
-      await main.ended;
-      endAll();
-    }
-    return await Promise.all(children.map(({ ended }) => ended));
+    return await child.ended;
   } finally {
-    signal.removeEventListener('abort', endAll);
+    signal.removeEventListener('abort', end);
+    await cleared;
   }
 }
 
-function aborted(command: StreamCommand, ending: ChildEnding | undefined): PandoError {
-  return zfsFailure('ZFS_ABORTED', command, ending ?? { exitCode: null, stderr: '' });
+function aborted(command: Attempt, ending: ChildEnding): PandoError {
+  return zfsFailure('ZFS_ABORTED', command, ending);
 }
 
 /** The error of a promise, or null: for what is awaited later than it may fail. */

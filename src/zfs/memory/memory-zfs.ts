@@ -280,6 +280,7 @@ export class MemoryZfs implements Zfs {
     const name = written(request.snapshot);
     const attempt = { action: `send ${name}`, command: ['zfs', 'send', name] };
     const stream = target.kind === 'stream' ? target.stream : target.socket;
+    if (target.kind === 'socket') target.socket.once('data', () => stream.destroy()).resume();
     try {
       const steps = await this.#run(attempt, () => sendSteps(this.#pools, request), signal);
       return { bytes: await streamOut(steps, stream, signal) };
