@@ -33,7 +33,7 @@ import { DirectListener } from '../transfer/direct-link.ts';
 import { TransferJournal } from '../transfer/journal.ts';
 import { TransferQueue } from '../transfer/limits.ts';
 import { Puller } from '../transfer/puller.ts';
-import { recoverTransfers } from '../transfer/recovery.ts';
+import { TransferRecovery } from '../transfer/recovery.ts';
 import { TransferSender } from '../transfer/sender.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 import type { NodeSettings } from './settings.ts';
@@ -80,6 +80,7 @@ export class PandoNode {
   readonly #sender: TransferSender;
   readonly #follower: Follower;
   readonly #transfers: TransferJournal;
+  readonly #recovery: TransferRecovery;
   #direct: DirectListener | null = null;
   #address = '';
   #followed: ReadonlySet<TreeName>;
@@ -102,6 +103,7 @@ export class PandoNode {
     this.#options = options;
     this.#admin = admin;
     this.#transfers = transfers;
+    this.#recovery = new TransferRecovery(transfers, zfs, this.id);
     this.#followed = new Set(admin.state.mirrors.keys());
     this.peers = new Peers(admin, this.id);
     this.observer = this.#createObserver();
@@ -135,7 +137,7 @@ export class PandoNode {
     const { settings, reporter } = this.#options;
     const { dialect, version } = await this.zfs.capabilities();
     reporter.info(`ZFS is ${dialect} ${version}`);
-    for (const { intent, error } of await recoverTransfers(this.#transfers, this.zfs, this.id)) {
+    for (const { intent, error } of await this.#recovery.run()) {
       reporter.warn(`Transfer ${intent.transfer} could not be cleared up: ${describeError(error)}`, { ...intent });
     }
     await this.observer.start();
@@ -260,6 +262,7 @@ export class PandoNode {
       history: this.history,
       zfs: this.zfs,
       journal: this.#transfers,
+      recovery: this.#recovery,
       calls: this.#calls(),
       shares: (peer, tree) => this.peers.shares(peer, tree),
       isTrustedLink: (peer) => this.isTrustedLink(peer),
@@ -274,6 +277,7 @@ export class PandoNode {
       node: this.id,
       zfs: this.zfs,
       journal: this.#transfers,
+      recovery: this.#recovery,
       calls: this.#calls(),
       links: {
         openData: (peer, ticket, signal) => this.hub.openData(peer, ticket, signal),

@@ -41,6 +41,9 @@ function refuseUpgrade(socket: Duplex, status: keyof typeof STATUS_TEXTS): void 
   socket.end(`HTTP/1.1 ${status} ${STATUS_TEXTS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
+/** A data connection that only reads would wait for ever behind a link that is dead: it asks after this much silence, in ms. */
+const DATA_KEEPALIVE_AFTER_MS = 30_000;
+
 export interface WebSocketTransportOptions {
   readonly identity: Identity;
   /** Host and port to listen on; port 0 lets the system choose. */
@@ -211,7 +214,7 @@ export class WebSocketTransport implements Transport {
   }
 
   #dataSocket(socket: TLSSocket): TLSSocket {
-    socket.setTimeout(0).setNoDelay(true);
+    socket.setTimeout(0).setNoDelay(true).setKeepAlive(true, DATA_KEEPALIVE_AFTER_MS);
     this.#dataSockets.add(socket);
     socket.once('close', () => this.#dataSockets.delete(socket));
     return socket;

@@ -34,7 +34,8 @@ export class DirectListener {
   static async listen(host: string, port: number, accept: DirectAccept): Promise<DirectListener> {
     const listener = new DirectListener(accept);
     await new Promise<void>((resolve, reject) => {
-      listener.#server.once('error', (cause: NodeJS.ErrnoException) => reject(listenFailure(host, port, cause)));
+      // Stays for later: a connection that cannot be accepted, for want of descriptors, is that peer's to try again
+      listener.#server.on('error', (cause: NodeJS.ErrnoException) => reject(listenFailure(host, port, cause)));
       listener.#server.listen({ host, port }, resolve);
     });
     return listener;

@@ -12,6 +12,9 @@ const FINISHED_EVENTS_KEPT = 2_000;
 export class TransferJournal {
   readonly #history: History;
   readonly #open = new Map<TransferId, { readonly seq: number; readonly intent: TransferStarted }>();
+  /** Those of the open ones that are at work. */
+  readonly #active = new Set<TransferId>();
+  #cutAt = FINISHED_EVENTS_KEPT;
 
   private constructor(history: History) {
     this.#history = history;
@@ -32,25 +35,35 @@ export class TransferJournal {
     return journal;
   }
 
-  /** Intents without an end. */
+  /** Intents without an end that nobody works at any more. */
   unfinished(): readonly TransferStarted[] {
-    return Array.from(this.#open.values(), ({ intent }) => intent);
+    return Array.from(this.#open.values(), ({ intent }) => intent).filter(
+      ({ transfer }) => !this.#active.has(transfer),
+    );
   }
 
   async start(intent: TransferStarted): Promise<void> {
     const [event] = await this.#history.record(TRANSFER_TREE, 'command', [intent]);
     this.#open.set(intent.transfer, { seq: event?.seq ?? 0, intent });
+    this.#active.add(intent.transfer);
+  }
+
+  /** Leaves the transfer to the recovery, unless it has ended. */
+  leave(transfer: TransferId): void {
+    this.#active.delete(transfer);
   }
 
   async end(end: TransferEnded): Promise<void> {
     const [event] = await this.#history.record(TRANSFER_TREE, 'command', [end]);
     this.#open.delete(end.transfer);
+    this.#active.delete(end.transfer);
     await this.#cut(event?.seq ?? 0);
   }
 
   /** Forgets what is long over, never anything from the oldest open intent on. */
   async #cut(newest: number): Promise<void> {
-    if (newest % FINISHED_EVENTS_KEPT !== 0) return;
+    if (newest < this.#cutAt) return;
+    this.#cutAt = newest + FINISHED_EVENTS_KEPT;
     const oldestOpen = Math.min(...Array.from(this.#open.values(), ({ seq }) => seq), newest + 1);
     const behind = Math.min(newest - FINISHED_EVENTS_KEPT, oldestOpen - 1);
     if (behind > 0) await this.#history.compact(this.#history.ownStream(TRANSFER_TREE), behind);

@@ -51,8 +51,6 @@ export const preparedSchema = z.object({
   directPort: z.int().min(1).max(65_535).nullable(),
   /** In the order of the streams asked for. */
   tickets: z.array(z.string().min(1).max(128)).max(TRANSFER_STREAMS_MAX),
-  /** Bytes of each stream as the sender's ZFS estimates them, where it can. */
-  estimates: z.array(z.int().nonnegative().nullable()).max(TRANSFER_STREAMS_MAX),
 });
 export type Prepared = z.output<typeof preparedSchema>;
 

@@ -12,7 +12,6 @@ import {
   absoluteName,
   type DatasetName,
   holdTagOf,
-  ID_PROPERTY,
   type NodeId,
   poolOf,
   type TransferId,
@@ -36,7 +35,8 @@ import {
   preparedSchema,
   TRANSFER_STREAMS_MAX,
 } from './protocol.ts';
-import { markReplicas, placeholderProperties, replicaProperties } from './replica-properties.ts';
+import type { TransferRecovery } from './recovery.ts';
+import { isMarked, markReplicas, placeholderProperties, replicaProperties } from './replica-properties.ts';
 import { snapshotText } from './snapshot-text.ts';
 import { verifyReceived } from './verification.ts';
 
@@ -44,6 +44,7 @@ export interface PullerOptions {
   readonly node: NodeId;
   readonly zfs: Zfs;
   readonly journal: TransferJournal;
+  readonly recovery: TransferRecovery;
   readonly calls: PeerCalls;
   readonly links: DataLinkOptions;
   readonly queue: TransferQueue;
@@ -68,10 +69,21 @@ export interface PullRequest {
   readonly signal: AbortSignal;
 }
 
+/** Some of a plan's steps, under one intent. */
+interface Transfer {
+  readonly id: TransferId;
+  readonly steps: readonly PlannedStep[];
+  readonly receives: readonly PlannedStep<ReceiveStep>[];
+  readonly held: readonly SnapshotReference[];
+}
+
 interface PlannedStep<Kind extends Step = Step> {
   readonly index: number;
   readonly step: Kind;
 }
+
+/** How long a peer may take to answer when a transfer is over, in ms: less than a node has for its stop. */
+const ANSWER_MS_MAX = 5_000;
 
 export class Puller {
   readonly #options: PullerOptions;
@@ -81,8 +93,17 @@ export class Puller {
   }
 
   /** Executes the plan. Failures of single steps are in the report; rejects only when nothing could be tried at all. */
-  pull(request: PullRequest): Promise<PullReport> {
-    return new Pull(this.#options, request).run();
+  async pull(request: PullRequest): Promise<PullReport> {
+    await this.#options.recovery.run();
+    const lost = new AbortController();
+    const stopListening = this.#options.calls.onDisconnected((peer) => {
+      if (peer === request.peer) lost.abort();
+    });
+    try {
+      return await new Pull(this.#options, request, lost.signal).run();
+    } finally {
+      stopListening();
+    }
   }
 }
 
@@ -90,14 +111,19 @@ export class Puller {
 class Pull {
   readonly #options: PullerOptions;
   readonly #request: PullRequest;
+  /** Whoever asked has changed their mind, or the peer is gone: a receive would wait for the rest of its stream for ever. */
+  readonly #signal: AbortSignal;
+  readonly #lost: AbortSignal;
   readonly #outcomes = new Map<number, StepOutcome>();
   readonly #running = new Map<number, Promise<StepOutcome>>();
   /** What is held here for the current transfer, by step. */
   #heldBases: ReadonlyMap<number, SnapshotReference> = new Map();
 
-  constructor(options: PullerOptions, request: PullRequest) {
+  constructor(options: PullerOptions, request: PullRequest, lost: AbortSignal) {
     this.#options = options;
     this.#request = request;
+    this.#lost = lost;
+    this.#signal = AbortSignal.any([request.signal, lost]);
   }
 
   async run(): Promise<PullReport> {
@@ -150,20 +176,20 @@ class Pull {
   }
 
   #mayRun(step: Step): boolean {
-    return !this.#request.signal.aborted && step.after.every((before) => this.#outcomes.get(before)?.result === 'done');
+    return !this.#signal.aborted && step.after.every((before) => this.#outcomes.get(before)?.result === 'done');
   }
 
   /** One transfer: intent, holds, streams, verification, and the way back from all of it. */
   async #transfer(steps: readonly PlannedStep[]): Promise<void> {
-    const { journal, zfs, node } = this.#options;
+    const { journal, node } = this.#options;
     const { peer, tree } = this.#request;
     const receives = steps.filter(isReceivePlanned);
-    const transfer = this.#options.mintTransferId();
     const bases = this.#localBases(receives);
-    const held = [...new Map([...bases.values()].map((base) => [snapshotText(base), base])).values()];
+    const held = [...new Map(Array.from(bases.values(), (base) => [snapshotText(base), base])).values()];
+    const transfer: Transfer = { id: this.#options.mintTransferId(), steps, receives, held };
     await journal.start({
       type: 'transfer.started',
-      transfer,
+      transfer: transfer.id,
       role: 'receiver',
       peer,
       tree,
@@ -174,16 +200,27 @@ class Pull {
         snapshot: step.first,
       })),
     });
+    let received = false;
     try {
-      if (held.length > 0) await zfs.hold(holdTagOf(node, transfer), held);
+      const holding = held.length === 0 ? undefined : this.#options.zfs.hold(holdTagOf(node, transfer.id), held);
+      const [prepared] = await bothSettled(this.#prepare(transfer), holding);
       this.#heldBases = bases;
-      await this.#stream(transfer, steps, receives);
+      received = true;
+      await this.#stream(transfer, prepared);
       await this.#complete(steps);
     } catch (error) {
-      for (const { index } of steps) if (!this.#outcomes.has(index)) this.#settled(index, failed(error));
-    } finally {
-      if (held.length > 0) await zfs.release(holdTagOf(node, transfer), held);
-      await this.#finish(transfer, receives);
+      this.#failed(steps, error);
+      await this.#end(transfer, !received);
+      return;
+    }
+    await this.#end(transfer, true);
+  }
+
+  /** Nothing of this transfer counts: what was received was not verified. */
+  #failed(steps: readonly PlannedStep[], error: unknown): void {
+    for (const { index } of steps) {
+      const outcome = this.#outcomes.get(index)?.result;
+      if (outcome === undefined || outcome === 'done') this.#settled(index, failed(error));
     }
   }
 
@@ -206,18 +243,13 @@ class Pull {
     return { dataset: absoluteName(this.#request.root, dataset.name), snapshot: snapshot.name };
   }
 
-  async #stream(
-    transfer: TransferId,
-    steps: readonly PlannedStep[],
-    receives: readonly PlannedStep<ReceiveStep>[],
-  ): Promise<void> {
-    const prepared = receives.length === 0 ? undefined : await this.#prepare(transfer, receives);
+  async #stream({ id, steps, receives }: Transfer, prepared: Prepared | undefined): Promise<void> {
     const streams = new Map(receives.map((planned, stream) => [planned.index, stream]));
     for (const { index, step } of steps) {
       const task = (): Promise<StepOutcome> => {
         const stream = streams.get(index);
         if (isReceive(step) && prepared !== undefined && stream !== undefined) {
-          return this.#receive({ index, step }, transfer, prepared, stream);
+          return this.#receive({ index, step }, id, prepared, stream);
         }
         return this.#createPlaceholder(step);
       };
@@ -226,8 +258,9 @@ class Pull {
     await Promise.all(steps.map(({ index }) => this.#running.get(index)));
   }
 
-  async #prepare(transfer: TransferId, receives: readonly PlannedStep<ReceiveStep>[]): Promise<Prepared> {
-    const { peer, tree, mode, signal } = this.#request;
+  async #prepare({ id, receives }: Transfer): Promise<Prepared | undefined> {
+    if (receives.length === 0) return undefined;
+    const { peer, tree, mode } = this.#request;
     const streams = receives.map(({ step }) => ({
       snapshot: { dataset: step.dataset, guid: step.to.guid },
       base:
@@ -235,8 +268,15 @@ class Pull {
           ? null
           : { dataset: step.base.dataset, guid: step.base.snapshot.guid, intermediates: step.intermediates },
     }));
-    const answer = await this.#options.calls.call(peer, PREPARE, { transfer, tree, streams, mode }, signal);
+    const answer = await this.#options.calls.call(peer, PREPARE, { transfer: id, tree, streams, mode }, this.#signal);
     const prepared = checked(preparedSchema, answer, PREPARE);
+    if (prepared.mode === 'direct' && mode !== 'direct') {
+      throw new PandoError(
+        'TRANSFER_REFUSED',
+        'The peer wants to send outside TLS, but this node does not trust the link to it; look at "peer ls" on both sides.',
+        { peer, tree },
+      );
+    }
     if (prepared.tickets.length === streams.length) return prepared;
     throw new PandoError(
       'TRANSFER_REFUSED',
@@ -284,7 +324,7 @@ class Pull {
           baseHeld: step.kind === 'receive-incremental' && this.#heldBases.get(index)?.dataset === this.#name(step),
         },
         link.source,
-        signal,
+        this.#signal,
       );
       return { result: 'done', bytes };
     } catch (error) {
@@ -312,8 +352,17 @@ class Pull {
   /** A broken stream says little at this end; the sender may know why it broke. */
   async #explain(error: unknown, transfer: TransferId, stream: number, step: ReceiveStep): Promise<unknown> {
     const { peer, signal } = this.#request;
+    if (this.#lost.aborted && !signal.aborted) {
+      return new PandoError(
+        'CONNECTION_CLOSED',
+        `The connection to the peer was lost while "${step.name}" was received; the next sync takes it up again.`,
+        { dataset: step.dataset, peer },
+        { cause: error },
+      );
+    }
     if (signal.aborted || !isPandoError(error, 'ZFS_STREAM_INVALID')) return error;
-    const answer = await this.#options.calls.call(peer, OUTCOME, { transfer, stream }, signal).catch(() => undefined);
+    const limit = AbortSignal.any([this.#signal, AbortSignal.timeout(ANSWER_MS_MAX)]);
+    const answer = await this.#options.calls.call(peer, OUTCOME, { transfer, stream }, limit).catch(() => undefined);
     const outcome = outcomeResultSchema.safeParse(answer);
     if (!outcome.success || outcome.data.failure === null) return error;
     return new PandoError(
@@ -340,7 +389,7 @@ class Pull {
 
   /** Gives new replicas their properties where that could not be done while receiving. Tells whether there were any. */
   async #mark(touched: readonly PlannedStep[], listed: readonly ListedDataset[]): Promise<boolean> {
-    const unmarked = listed.filter(({ properties }) => properties[ID_PROPERTY] === undefined);
+    const unmarked = listed.filter((dataset) => !isMarked(dataset));
     const replicas = unmarked.flatMap(({ name }) => {
       const fresh = touched.find((planned) => isNew(planned) && this.#name(planned.step) === name);
       return fresh === undefined ? [] : [{ name, dataset: fresh.step.dataset }];
@@ -349,19 +398,46 @@ class Pull {
     return replicas.length > 0;
   }
 
-  async #finish(transfer: TransferId, receives: readonly PlannedStep[]): Promise<void> {
+  /** What was received but not verified, and what ZFS refuses here, is left to the recovery, for which the intent stays open. */
+  async #end({ id, receives, held }: Transfer, over: boolean): Promise<void> {
+    const { journal, zfs, node } = this.#options;
     const outcomes = receives.map(({ index }) => this.#outcomes.get(index));
     const bytes = outcomes.reduce((sum, one) => sum + (one?.result === 'done' ? (one.bytes ?? 0) : 0), 0);
     const complete = outcomes.every((one) => one?.result === 'done');
-    const outcome = complete ? 'completed' : this.#request.signal.aborted ? 'cancelled' : 'failed';
-    if (receives.length > 0) {
-      // A sender that cannot be told any more has noticed the lost connection and cleared up by itself.
-      await this.#options.calls
-        .call(this.#request.peer, FINISH, { transfer, outcome, bytes }, new AbortController().signal)
-        .catch(() => undefined);
+    const outcome = complete ? 'completed' : this.#signal.aborted ? 'cancelled' : 'failed';
+    try {
+      const releasing = held.length === 0 ? undefined : zfs.release(holdTagOf(node, id), held);
+      await bothSettled(this.#tellFinished(id, receives, outcome, bytes), releasing);
+      if (over) await journal.end({ type: 'transfer.ended', transfer: id, outcome, bytes });
+    } catch (error) {
+      if (!isZfsError(error)) throw error;
+    } finally {
+      journal.leave(id);
     }
-    await this.#options.journal.end({ type: 'transfer.ended', transfer, outcome, bytes });
   }
+
+  /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
+  async #tellFinished(
+    transfer: TransferId,
+    receives: readonly PlannedStep[],
+    outcome: 'completed' | 'failed' | 'cancelled',
+    bytes: number,
+  ): Promise<void> {
+    if (receives.length === 0) return;
+    const { calls } = this.#options;
+    const limit = AbortSignal.timeout(ANSWER_MS_MAX);
+    await calls.call(this.#request.peer, FINISH, { transfer, outcome, bytes }, limit).catch(() => undefined);
+  }
+}
+
+/** Both results once both have settled, or the first failure: nothing goes on behind the back of whoever clears up. */
+async function bothSettled<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
+  await Promise.allSettled([a, b]);
+  return Promise.all([a, b]);
+}
+
+function isZfsError(error: unknown): boolean {
+  return error instanceof PandoError && error.code.startsWith('ZFS_');
 }
 
 function isReceivePlanned(planned: PlannedStep): planned is PlannedStep<ReceiveStep> {

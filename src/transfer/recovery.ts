@@ -13,26 +13,42 @@ export interface UnrecoveredTransfer {
 }
 
 /**
- * Clears up what a crash left of transfers (invariants 5 and 6): releases their holds, and marks what they had received in full but not
- * yet marked, so that the next sync goes on from there. Idempotent. Resolves to those that could not be cleared up, say because their pool
- * is not imported; their intents stay open for the next start.
+ * Clears up what a crash, or a pool that was away, left of transfers (invariants 5 and 6): releases their holds, and marks what they had received in
+ * full but not yet marked, so that the next sync goes on from there. Runs at the start, and again before each new transfer while something is left.
  */
-export async function recoverTransfers(
-  journal: TransferJournal,
-  zfs: Zfs,
-  node: NodeId,
-): Promise<readonly UnrecoveredTransfer[]> {
-  const left: UnrecoveredTransfer[] = [];
-  for (const intent of journal.unfinished()) {
-    try {
-      await recover(intent, zfs, node);
-      await journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
-    } catch (error) {
-      if (!(error instanceof PandoError)) throw error;
-      left.push({ intent, error });
-    }
+export class TransferRecovery {
+  readonly #journal: TransferJournal;
+  readonly #zfs: Zfs;
+  readonly #node: NodeId;
+  #running: Promise<readonly UnrecoveredTransfer[]> | undefined;
+
+  constructor(journal: TransferJournal, zfs: Zfs, node: NodeId) {
+    this.#journal = journal;
+    this.#zfs = zfs;
+    this.#node = node;
   }
-  return left;
+
+  /** Idempotent. Resolves to those that could not be cleared up, say because their pool is not imported; their intents stay open. */
+  run(): Promise<readonly UnrecoveredTransfer[]> {
+    this.#running ??= this.#recoverAll().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #recoverAll(): Promise<readonly UnrecoveredTransfer[]> {
+    const left: UnrecoveredTransfer[] = [];
+    for (const intent of this.#journal.unfinished()) {
+      try {
+        await recover(intent, this.#zfs, this.#node);
+        await this.#journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
+      } catch (error) {
+        if (!(error instanceof PandoError)) throw error;
+        left.push({ intent, error });
+      }
+    }
+    return left;
+  }
 }
 
 async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Properties } from '../core/events.ts';
 import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
-import type { Zfs } from '../zfs/zfs.ts';
+import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 
 /**
  * What every replica is set to: nothing writes to it and nothing mounts it by itself, since as little as an atime update makes the next
@@ -13,6 +13,11 @@ const REPLICA_PROPERTIES: Properties = { readonly: 'on', canmount: 'noauto' };
 export interface ReceivedReplica {
   readonly name: DatasetName;
   readonly dataset: DatasetId;
+}
+
+/** Whether a dataset that was received has what a replica is marked with. What took the place of a placeholder has its `canmount=off` still. */
+export function isMarked({ properties }: ListedDataset): boolean {
+  return properties[ID_PROPERTY] !== undefined && properties.canmount !== 'off';
 }
 
 /** The properties of a new replica, for a ZFS that can set them while it receives. */

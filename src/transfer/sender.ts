@@ -6,7 +6,7 @@
  * 1. Only what lies in a tree that the peer may read is sent, and only snapshots that this node's graph names by dataset and guid; a
  *    peer never hands in a name.
  * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8).
- * 3. The intent is in the journal before the first hold, so that a crash leaves no hold behind (invariant 6).
+ * 3. The intent is in the journal before the first hold, so that neither a crash nor a pool that is away leaves a hold behind (invariant 6).
  * 4. A ticket is good once, for one stream, for the peer that asked.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
@@ -14,21 +14,11 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
-import { type Graph, snapshotOf } from '../core/graph/graph.ts';
-import {
-  absoluteName,
-  type DatasetId,
-  type DatasetName,
-  type HoldTag,
-  holdTagOf,
-  type NodeId,
-  type SnapshotGuid,
-  type TransferId,
-  type TreeName,
-} from '../core/ids.ts';
+import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { SendRequest, SendTarget, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import type { TransferJournal } from './journal.ts';
+import { endsOf, sendRequestOf } from './offers.ts';
 import type { PeerCalls } from './peer-calls.ts';
 import {
   checked,
@@ -42,8 +32,8 @@ import {
   type Prepare,
   type Prepared,
   prepareSchema,
-  type WantedStream,
 } from './protocol.ts';
+import type { TransferRecovery } from './recovery.ts';
 import { snapshotText } from './snapshot-text.ts';
 
 /** Transfers one peer may have open here; a mirror needs one at a time for each tree. */
@@ -55,6 +45,7 @@ export interface TransferSenderOptions {
   readonly history: History;
   readonly zfs: Zfs;
   readonly journal: TransferJournal;
+  readonly recovery: TransferRecovery;
   readonly calls: PeerCalls;
   /** Whether the peer may read the tree. */
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
@@ -84,6 +75,8 @@ interface OpenTransfer {
   readonly held: readonly SnapshotReference[];
   readonly streams: readonly OfferedStream[];
   readonly abort: AbortController;
+  /** Settles once intent and holds are written, or could not be. */
+  holding: Promise<void>;
 }
 
 /** A ticket that was shown, and what it is good for. */
@@ -95,13 +88,14 @@ interface Claim {
 export class TransferSender {
   readonly #options: TransferSenderOptions;
   readonly #open = new Map<TransferId, OpenTransfer>();
-  /** Peers' transfers that are being prepared, so that the limit holds while their holds are placed. */
-  readonly #preparing = new Map<TransferId, NodeId>();
   readonly #ending = new Set<Promise<void>>();
+  #closed = false;
 
   constructor(options: TransferSenderOptions) {
     this.#options = options;
-    options.calls.handle(PREPARE, (peer, params) => this.#prepare(peer, checked(prepareSchema, params, PREPARE)));
+    options.calls.handle(PREPARE, (peer, params, signal) =>
+      this.#prepare(peer, checked(prepareSchema, params, PREPARE), signal),
+    );
     options.calls.handle(OUTCOME, (peer, params) => this.#outcome(peer, params));
     options.calls.handle(FINISH, (peer, params) => this.#finish(peer, params));
     options.calls.onDisconnected((peer) => this.#abandon(peer));
@@ -125,45 +119,45 @@ export class TransferSender {
     return this.#open.size;
   }
 
-  /** Ends all transfers and resolves once their children are gone and their holds released. */
+  /** Ends all transfers and resolves once their children are gone and their holds released. Whoever asks from now on is refused. */
   async close(): Promise<void> {
+    this.#closed = true;
     for (const transfer of this.#open.values()) this.#endLater(transfer, 'cancelled', 0);
     await Promise.all(this.#ending);
   }
 
-  async #prepare(peer: NodeId, wanted: Prepare): Promise<Prepared> {
+  async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<Prepared> {
+    await this.#options.recovery.run();
     this.#checkLimits(peer, wanted.transfer);
-    this.#preparing.set(wanted.transfer, peer);
+    const transfer = this.#offer(peer, wanted);
+    this.#open.set(transfer.id, transfer);
+    transfer.holding = this.#hold(transfer);
     try {
-      const transfer = this.#offer(peer, wanted);
-      await this.#options.journal.start(intentOf(transfer));
-      // From here on whatever happens ends in #end, which releases what was held.
-      this.#open.set(transfer.id, transfer);
-      try {
-        await this.#options.zfs.hold(transfer.tag, transfer.held);
-      } catch (error) {
-        await this.#end(transfer, 'failed', 0);
-        throw error;
-      }
-      const estimates = await Promise.all(transfer.streams.map(({ request }) => this.#options.zfs.estimate(request)));
-      return {
-        mode: transfer.mode,
-        directPort: transfer.mode === 'direct' ? this.#options.directPort() : null,
-        tickets: transfer.streams.map(({ ticket }) => ticket.toString('base64url')),
-        estimates,
-      };
-    } finally {
-      this.#preparing.delete(wanted.transfer);
+      await transfer.holding;
+      signal.throwIfAborted();
+    } catch (error) {
+      await this.#end(transfer, 'failed', 0);
+      throw error;
     }
+    return {
+      mode: transfer.mode,
+      directPort: transfer.mode === 'direct' ? this.#options.directPort() : null,
+      tickets: transfer.streams.map(({ ticket }) => ticket.toString('base64url')),
+    };
+  }
+
+  async #hold(transfer: OpenTransfer): Promise<void> {
+    await this.#options.journal.start(intentOf(transfer));
+    await this.#options.zfs.hold(transfer.tag, transfer.held);
   }
 
   #checkLimits(peer: NodeId, id: TransferId): void {
-    if (this.#open.has(id) || this.#preparing.has(id)) {
+    if (this.#closed) throw new PandoError('TRANSFER_REFUSED', 'This node is stopping; sync again when it is back.');
+    if (this.#open.has(id)) {
       throw new PandoError('TRANSFER_REFUSED', `Transfer ${id} is open already; ask with a new id.`, { transfer: id });
     }
     const open = Array.from(this.#open.values()).filter((transfer) => transfer.peer === peer).length;
-    const preparing = Array.from(this.#preparing.values()).filter((other) => other === peer).length;
-    if (open + preparing < TRANSFERS_PER_PEER_MAX) return;
+    if (open < TRANSFERS_PER_PEER_MAX) return;
     throw new PandoError(
       'TRANSFER_REFUSED',
       `A peer may have ${TRANSFERS_PER_PEER_MAX} transfers open here; finish one first.`,
@@ -196,6 +190,7 @@ export class TransferSender {
       held: endsOf(streams.map(({ request }) => request)),
       streams,
       abort: new AbortController(),
+      holding: Promise.resolve(),
     };
   }
 
@@ -256,19 +251,25 @@ export class TransferSender {
   }
 
   #endLater(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): void {
-    // A journal or ZFS that fails now is found again at the next start, where the intent is still open.
     const ending = this.#end(transfer, outcome, bytes)
       .catch(() => undefined)
       .finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
   }
 
+  /** Where ZFS or the journal fails, the intent stays open for the recovery. */
   async #end(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
     if (!this.#open.delete(transfer.id)) return;
+    const { journal, zfs } = this.#options;
     transfer.abort.abort();
+    await transfer.holding.catch(() => undefined);
     await Promise.all(transfer.streams.map(({ running }) => running));
-    await this.#options.zfs.release(transfer.tag, transfer.held);
-    await this.#options.journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+    try {
+      await zfs.release(transfer.tag, transfer.held);
+      await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+    } finally {
+      journal.leave(transfer.id);
+    }
   }
 }
 
@@ -286,38 +287,4 @@ function intentOf(transfer: OpenTransfer): TransferStarted {
 
 function sameTicket(a: Buffer, b: Buffer): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
-}
-
-function resolve(
-  graph: Graph,
-  root: DatasetName,
-  { dataset: id, guid }: { readonly dataset: DatasetId; readonly guid: SnapshotGuid },
-): SnapshotReference {
-  const dataset = graph.get(id);
-  const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
-  if (dataset === undefined || snapshot === undefined) {
-    throw new PandoError(
-      'TRANSFER_REFUSED',
-      `Snapshot ${guid} of dataset ${dataset?.name ?? id} is not here (any more); sync again to see what is.`,
-      { dataset: id, snapshot: guid },
-    );
-  }
-  return { dataset: absoluteName(root, dataset.name), snapshot: snapshot.name };
-}
-
-function sendRequestOf(graph: Graph, root: DatasetName, { snapshot, base }: WantedStream): SendRequest {
-  return {
-    snapshot: resolve(graph, root, snapshot),
-    base: base === null ? null : { ...resolve(graph, root, base), intermediates: base.intermediates },
-  };
-}
-
-/** Both ends of all streams, each once: a hold command refuses a snapshot that it names twice. */
-function endsOf(requests: readonly SendRequest[]): SnapshotReference[] {
-  const ends = new Map<string, SnapshotReference>();
-  for (const { snapshot, base } of requests) {
-    ends.set(snapshotText(snapshot), snapshot);
-    if (base !== null) ends.set(snapshotText(base), { dataset: base.dataset, snapshot: base.snapshot });
-  }
-  return [...ends.values()];
 }

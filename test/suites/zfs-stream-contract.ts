@@ -252,12 +252,13 @@ function cloneStreams(use: () => ZfsWorld): void {
 
 function placeholders(use: () => ZfsWorld): void {
   const over = (target: ReturnType<typeof below>) => ({ ...asNew(target), overPlaceholder: true });
+  const empty = { 'pando:placeholder': 'on', canmount: 'off' };
 
   test('a full stream replaces an empty placeholder and leaves what is below it', async () => {
     const world = use();
     const root = await world.root();
     const target = world.fresh('otherPool');
-    await world.zfs.create(target, { 'pando:placeholder': 'on' });
+    await world.zfs.create(target, empty);
     await world.zfs.create(below(target, 'child'));
     await world.change(at(below(target, 'child'), 's'));
     const child = await world.dataset(below(target, 'child'));
@@ -266,7 +267,24 @@ function placeholders(use: () => ZfsWorld): void {
     expect(codeOf(received)).toBe('done');
     expect(await world.history(target)).toEqual(await world.history(root));
     expect(await world.dataset(below(target, 'child'))).toEqual(child);
+    await world.zfs.setProperties([target], { canmount: 'noauto' });
     expect(await world.underTest.readFile(target, 'file-1')).toBe('text of 1');
+    expect((await world.dataset(target)).properties).not.toHaveProperty('pando:placeholder');
+  });
+
+  test('what replaced a placeholder is never replaced again, even without snapshots and with the mark', async () => {
+    const world = use();
+    const root = await world.root();
+    const parent = await world.root('otherPool');
+    const target = below(parent, 'target');
+    await world.underTest.writeFile(root, 'large', randomText(LARGE_TEXT_CHARACTERS));
+    const bytes = await world.bytesOf(full(await world.change(at(root, '1'))));
+    await world.zfs.create(target, empty);
+    await world.receiveBytes(over(target), bytes);
+    await world.zfs.destroySnapshot(at(target, '1'));
+    await world.refuses('ZFS_DATASET_EXISTS', [parent], () => world.receiveBytes(over(target), bytes));
+    await world.zfs.setProperties([target], empty);
+    await world.refuses('ZFS_DATASET_EXISTS', [parent], () => world.receiveBytes(over(target), bytes));
   });
 
   test('nothing but an empty placeholder is replaced', async () => {
@@ -275,11 +293,13 @@ function placeholders(use: () => ZfsWorld): void {
     const parent = await world.root('otherPool');
     const bytes = await world.bytesOf(full(await world.change(at(root, '1'))));
     const [plain, used, inheriting] = [below(parent, 'plain'), below(parent, 'used'), below(parent, 'used/inheriting')];
+    const mountable = below(parent, 'mountable');
+    await world.zfs.create(mountable, { 'pando:placeholder': 'on' });
     await world.zfs.create(plain);
-    await world.zfs.create(used, { 'pando:placeholder': 'on' });
+    await world.zfs.create(used, empty);
     await world.zfs.create(inheriting);
     await world.change(at(used, 's'));
-    for (const target of [plain, used, inheriting]) {
+    for (const target of [plain, used, inheriting, mountable]) {
       await world.refuses('ZFS_DATASET_EXISTS', [parent], () => world.receiveBytes(over(target), bytes));
     }
     await world.refuses('ZFS_NOT_FOUND', [parent], () => world.receiveBytes(over(below(parent, 'missing')), bytes));

@@ -34,9 +34,13 @@ export interface CliZfsOptions extends CommandLineOptions {
 
 /** Commands on one pool mostly wait for each other's transaction groups; more at once brings nothing but processes. */
 const CONCURRENCY_PER_POOL = 4;
+/** Fewer names than this are not worth another process. */
+const NAMES_SIDE_BY_SIDE_MIN = 8;
 /** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */
 const RECEIVE_CLEANUP_MS_MAX = 10_000;
 const RECEIVE_CLEANUP_POLL_MS = 50;
+/** What an empty filesystem may reference, in bytes: a few metadata blocks, of up to 64 KiB each with the largest sectors. */
+const PLACEHOLDER_BYTES_MAX = 512 * 1024;
 /** The work is done, only the mount failed: not what was asked for. */
 const NOT_MOUNTED = /successfully created, but (it could )?not (be )?mounted|^cannot mount /;
 /** Releases that have nothing to release. */
@@ -50,13 +54,15 @@ interface Asked {
 /** Drives the `zfs` and `zpool` commands of OpenZFS or zfs-fuse, on this machine or another. */
 export class CliZfs implements Zfs {
   readonly #commandLine: CommandLine;
+  readonly #concurrencyPerPool: number;
   readonly #runner: Runner;
   readonly #onSkipped: (name: string) => void;
   #asked: Promise<Asked> | undefined;
 
   constructor(options: CliZfsOptions = {}) {
     this.#commandLine = new CommandLine(options);
-    this.#runner = new Runner(this.#commandLine, options.concurrencyPerPool ?? CONCURRENCY_PER_POOL);
+    this.#concurrencyPerPool = options.concurrencyPerPool ?? CONCURRENCY_PER_POOL;
+    this.#runner = new Runner(this.#commandLine, this.#concurrencyPerPool);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
   }
 
@@ -153,17 +159,20 @@ export class CliZfs implements Zfs {
   async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     checkTag(tag);
     const names = snapshots.map(writtenName);
-    await this.#onEach(`hold ${names.join(', ')} under ${tag}`, ['hold', tag], names, datasetsOf(snapshots));
+    const action = `hold ${names.join(', ')} under ${tag}`;
+    const datasets = datasetsOf(snapshots);
+    await this.#sideBySide(names, async (some) => void (await this.#run(action, datasets, ['hold', tag, ...some])));
   }
 
   async release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     checkTag(tag);
-    for (const batch of this.#commandLine.batches(snapshots.map(writtenName))) {
-      const action = `release ${tag} from ${batch.join(', ')}`;
-      const complaints = await this.#run(action, datasetsOf(snapshots), ['release', tag, ...batch], NOT_HELD);
+    const action = (names: readonly string[]): string => `release ${tag} from ${names.join(', ')}`;
+    const datasets = datasetsOf(snapshots);
+    await this.#sideBySide(snapshots.map(writtenName), async (names) => {
+      const complaints = await this.#run(action(names), datasets, ['release', tag, ...names], NOT_HELD);
       // The hold of a pool that is away is not released
-      if (/dataset does not exist/.test(complaints)) await this.#runner.requirePools(datasetsOf(snapshots), action);
-    }
+      if (/dataset does not exist/.test(complaints)) await this.#runner.requirePools(datasets, action(names));
+    });
   }
 
   async holds(snapshot: SnapshotReference): Promise<HoldTag[]> {
@@ -227,8 +236,13 @@ export class CliZfs implements Zfs {
     const command = { action, command: this.#commandLine.words('zfs', words) };
     const receive = (): Promise<StreamResult> => runReceive(command, source, signal);
     try {
-      if (!request.overPlaceholder || capabilities.dialect !== 'zfs-fuse') return await receive();
-      return await whileUnmounted(this.#runner, request.target, receive);
+      if (!request.overPlaceholder) return await receive();
+      const replaced =
+        capabilities.dialect === 'zfs-fuse'
+          ? await whileUnmounted(this.#runner, request.target, receive)
+          : await receive();
+      await this.inheritProperty([request.target], PLACEHOLDER_PROPERTY);
+      return replaced;
     } catch (error) {
       (source.kind === 'stream' ? source.stream : source.socket).destroy();
       if (isPandoError(error, 'ZFS_ABORTED') && request.create !== null && !request.overPlaceholder)
@@ -266,9 +280,14 @@ export class CliZfs implements Zfs {
     if (!found.includes(parent)) refuse('ZFS_NOT_FOUND', `the parent '${parent}' does not exist`);
   }
 
+  /** Whether it was made as a placeholder and is still as empty as then: without snapshots, never mounted, without data. */
   async #isPlaceholder(name: DatasetName): Promise<boolean> {
     const [dataset] = await this.listOnly([name]);
-    return dataset?.properties[PLACEHOLDER_PROPERTY] === 'on' && dataset.snapshots.length === 0;
+    if (dataset?.properties[PLACEHOLDER_PROPERTY] !== 'on' || dataset.snapshots.length > 0) return false;
+    const words = ['get', '-Hp', '-o', 'property,value', 'canmount,referenced', name];
+    const lines = await this.#runner.lines({ words, action: `look at the placeholder ${name}`, names: [name] });
+    const { canmount, referenced } = Object.fromEntries(lines.map((line) => line.split('\t')));
+    return canmount === 'off' && Number(referenced) <= PLACEHOLDER_BYTES_MAX;
   }
 
   /** Those of the datasets that exist. Rejects with `ZFS_NO_POOL` when their pool does not. */
@@ -281,25 +300,37 @@ export class CliZfs implements Zfs {
     return lines;
   }
 
+  /** Waits for what an aborted first receive leaves. With a snapshot it stays: that came in full before. */
   async #untilGone(target: DatasetName): Promise<void> {
     const deadline = performance.now() + RECEIVE_CLEANUP_MS_MAX;
-    while (performance.now() < deadline && (await this.#existing([target], `receive ${target}`)).length > 0) {
+    while (performance.now() < deadline) {
+      const [left] = await this.listOnly([target]);
+      if (left === undefined || left.snapshots.length > 0) return;
       await delay(RECEIVE_CLEANUP_POLL_MS);
     }
   }
 
   /** One command for all names, or a few where they are too many for one. The first failure is told after all were tried. */
-  async #onEach(
-    action: string,
-    words: readonly string[],
-    names: readonly string[],
-    datasets = names as readonly DatasetName[],
-  ): Promise<void> {
+  async #onEach(action: string, words: readonly string[], names: readonly DatasetName[]): Promise<void> {
     const failures: unknown[] = [];
     for (const batch of this.#commandLine.batches(names)) {
-      await this.#run(action, datasets, [...words, ...batch]).catch((error: unknown) => failures.push(error));
+      await this.#run(action, names, [...words, ...batch]).catch((error: unknown) => failures.push(error));
     }
     if (failures.length > 0) throw failures[0];
+  }
+
+  /**
+   * Divides the names among commands that run side by side, for what waits for a transaction group with each name: together they wait for
+   * one. The first failure is told after all were tried.
+   */
+  async #sideBySide(names: readonly string[], run: (names: readonly string[]) => Promise<void>): Promise<void> {
+    const share = Math.max(NAMES_SIDE_BY_SIDE_MIN, Math.ceil(names.length / this.#concurrencyPerPool));
+    const parts = Array.from({ length: Math.ceil(names.length / share) }, (_, part) =>
+      names.slice(part * share, (part + 1) * share),
+    );
+    const batches = parts.flatMap((part) => this.#commandLine.batches(part));
+    const results = await Promise.allSettled(batches.map(run));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
   #run(action: string, names: readonly DatasetName[], words: readonly string[], passOver?: RegExp): Promise<string> {

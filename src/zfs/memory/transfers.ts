@@ -228,6 +228,7 @@ export class MemoryReceive {
     dataset.content = content;
     for (const [name, value] of Object.entries(this.#request.create?.properties ?? {}))
       dataset.properties.set(name, value);
+    if (this.#request.overPlaceholder) dataset.properties.delete(PLACEHOLDER_PROPERTY);
     addSnapshot(dataset, {
       guid: arrival.begin.toGuid,
       name: arrival.begin.toName,
@@ -248,8 +249,9 @@ export class MemoryReceive {
   }
 }
 
-function requirePlaceholder({ name, properties, snapshots }: MemoryDataset): void {
-  if (properties.get(PLACEHOLDER_PROPERTY) === 'on' && snapshots.length === 0) return;
+function requirePlaceholder({ name, properties, snapshots, content }: MemoryDataset): void {
+  const isMarked = properties.get(PLACEHOLDER_PROPERTY) === 'on' && properties.get('canmount') === 'off';
+  if (isMarked && snapshots.length === 0 && content.size === 0) return;
   throw new Refusal('ZFS_DATASET_EXISTS', `'${name}' exists and is no empty placeholder`);
 }
 
