@@ -7,6 +7,7 @@
  * 4. However a transfer ends, its holds are released, its children gone, and the journal says so.
  */
 import { describeError, isPandoError, PandoError } from '../core/errors.ts';
+import type { TransferEnded } from '../core/events.ts';
 import { type Graph, snapshotOf } from '../core/graph/graph.ts';
 import {
   absoluteName,
@@ -181,7 +182,7 @@ class Pull {
 
   /** One transfer: intent, holds, streams, verification, and the way back from all of it. */
   async #transfer(steps: readonly PlannedStep[]): Promise<void> {
-    const { journal, node } = this.#options;
+    const { journal } = this.#options;
     const { peer, tree } = this.#request;
     const receives = steps.filter(isReceivePlanned);
     const bases = this.#localBases(receives);
@@ -200,28 +201,62 @@ class Pull {
         snapshot: step.first,
       })),
     });
-    let received = false;
-    try {
-      const holding = held.length === 0 ? undefined : this.#options.zfs.hold(holdTagOf(node, transfer.id), held);
-      const [prepared] = await bothSettled(this.#prepare(transfer), holding);
-      this.#heldBases = bases;
-      received = true;
-      await this.#stream(transfer, prepared);
-      await this.#complete(steps);
-    } catch (error) {
-      this.#failed(steps, error);
-      await this.#end(transfer, !received);
-      return;
-    }
-    await this.#end(transfer, true);
+    const streamed = await this.#streamed(transfer, bases);
+    const [isVerified, isReleased] = await Promise.all([
+      streamed ? this.#verified(steps) : true,
+      this.#released(transfer),
+    ]);
+    const { outcome, bytes } = this.#result(receives);
+    if (isVerified && isReleased) await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+    else journal.leave(transfer.id);
   }
 
-  /** Nothing of this transfer counts: what was received was not verified. */
+  /** Holds, asks and streams. False when it never came to streams: then all steps have failed. */
+  async #streamed(transfer: Transfer, bases: ReadonlyMap<number, SnapshotReference>): Promise<boolean> {
+    const { zfs, node } = this.#options;
+    const { id, held, steps } = transfer;
+    try {
+      const holding = held.length === 0 ? undefined : zfs.hold(holdTagOf(node, id), held);
+      const [prepared] = await bothSettled(this.#prepare(transfer), holding);
+      this.#heldBases = bases;
+      await this.#stream(transfer, prepared);
+      return true;
+    } catch (error) {
+      this.#failed(steps, error);
+      return false;
+    }
+  }
+
+  /** False when nobody could look at what was received, so that nothing of it counts; the recovery marks it later. */
+  async #verified(steps: readonly PlannedStep[]): Promise<boolean> {
+    try {
+      await this.#complete(steps);
+      return true;
+    } catch (error) {
+      this.#failed(steps, error);
+      return false;
+    }
+  }
+
   #failed(steps: readonly PlannedStep[], error: unknown): void {
     for (const { index } of steps) {
       const outcome = this.#outcomes.get(index)?.result;
       if (outcome === undefined || outcome === 'done') this.#settled(index, failed(error));
     }
+  }
+
+  /** Releases the holds at both ends. False when ZFS refused here; the recovery tries again. */
+  async #released({ id, receives, held }: Transfer): Promise<boolean> {
+    const { zfs, node } = this.#options;
+    const releasing = held.length === 0 ? Promise.resolve() : zfs.release(holdTagOf(node, id), held);
+    const [released] = await Promise.all([
+      releasing.then(
+        () => true,
+        () => false,
+      ),
+      this.#tellFinished(id, receives),
+    ]);
+    return released;
   }
 
   /** Snapshots here that the streams build on; those that come with the transfer itself need no hold. */
@@ -398,35 +433,19 @@ class Pull {
     return replicas.length > 0;
   }
 
-  /** What was received but not verified, and what ZFS refuses here, is left to the recovery, for which the intent stays open. */
-  async #end({ id, receives, held }: Transfer, over: boolean): Promise<void> {
-    const { journal, zfs, node } = this.#options;
+  #result(receives: readonly PlannedStep[]): Pick<TransferEnded, 'outcome' | 'bytes'> {
     const outcomes = receives.map(({ index }) => this.#outcomes.get(index));
     const bytes = outcomes.reduce((sum, one) => sum + (one?.result === 'done' ? (one.bytes ?? 0) : 0), 0);
-    const complete = outcomes.every((one) => one?.result === 'done');
-    const outcome = complete ? 'completed' : this.#signal.aborted ? 'cancelled' : 'failed';
-    try {
-      const releasing = held.length === 0 ? undefined : zfs.release(holdTagOf(node, id), held);
-      await bothSettled(this.#tellFinished(id, receives, outcome, bytes), releasing);
-      if (over) await journal.end({ type: 'transfer.ended', transfer: id, outcome, bytes });
-    } catch (error) {
-      if (!isZfsError(error)) throw error;
-    } finally {
-      journal.leave(id);
-    }
+    if (outcomes.every((one) => one?.result === 'done')) return { outcome: 'completed', bytes };
+    return { outcome: this.#signal.aborted ? 'cancelled' : 'failed', bytes };
   }
 
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
-  async #tellFinished(
-    transfer: TransferId,
-    receives: readonly PlannedStep[],
-    outcome: 'completed' | 'failed' | 'cancelled',
-    bytes: number,
-  ): Promise<void> {
+  async #tellFinished(transfer: TransferId, receives: readonly PlannedStep[]): Promise<void> {
     if (receives.length === 0) return;
-    const { calls } = this.#options;
     const limit = AbortSignal.timeout(ANSWER_MS_MAX);
-    await calls.call(this.#request.peer, FINISH, { transfer, outcome, bytes }, limit).catch(() => undefined);
+    const finish = { transfer, ...this.#result(receives) };
+    await this.#options.calls.call(this.#request.peer, FINISH, finish, limit).catch(() => undefined);
   }
 }
 
@@ -434,10 +453,6 @@ class Pull {
 async function bothSettled<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
   await Promise.allSettled([a, b]);
   return Promise.all([a, b]);
-}
-
-function isZfsError(error: unknown): boolean {
-  return error instanceof PandoError && error.code.startsWith('ZFS_');
 }
 
 function isReceivePlanned(planned: PlannedStep): planned is PlannedStep<ReceiveStep> {
