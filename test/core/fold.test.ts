@@ -13,7 +13,6 @@ import {
   snapshotOf,
 } from '../../src/core/graph/graph.ts';
 import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
-import { detached } from '../../src/core/text.ts';
 import {
   asEvent,
   contentsOf,
@@ -310,15 +309,5 @@ describe('The clock', () => {
   it('begins with 2025, and takes what lies before for that', () => {
     expect(nextTimestamp(0, 0)).toBe(1);
     expect(unixMsOf(0)).toBe(Date.UTC(2025, 0, 1));
-  });
-});
-
-describe('A detached text', () => {
-  it('is the same text', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'grapheme-ascii', maxLength: 400 }), (text) => {
-        expect(detached(text)).toBe(text);
-      }),
-    );
   });
 });

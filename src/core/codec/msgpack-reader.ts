@@ -6,18 +6,25 @@
 
 /** Slots for keys: Pando's formats have some dozens. */
 const KEY_SLOTS = 1024;
+/** Characters of a DatasetId: texts of this length come again and again, once for each event of a dataset. */
+const ID_LENGTH = 36;
+/** Slots for ids: most of a large tree's datasets, at about 100 bytes each. */
+const ID_SLOTS = 8192;
 
-interface CachedKey {
+interface CachedText {
   readonly bytes: Uint8Array;
   readonly text: string;
 }
+
+type TextCache = (CachedText | undefined)[];
 
 /** A cursor over msgpack (its specification: "Formats"). Bytes that are none make it throw a RangeError. */
 export class MsgpackReader {
   #bytes: Buffer = Buffer.alloc(0);
   #view = new DataView(this.#bytes.buffer);
   #offset = 0;
-  readonly #keys: (CachedKey | undefined)[] = new Array(KEY_SLOTS).fill(undefined);
+  readonly #keys: TextCache = new Array(KEY_SLOTS).fill(undefined);
+  readonly #ids: TextCache = new Array(ID_SLOTS).fill(undefined);
 
   /** The value that these bytes are. */
   read(bytes: Uint8Array): unknown {
@@ -123,6 +130,7 @@ export class MsgpackReader {
 
   #text(length: number): string {
     const start = this.#expect(length);
+    if (length === ID_LENGTH) return this.#cached(this.#ids, this.#idSlot(start), length);
     this.#offset += length;
     return this.#bytes.toString('utf8', start, this.#offset);
   }
@@ -158,25 +166,37 @@ export class MsgpackReader {
     const length = type & 0x1f;
     this.#offset += 1;
     const start = this.#expect(length);
-    const slot = this.#slot(start, length);
-    const cached = this.#keys[slot];
+    return safeKey(this.#cached(this.#keys, this.#keySlot(start, length), length));
+  }
+
+  /** A text by its bytes, from the cache or into it: the same string each time costs no memory, and is quickly found in a table. */
+  #cached(cache: TextCache, slot: number, length: number): string {
+    const start = this.#offset;
+    const cached = cache[slot];
     if (cached !== undefined && this.#holds(cached.bytes, start, length)) {
       this.#offset += length;
       return cached.text;
     }
     const bytes = this.#binary(length);
-    const text = safeKey(bytes.toString());
-    this.#keys[slot] = { bytes, text };
+    const text = bytes.toString();
+    cache[slot] = { bytes, text };
     return text;
   }
 
-  #slot(start: number, length: number): number {
+  #keySlot(start: number, length: number): number {
     if (length === 0) return 0;
     const bytes = this.#bytes;
     const first = bytes[start] as number;
     const middle = bytes[start + (length >> 1)] as number;
     const last = bytes[start + length - 1] as number;
     return (31 * length + 7 * first + 3 * middle + 13 * last) % KEY_SLOTS;
+  }
+
+  /** By the last eight characters: the random part of a UUIDv7 (RFC 9562). */
+  #idSlot(start: number): number {
+    const end = start + ID_LENGTH - 4;
+    const hash = Math.imul(this.#view.getUint32(end - 4), 31) + this.#view.getUint32(end);
+    return (Math.imul(hash, 0x9e3779b1) >>> 16) % ID_SLOTS;
   }
 
   #holds(key: Uint8Array, start: number, length: number): boolean {

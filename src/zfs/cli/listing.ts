@@ -8,6 +8,7 @@ import {
 } from '../../core/ids.ts';
 import type { ListedDataset, ListedSnapshot, SnapshotReference } from '../zfs.ts';
 import type { Row } from './rows.ts';
+import { detached } from './text.ts';
 
 interface OpenDataset extends Omit<ListedDataset, 'origin' | 'properties' | 'snapshots'> {
   readonly originName: string | null;
@@ -50,10 +51,10 @@ export class Listing {
     const at = row.name.indexOf('@');
     const dataset = this.#datasets.get(row.name.slice(0, at));
     if (dataset === undefined) return;
-    const guid = parseSnapshotGuid(row.guid);
+    const guid = detached(parseSnapshotGuid(row.guid));
     dataset.snapshots.push({
       guid,
-      name: parseSnapshotName(row.name.slice(at + 1)),
+      name: detached(parseSnapshotName(row.name.slice(at + 1))),
       createtxg: Number(row.createtxg),
       creation: Number(row.creation),
       referenced: Number(row.referenced),
