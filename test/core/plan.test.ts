@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
-import { EMPTY_GRAPH, type Graph } from '../../src/core/graph/graph.ts';
+import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
+import type { DatasetId, DatasetName, SnapshotName } from '../../src/core/ids.ts';
 import { EVERYTHING, type MirrorFilter, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
 import { isReceive, type Plan, type Step } from '../../src/core/plan/steps.ts';
@@ -11,6 +12,15 @@ import { datasetId, graph } from './graph-language.ts';
 
 function planFor(source: Graph, local: Graph = EMPTY_GRAPH, filter: MirrorFilter = EVERYTHING): Plan {
   return plan({ source, wanted: wantedGraph(source, filter), local });
+}
+
+/** The graph with one snapshot under another name. */
+function renamed(before: Graph, from: string, to: string): Graph {
+  const datasets = Array.from(before.datasets, ([id, dataset]): [DatasetId, Dataset] => {
+    const snapshots = dataset.snapshots.map((one) => (one.name === from ? { ...one, name: to as SnapshotName } : one));
+    return [id, { ...dataset, snapshots }];
+  });
+  return new Graph(before.root, new Map(datasets));
 }
 
 /** A step in a line: `clone web base@b..@d -I`. */
@@ -127,6 +137,43 @@ describe('a conflict', () => {
       { dataset: datasetId('a'), name: 'a', reason: 'diverged', lastCommon: '1', localOnly: ['mine'] },
     ]);
     expect(planned.steps.map(inWords)).toEqual(['incremental b b@1..@2 -i']);
+  });
+
+  it('is found before a byte is sent when a snapshot here has the name of another one to come', () => {
+    const local = graph('. @r', 'a @daily @base');
+    const planned = planFor(renamed(graph('. @r', 'a @base @fresh @later', 'b @1'), 'fresh', 'daily'), local);
+    expect(planned.conflicts).toEqual([
+      { dataset: datasetId('a'), name: 'a', reason: 'snapshot-name-taken', snapshot: 'daily' },
+    ]);
+    expect(planned.steps.map(inWords)).toEqual(['full b @1']);
+  });
+
+  it('keeps a dataset out whose name is reserved for Pando', () => {
+    const planned = planFor(graph('. @r', '.pando @1', '.pando/diverged @1', 'b @1'));
+    expect(planned.conflicts).toMatchObject([
+      { name: '.pando', reason: 'name-reserved' },
+      { name: '.pando/diverged', reason: 'name-reserved' },
+    ]);
+    expect(planned.steps.map(inWords)).toEqual(['full . @r', 'full b @1']);
+  });
+
+  it('lets only the first of two datasets have the name that a source gives to both', () => {
+    const planned = planFor(graph('. @r', 'a @1', 'a#other @2'));
+    expect(planned.conflicts).toMatchObject([
+      { dataset: datasetId('other'), reason: 'name-taken', by: datasetId('a') },
+    ]);
+    expect(planned.steps.map(inWords)).toEqual(['full . @r', 'full a @1']);
+  });
+
+  it('says that a name is too long here, below a longer root than at its source', () => {
+    const long = 'x'.repeat(200);
+    const local = new Graph(
+      'tank/a-root-of-more-than-fifty-characters-in-one-component' as DatasetName,
+      graph('. @r').datasets,
+    );
+    const planned = planFor(graph('. @r', `${long} @1`), local);
+    expect(planned.conflicts).toMatchObject([{ name: long, reason: 'name-too-long' }]);
+    expect(planned.steps).toEqual([]);
   });
 
   it('is reported when nothing is in common', () => {

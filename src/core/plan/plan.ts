@@ -13,9 +13,10 @@
  */
 import type { Snapshot } from '../events.ts';
 import { type Dataset, newestSnapshot, snapshotOf } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
 import { inReceivingOrder } from './receiving-order.ts';
+import { withoutRefusedNames } from './refusals.ts';
 import { planRenames } from './renames.ts';
 import { type Segment, segmentsBehind } from './segments.ts';
 import {
@@ -53,7 +54,9 @@ class Planner {
   readonly #neededAsParent = new Set<RelativeName>();
 
   constructor(input: PlanInput) {
-    this.#input = input;
+    const { wanted, conflicts } = withoutRefusedNames(input.wanted, input.local.root);
+    this.#input = { ...input, wanted };
+    for (const conflict of conflicts) this.#refuse(conflict);
   }
 
   run(): Plan {
@@ -114,7 +117,13 @@ class Planner {
       this.#refuse(divergence(wanted, here, source));
       return;
     }
-    for (const segment of segmentsBehind(source, wanted, base)) this.#receiveIncrement(wanted, segment);
+    const segments = segmentsBehind(source, wanted, base);
+    const taken = nameTaken(here, segments);
+    if (taken !== undefined) {
+      this.#refuse({ ...place(wanted), reason: 'snapshot-name-taken', snapshot: taken });
+      return;
+    }
+    for (const segment of segments) this.#receiveIncrement(wanted, segment);
   }
 
   /** A dataset that is not here yet, or only as a placeholder. */
@@ -258,6 +267,12 @@ function streamOf(base: PlannedSnapshot, { to, snapshots }: Segment) {
 /** A replica of a clone may have been received in full (its origin was not shared); it must not hang off another origin. */
 function originDiffers(wanted: Dataset, here: Dataset): boolean {
   return wanted.origin?.dataset != null && here.origin !== null && here.origin.snapshot !== wanted.origin.snapshot;
+}
+
+/** A name that a snapshot here has and one that is to come has too. All that is to come is new here: it lies behind the newest in common. */
+function nameTaken(here: Dataset, segments: readonly Segment[]): SnapshotName | undefined {
+  const names = new Set(here.snapshots.map(({ name }) => name));
+  return segments.flatMap(({ snapshots }) => snapshots).find(({ name }) => names.has(name))?.name;
 }
 
 function divergence(wanted: Dataset, here: Dataset, source: Dataset): Conflict {

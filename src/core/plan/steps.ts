@@ -67,6 +67,9 @@ export type Conflict = {
   readonly name: RelativeName;
 } & (
   | { readonly reason: 'name-taken'; readonly by: DatasetId }
+  | { readonly reason: 'name-reserved' }
+  | { readonly reason: 'name-too-long' }
+  | { readonly reason: 'snapshot-name-taken'; readonly snapshot: SnapshotName }
   | { readonly reason: 'no-common-snapshot'; readonly localOnly: readonly SnapshotName[] }
   | { readonly reason: 'diverged'; readonly lastCommon: SnapshotName; readonly localOnly: readonly SnapshotName[] }
   | { readonly reason: 'origin-differs' }

@@ -20,10 +20,16 @@ function moveAside(root: DatasetName, name: RelativeName): string {
 
 /** One sentence about a conflict in the mirror at `root` that says what to do. */
 export function describeConflict(conflict: Conflict, root: DatasetName): string {
-  const dataset = absoluteName(root, conflict.name);
+  const dataset = conflict.name === '' ? root : `${root}/${conflict.name}`;
   switch (conflict.reason) {
     case 'name-taken':
       return `Another dataset has the name ${dataset} here; move it aside with ${moveAside(root, conflict.name)} and sync again.`;
+    case 'name-reserved':
+      return `${dataset} has a name that Pando keeps for itself; its owner must rename it before you sync again.`;
+    case 'name-too-long':
+      return `${dataset} is longer than ZFS takes; have its owner rename it, or keep the mirror at a shorter name, and sync again.`;
+    case 'snapshot-name-taken':
+      return `${dataset}@${conflict.snapshot} is another snapshot here than at its owner; rename the one here with "zfs rename ${dataset}@${conflict.snapshot} ${conflict.snapshot}-kept" and sync again.`;
     case 'no-common-snapshot':
       return `${dataset} has no snapshot in common with its owner (only here: ${listed(conflict.localOnly)}); move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
     case 'diverged':

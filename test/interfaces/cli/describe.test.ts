@@ -21,6 +21,14 @@ const snapshots = (...names: string[]) => names as SnapshotName[];
 /** Keyed by reason, so that the compiler asks for each. */
 const conflicts: { readonly [Reason in Conflict['reason']]: Extract<Conflict, { reason: Reason }> } = {
   'name-taken': { dataset: datasetId('web'), name, reason: 'name-taken', by: datasetId('other') },
+  'name-reserved': { dataset: datasetId('web'), name, reason: 'name-reserved' },
+  'name-too-long': { dataset: datasetId('web'), name, reason: 'name-too-long' },
+  'snapshot-name-taken': {
+    dataset: datasetId('web'),
+    name,
+    reason: 'snapshot-name-taken',
+    snapshot: 'v1' as SnapshotName,
+  },
   'no-common-snapshot': { dataset: datasetId('web'), name, reason: 'no-common-snapshot', localOnly: snapshots('x') },
   diverged: {
     dataset: datasetId('web'),
