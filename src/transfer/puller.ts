@@ -202,10 +202,9 @@ class Pull {
       })),
     });
     const streamed = await this.#streamed(transfer, bases);
-    const [isVerified, isReleased] = await Promise.all([
-      streamed ? this.#verified(steps) : true,
-      this.#released(transfer),
-    ]);
+    // The listing goes first: side by side, reading waits for each transaction group that a release needs
+    const isVerified = streamed ? await this.#verified(steps) : true;
+    const [isReleased] = await Promise.all([this.#released(transfer), this.#tellFinished(transfer)]);
     const { outcome, bytes } = this.#result(receives);
     if (isVerified && isReleased) await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
     else journal.leave(transfer.id);
@@ -245,18 +244,13 @@ class Pull {
     }
   }
 
-  /** Releases the holds at both ends. False when ZFS refused here; the recovery tries again. */
-  async #released({ id, receives, held }: Transfer): Promise<boolean> {
-    const { zfs, node } = this.#options;
-    const releasing = held.length === 0 ? Promise.resolve() : zfs.release(holdTagOf(node, id), held);
-    const [released] = await Promise.all([
-      releasing.then(
-        () => true,
-        () => false,
-      ),
-      this.#tellFinished(id, receives),
-    ]);
-    return released;
+  /** Releases the holds here. False when ZFS refused; the recovery tries again. */
+  #released({ id, held }: Transfer): Promise<boolean> {
+    if (held.length === 0) return Promise.resolve(true);
+    return this.#options.zfs.release(holdTagOf(this.#options.node, id), held).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Snapshots here that the streams build on; those that come with the transfer itself need no hold. */
@@ -441,10 +435,10 @@ class Pull {
   }
 
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
-  async #tellFinished(transfer: TransferId, receives: readonly PlannedStep[]): Promise<void> {
+  async #tellFinished({ id, receives }: Transfer): Promise<void> {
     if (receives.length === 0) return;
     const limit = AbortSignal.timeout(ANSWER_MS_MAX);
-    const finish = { transfer, ...this.#result(receives) };
+    const finish = { transfer: id, ...this.#result(receives) };
     await this.#options.calls.call(this.#request.peer, FINISH, finish, limit).catch(() => undefined);
   }
 }

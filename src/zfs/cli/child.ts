@@ -14,6 +14,9 @@ const KILL_AFTER_MS = 3_000;
  */
 const STDERR_CLOSES_AFTER_MS = 500;
 
+/** What a child gets of this process's environment, with messages that can be recognised. Made once: each look at the real one costs. */
+const ENVIRONMENT = { ...process.env, LC_ALL: 'C' };
+
 /** How a child ended. */
 export interface ChildEnding {
   /** Null when a signal ended it, or when it could not be started. */
@@ -46,7 +49,8 @@ export class Child {
       stdin,
       stdout,
       stderr: 'pipe',
-      env: { LC_ALL: 'C' },
+      env: ENVIRONMENT,
+      extendEnv: false,
       detached: true,
       cleanup: false,
       reject: false,

@@ -32,8 +32,8 @@ export interface CliZfsOptions extends CommandLineOptions {
   readonly onSkipped?: (name: string) => void;
 }
 
-/** Commands on one pool mostly wait for each other's transaction groups; more at once brings nothing but processes. */
-const CONCURRENCY_PER_POOL = 4;
+/** Commands on one pool mostly wait for a transaction group, and share it; more at once brings nothing but processes. */
+const CONCURRENCY_PER_POOL = 8;
 /** Fewer names than this are not worth another process. */
 const NAMES_SIDE_BY_SIDE_MIN = 8;
 /** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */

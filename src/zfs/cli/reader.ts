@@ -37,14 +37,16 @@ export class Reader {
   }
 
   /**
-   * Everything at and below `root`. Properties and snapshots come from different commands; the names before and after must be the same,
-   * or a dataset that was renamed in between would seem to have lost its properties.
+   * Everything at and below `root`. Properties and snapshots come from different commands, which run side by side; the names before and
+   * in both must be the same, or a dataset that was renamed in between would seem to have lost its properties.
    */
   async list(root: DatasetName, signal?: AbortSignal): Promise<ListedDataset[]> {
     return this.#untilStable(root, async () => {
       const names = await this.names(root, signal);
-      const properties = await this.#properties(names, root, signal);
-      const listing = await this.#rows([root], 'below', signal);
+      const [properties, listing] = await Promise.all([
+        this.#properties(names, root, signal),
+        this.#rows([root], 'below', signal),
+      ]);
       const before = new Set(names);
       const after = listing.names();
       const same =
@@ -58,13 +60,17 @@ export class Reader {
     const [first] = names;
     if (first === undefined) return [];
     return this.#untilStable(first, async () => {
-      const properties = await this.#properties(names, first, signal);
       const found: ListedDataset[] = [];
+      const missing = new Set<string>();
       for (const batch of this.#runner.commandLine.batches(names)) {
-        const listing = await this.#rows(batch, 'only', signal);
+        const [properties, listing] = await Promise.all([
+          this.#properties(batch, first, signal),
+          this.#rows(batch, 'only', signal),
+        ]);
         found.push(...(await this.#finish(listing, properties, signal)).filter(({ name }) => wanted.has(name)));
+        for (const name of properties.missing) missing.add(name);
       }
-      if (found.some(({ name }) => properties.missing.has(name))) return null;
+      if (found.some(({ name }) => missing.has(name))) return null;
       const byName = new Map(found.map((dataset) => [dataset.name, dataset]));
       return Array.from(wanted).flatMap((name) => byName.get(name) ?? []);
     });
