@@ -294,7 +294,7 @@ export class PandoNode {
       pull: (request) => puller.pull(request),
       linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
       look: (tree) => this.observer.look(this.#watch(tree)),
-      settle: (tree, listing) => this.observer.settle(this.#watch(tree), listing, 'received'),
+      settle: (tree, listed, arrived) => this.observer.settle(this.#watch(tree), listed, arrived),
     });
   }
 

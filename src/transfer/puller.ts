@@ -19,11 +19,13 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import { isReceive, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
-import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
 import type { PeerCalls } from './peer-calls.ts';
+import { isNew, isReceivePlanned, type PlannedStep } from './planned-step.ts';
 import { PROGRESS_INTERVAL_MS, type ProgressListener, type PullReport, type StepOutcome } from './progress.ts';
 import {
   checked,
@@ -37,9 +39,8 @@ import {
   TRANSFER_STREAMS_MAX,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
-import { isMarked, markReplicas, placeholderProperties, replicaProperties } from './replica-properties.ts';
+import { placeholderProperties, replicaProperties } from './replica-properties.ts';
 import { snapshotText } from './snapshot-text.ts';
-import { verifyReceived } from './verification.ts';
 
 export interface PullerOptions {
   readonly node: NodeId;
@@ -65,7 +66,7 @@ export interface PullRequest {
   /** Whether the link to the peer is trusted on this side. */
   readonly mode: LinkMode;
   /** Told which datasets changed, once they are verified: whoever keeps the log looks at them. */
-  readonly settle: (listed: readonly ListedDataset[]) => Promise<void>;
+  readonly settle: Settle;
   readonly onProgress: ProgressListener;
   readonly signal: AbortSignal;
 }
@@ -76,11 +77,6 @@ interface Transfer {
   readonly steps: readonly PlannedStep[];
   readonly receives: readonly PlannedStep<ReceiveStep>[];
   readonly held: readonly SnapshotReference[];
-}
-
-interface PlannedStep<Kind extends Step = Step> {
-  readonly index: number;
-  readonly step: Kind;
 }
 
 /** How long a peer may take to answer when a transfer is over, in ms: less than a node has for its stop. */
@@ -169,7 +165,7 @@ class Pull {
         this.#settled(index, failed(error));
       }
     }
-    if (renamed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(renamed));
+    if (renamed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(renamed), []);
   }
 
   #name(step: Step): DatasetName {
@@ -229,7 +225,13 @@ class Pull {
   /** False when nobody could look at what was received, so that nothing of it counts; the recovery marks it later. */
   async #verified(steps: readonly PlannedStep[]): Promise<boolean> {
     try {
-      await this.#complete(steps);
+      const tried = steps.flatMap((planned) => {
+        const result = this.#outcomes.get(planned.index)?.result;
+        return result === 'skipped' ? [] : [{ ...planned, done: result === 'done' }];
+      });
+      const nameOf = (step: Step): DatasetName => this.#name(step);
+      const faults = await complete(tried, { zfs: this.#options.zfs, nameOf, settle: this.#request.settle });
+      for (const [index, error] of faults) this.#settled(index, { result: 'failed', error });
       return true;
     } catch (error) {
       this.#failed(steps, error);
@@ -402,31 +404,6 @@ class Pull {
     );
   }
 
-  /** Marks what is new, checks what came by guid and origin, and lets the log look at it. */
-  async #complete(steps: readonly PlannedStep[]): Promise<void> {
-    const { zfs } = this.#options;
-    const done = steps.filter(({ index }) => this.#outcomes.get(index)?.result === 'done');
-    const touched = steps.filter(({ index }) => this.#outcomes.get(index)?.result !== 'skipped');
-    if (touched.length === 0) return;
-    const names = [...new Set(touched.map(({ step }) => this.#name(step)))];
-    const listed = withoutStrangers(await zfs.listOnly(names), touched, (step) => this.#name(step));
-    const marked = await this.#mark(touched, listed);
-    const faults = verifyReceived(done.filter(isReceivePlanned), (step) => this.#name(step), listed);
-    for (const [index, error] of faults) this.#settled(index, { result: 'failed', error });
-    await this.#request.settle(marked ? await zfs.listOnly(listed.map(({ name }) => name)) : listed);
-  }
-
-  /** Gives new replicas their properties where that could not be done while receiving. Tells whether there were any. */
-  async #mark(touched: readonly PlannedStep[], listed: readonly ListedDataset[]): Promise<boolean> {
-    const unmarked = listed.filter((dataset) => !isMarked(dataset));
-    const replicas = unmarked.flatMap(({ name }) => {
-      const fresh = touched.find((planned) => isNew(planned) && this.#name(planned.step) === name);
-      return fresh === undefined ? [] : [{ name, dataset: fresh.step.dataset }];
-    });
-    await markReplicas(this.#options.zfs, replicas);
-    return replicas.length > 0;
-  }
-
   #result(receives: readonly PlannedStep[]): Pick<TransferEnded, 'outcome' | 'bytes'> {
     const outcomes = receives.map(({ index }) => this.#outcomes.get(index));
     const bytes = outcomes.reduce((sum, one) => sum + (one?.result === 'done' ? (one.bytes ?? 0) : 0), 0);
@@ -447,29 +424,6 @@ class Pull {
 async function bothSettled<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
   await Promise.allSettled([a, b]);
   return Promise.all([a, b]);
-}
-
-function isReceivePlanned(planned: PlannedStep): planned is PlannedStep<ReceiveStep> {
-  return isReceive(planned.step);
-}
-
-/** Leaves out datasets that stood in the way of a new replica: they are somebody else's. */
-function withoutStrangers(
-  listed: readonly ListedDataset[],
-  steps: readonly PlannedStep[],
-  nameOf: (step: Step) => DatasetName,
-): ListedDataset[] {
-  const fresh = new Map(
-    steps.flatMap(({ step }) => (isReceive(step) && isNew({ index: 0, step }) ? [[nameOf(step), step.first]] : [])),
-  );
-  return listed.filter(({ name, snapshots }) => {
-    const first = fresh.get(name);
-    return first === undefined || snapshots.some(({ guid }) => guid === first);
-  });
-}
-
-function isNew({ step }: PlannedStep): boolean {
-  return step.kind === 'receive-full' || step.kind === 'receive-clone';
 }
 
 function failed(error: unknown): StepOutcome {

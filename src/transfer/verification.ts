@@ -1,20 +1,25 @@
 import { PandoError } from '../core/errors.ts';
 import type { DatasetName } from '../core/ids.ts';
 import type { ReceiveStep } from '../core/plan/steps.ts';
-import type { ListedDataset } from '../zfs/zfs.ts';
+import type { ListedDataset, ListedSnapshot } from '../zfs/zfs.ts';
+import type { PlannedStep } from './planned-step.ts';
 
-interface ReceivedStep {
-  readonly index: number;
-  readonly step: ReceiveStep;
+function wrongly(step: ReceiveStep, what: string): PandoError {
+  return new PandoError(
+    'TRANSFER_VERIFICATION_FAILED',
+    `"${step.name}" was received, but ${what}; look at it with "zfs list" before you sync again.`,
+    { dataset: step.dataset, name: step.name, snapshot: step.to.guid },
+  );
+}
+
+/** Holds the one snapshot of an increment, as ZFS lists it, against the one that was to come. Gives the error, or undefined. */
+export function arrivalFault(step: ReceiveStep, listed: ListedSnapshot | null): PandoError | undefined {
+  if (listed?.guid === step.to.guid) return undefined;
+  return wrongly(step, `snapshot "${step.to.name}" with guid ${step.to.guid} is not in it`);
 }
 
 function fault(step: ReceiveStep, dataset: ListedDataset | undefined): PandoError | undefined {
-  const wrong = (what: string): PandoError =>
-    new PandoError(
-      'TRANSFER_VERIFICATION_FAILED',
-      `"${step.name}" was received, but ${what}; look at it with "zfs list" before you sync again.`,
-      { dataset: step.dataset, name: step.name, snapshot: step.to.guid },
-    );
+  const wrong = (what: string): PandoError => wrongly(step, what);
   if (dataset === undefined) return wrong('the dataset is not there');
   if (!dataset.snapshots.some(({ guid }) => guid === step.to.guid)) {
     return wrong(`snapshot "${step.to.name}" with guid ${step.to.guid} is not in it`);
@@ -32,7 +37,7 @@ function fault(step: ReceiveStep, dataset: ListedDataset | undefined): PandoErro
  * ZFS may bind a clone to a duplicate (zfs-rules, "Identity and order"). Gives the error of each step that did not come out right.
  */
 export function verifyReceived(
-  received: readonly ReceivedStep[],
+  received: readonly PlannedStep<ReceiveStep>[],
   nameOf: (step: ReceiveStep) => DatasetName,
   listed: readonly ListedDataset[],
 ): Map<number, PandoError> {

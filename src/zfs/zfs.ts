@@ -133,6 +133,9 @@ export interface Zfs {
    */
   listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]>;
 
+  /** Exactly these snapshots, in this order, with null for those that do not exist. A fraction of what {@link listOnly} costs. */
+  listSnapshots(snapshots: readonly SnapshotReference[], signal?: AbortSignal): Promise<(ListedSnapshot | null)[]>;
+
   /**
    * A token that differs whenever the listing below `root` may differ from before (holds apart), got without listing snapshots; null
    * where ZFS offers nothing of the kind, and then only {@link list} tells. It may also differ when nothing changed, for the first two seconds

@@ -117,6 +117,17 @@ function listingTests(use: () => ZfsWorld): void {
     expect(listed.map(({ name }) => name)).toEqual([root]);
   });
 
+  test('single snapshots are listed as with their dataset, and null stands for those that are missing', async () => {
+    const world = use();
+    const [root, other] = [await world.root(), await world.root('otherPool')];
+    for (const snapshot of [at(root, 'one'), at(root, 'two'), at(other, 'one')]) await world.change(snapshot);
+    const [, two] = (await world.dataset(root)).snapshots;
+    const [first] = (await world.dataset(other)).snapshots;
+    const asked = [at(root, 'two'), at(root, 'missing'), at(below(root, 'missing'), 'one'), at(other, 'one')];
+    expect(await world.zfs.listSnapshots(asked)).toEqual([two, null, null, first]);
+    expect(await world.zfs.listSnapshots([])).toEqual([]);
+  });
+
   test('both listings say the same about a dataset', async () => {
     const world = use();
     const root = await world.root();

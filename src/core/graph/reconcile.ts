@@ -160,6 +160,12 @@ function snapshotEvents(dataset: DatasetId, before: readonly Snapshot[], now: re
   return events;
 }
 
+/** What a snapshot that was seen in a dataset says that the graph does not know: an event, or none. */
+export function reconcileArrival({ id, snapshots }: Dataset, seen: Snapshot): TreeEventBody[] {
+  if (snapshots.some(({ guid }) => guid === seen.guid)) return [];
+  return [{ type: 'snapshot.created', dataset: id, snapshot: plainSnapshot(seen) }];
+}
+
 /** The fields that an event carries, whatever else a driver lists with a snapshot. */
 function plainSnapshot({ guid, name, createtxg, creation, referenced, written }: Snapshot): Snapshot {
   return { guid, name, createtxg, creation, referenced, written };

@@ -18,10 +18,11 @@ import type { Plan } from '../../core/plan/steps.ts';
 import { checkRootIsFree } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import type { Settle } from '../../transfer/completion.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/puller.ts';
-import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
+import type { Zfs } from '../../zfs/zfs.ts';
 
 export interface MirrorsOptions {
   readonly history: History;
@@ -35,7 +36,7 @@ export interface MirrorsOptions {
   /** Lets the observer look at the whole mirror now. */
   readonly look: (tree: TreeName) => Promise<unknown>;
   /** Logs listed datasets of a mirror as received. */
-  readonly settle: (tree: TreeName, listing: readonly ListedDataset[]) => Promise<unknown>;
+  readonly settle: (tree: TreeName, ...shown: Parameters<Settle>) => Promise<unknown>;
 }
 
 export interface SyncOptions {
@@ -211,8 +212,8 @@ export class Mirrors {
       plan: todo,
       local: () => this.#local(tree),
       mode: this.#options.linkMode(from),
-      settle: async (listing) => {
-        await this.#options.settle(tree, listing);
+      settle: async (...shown) => {
+        await this.#options.settle(tree, ...shown);
       },
       onProgress,
       signal: AbortSignal.any([signal, this.#stopping.signal]),

@@ -12,7 +12,7 @@
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Cause, KnownEvent, Ownership } from '../../core/events.ts';
 import type { ObservationScope } from '../../core/graph/observed.ts';
-import { reconcile } from '../../core/graph/reconcile.ts';
+import { reconcile, reconcileArrival } from '../../core/graph/reconcile.ts';
 import {
   absoluteName,
   type DatasetId,
@@ -24,6 +24,7 @@ import {
 } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
+import type { ArrivedSnapshot } from '../../transfer/completion.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
 import { observedTree } from './observed-tree.ts';
 
@@ -135,10 +136,28 @@ export class Observer {
     });
   }
 
-  /** Logs a listing of some datasets that somebody else has made. */
-  settle(watched: WatchedTree, listing: readonly ListedDataset[], cause: Cause): Promise<readonly KnownEvent[]> {
-    const names = listing.map(({ name }) => relativeTo(watched.root, name)).filter((name) => name !== undefined);
-    return this.#turns.run(watched.tree, () => this.#log(watched, listing, new Set(names), cause));
+  /** Logs what a transfer brought: listed datasets, and single snapshots that came into others. */
+  settle(
+    watched: WatchedTree,
+    listed: readonly ListedDataset[],
+    arrived: readonly ArrivedSnapshot[],
+  ): Promise<readonly KnownEvent[]> {
+    const names = listed.map(({ name }) => relativeTo(watched.root, name)).filter((name) => name !== undefined);
+    return this.#turns.run(watched.tree, async () => {
+      const logged = await this.#log(watched, listed, new Set(names), 'received');
+      return [...logged, ...(await this.#logArrivals(watched, arrived))];
+    });
+  }
+
+  async #logArrivals(watched: WatchedTree, arrived: readonly ArrivedSnapshot[]): Promise<readonly KnownEvent[]> {
+    const { history } = this.#options;
+    const graph = history.graph(history.ownStream(watched.tree));
+    const events = arrived.flatMap(({ dataset: name, snapshot }) => {
+      const relative = relativeTo(watched.root, name);
+      const dataset = relative === undefined ? undefined : graph.named(relative);
+      return dataset === undefined ? [] : reconcileArrival(dataset, snapshot);
+    });
+    return events.length === 0 ? [] : history.record(watched.tree, 'received', events);
   }
 
   async #lookAtAll(): Promise<void> {

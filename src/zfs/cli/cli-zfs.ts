@@ -7,6 +7,7 @@ import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
+  ListedSnapshot,
   ReceiveRequest,
   ReceiveSource,
   SendRequest,
@@ -76,6 +77,14 @@ export class CliZfs implements Zfs {
 
   async listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]> {
     return (await this.#ask()).reader.listOnly(names, signal);
+  }
+
+  async listSnapshots(
+    snapshots: readonly SnapshotReference[],
+    signal?: AbortSignal,
+  ): Promise<(ListedSnapshot | null)[]> {
+    const listed = await (await this.#ask()).reader.listSnapshots(snapshots.map(writtenName), signal);
+    return snapshots.map((snapshot) => listed.get(writtenName(snapshot)) ?? null);
   }
 
   async changeToken(root: DatasetName, signal?: AbortSignal): Promise<string | null> {

@@ -51,17 +51,9 @@ export class Listing {
     const at = row.name.indexOf('@');
     const dataset = this.#datasets.get(row.name.slice(0, at));
     if (dataset === undefined) return;
-    const guid = detached(parseSnapshotGuid(row.guid));
-    dataset.snapshots.push({
-      guid,
-      name: detached(parseSnapshotName(row.name.slice(at + 1))),
-      createtxg: Number(row.createtxg),
-      creation: Number(row.creation),
-      referenced: Number(row.referenced),
-      written: row.written === '-' ? null : Number(row.written),
-      userrefs: row.userrefs === '-' ? 0 : Number(row.userrefs),
-    });
-    this.#guids.set(row.name, guid);
+    const snapshot = listedSnapshot(row);
+    dataset.snapshots.push(snapshot);
+    this.#guids.set(row.name, snapshot.guid);
   }
 
   /** Names of all datasets so far. */
@@ -93,6 +85,19 @@ export class Listing {
       snapshots: snapshots.sort((a, b) => a.createtxg - b.createtxg),
     }));
   }
+}
+
+/** A snapshot from its row. Throws `NAME_INVALID` for a name that Pando does not take. */
+export function listedSnapshot(row: Row): ListedSnapshot {
+  return {
+    guid: detached(parseSnapshotGuid(row.guid)),
+    name: detached(parseSnapshotName(row.name.slice(row.name.indexOf('@') + 1))),
+    createtxg: Number(row.createtxg),
+    creation: Number(row.creation),
+    referenced: Number(row.referenced),
+    written: row.written === '-' ? null : Number(row.written),
+    userrefs: row.userrefs === '-' ? 0 : Number(row.userrefs),
+  };
 }
 
 /** Reads `dataset@snapshot` as ZFS printed it. */

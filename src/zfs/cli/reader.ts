@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { isPandoError } from '../../core/errors.ts';
 import { type DatasetName, parseDatasetName, parseSnapshotGuid, type SnapshotGuid } from '../../core/ids.ts';
 import { zfsFailure } from '../failure.ts';
-import type { ListedDataset, ZfsCapabilities } from '../zfs.ts';
-import { Listing } from './listing.ts';
-import { OPENZFS_COLUMNS, openZfsRow, PropertyRows, ZFS_FUSE_PROPERTIES, ZfsFuseRows } from './rows.ts';
+import type { ListedDataset, ListedSnapshot, ZfsCapabilities } from '../zfs.ts';
+import { Listing, listedSnapshot } from './listing.ts';
+import { OPENZFS_COLUMNS, openZfsRow, PropertyRows, type Row, ZFS_FUSE_PROPERTIES, ZfsFuseRows } from './rows.ts';
 import type { Runner, ShortCommand } from './runner.ts';
 
 /** How often a listing is begun again because datasets came, went or were renamed while it ran. */
@@ -15,6 +15,9 @@ export const MISSING = /^(cannot open '.*': dataset does not exist|no datasets a
 
 /** `snapshots_changed` counts in seconds: a value is final when it has been seen for longer than this, in ms. */
 const CHANGED_SETTLES_AFTER_MS = 2_000;
+
+/** How far down rows go. A depth of 1 brings the snapshots, and children besides, which the caller leaves out. */
+const ROW_DEPTH = { below: ['-r'], only: ['-d', '1'], snapshots: [] } as const;
 
 /** Local properties of some datasets, and which of those are gone. */
 interface ReadProperties {
@@ -74,6 +77,20 @@ export class Reader {
       const byName = new Map(found.map((dataset) => [dataset.name, dataset]));
       return Array.from(wanted).flatMap((name) => byName.get(name) ?? []);
     });
+  }
+
+  /** Snapshots by their full names; those that do not exist are left out. */
+  async listSnapshots(names: readonly string[], signal?: AbortSignal): Promise<Map<string, ListedSnapshot>> {
+    const snapshots = new Map<string, ListedSnapshot>();
+    for (const batch of this.#runner.commandLine.batches(names)) {
+      await this.#runMissing({
+        ...this.#rowCommand('snapshots', batch, (row) => snapshots.set(row.name, listedSnapshot(row))),
+        action: `list ${batch.join(', ')}`,
+        names: batch.map((name) => parseDatasetName(name.slice(0, name.indexOf('@')))),
+        signal,
+      });
+    }
+    return snapshots;
   }
 
   /** Names of the datasets at and below `root` that Pando takes. */
@@ -145,20 +162,26 @@ export class Reader {
     signal: AbortSignal | undefined,
   ): Promise<Listing> {
     const listing = new Listing(this.#onSkipped);
-    // A depth of 1 brings the snapshots, and children besides, which the caller leaves out
-    const depth = scope === 'below' ? ['-r'] : ['-d', '1'];
-    const command = { action: `list ${names.join(', ')}`, names, signal };
-    if (this.#dialect === 'zfs-fuse') {
-      const rows = new ZfsFuseRows((row) => listing.accept(row));
-      const words = ['get', '-Hp', ...depth, '-o', 'name,property,value', ZFS_FUSE_PROPERTIES.join(',')];
-      await this.#runMissing({ ...command, words: [...words, ...names], onLine: (line) => rows.accept(line) }, scope);
-    } else {
-      const words = ['list', '-Hp', ...depth, '-t', 'filesystem,volume,snapshot', '-o'];
-      const columns = ['name', ...OPENZFS_COLUMNS].join(',');
-      const onLine = (line: string): void => listing.accept(openZfsRow(line));
-      await this.#runMissing({ ...command, words: [...words, columns, ...names], onLine }, scope);
-    }
+    const command = this.#rowCommand(scope, names, (row) => listing.accept(row));
+    await this.#runMissing({ ...command, action: `list ${names.join(', ')}`, names, signal }, scope);
     return listing;
+  }
+
+  /** The command that prints rows, in this dialect, and what reads its lines. */
+  #rowCommand(
+    scope: 'below' | 'only' | 'snapshots',
+    names: readonly string[],
+    onRow: (row: Row) => void,
+  ): Pick<ShortCommand, 'words' | 'onLine'> {
+    const depth = ROW_DEPTH[scope];
+    if (this.#dialect === 'zfs-fuse') {
+      const rows = new ZfsFuseRows(onRow);
+      const words = ['get', '-Hp', ...depth, '-o', 'name,property,value', ZFS_FUSE_PROPERTIES.join(','), ...names];
+      return { words, onLine: (line) => rows.accept(line) };
+    }
+    const columns = ['name', ...OPENZFS_COLUMNS].join(',');
+    const words = ['list', '-Hp', ...depth, '-t', 'filesystem,volume,snapshot', '-o', columns, ...names];
+    return { words, onLine: (line) => onRow(openZfsRow(line)) };
   }
 
   /** Passes over datasets that are gone, unless their pool is gone as well, or it is the one root that was asked for. */

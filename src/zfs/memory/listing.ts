@@ -18,7 +18,7 @@ export function listedDataset(dataset: MemoryDataset): ListedDataset {
   };
 }
 
-function listedSnapshot(snapshot: MemorySnapshot): ListedSnapshot {
+export function listedSnapshot(snapshot: MemorySnapshot): ListedSnapshot {
   const { guid, name, createtxg, creation, content, holds } = snapshot;
   return {
     guid,

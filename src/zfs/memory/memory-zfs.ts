@@ -3,6 +3,7 @@ import { type DatasetName, type HoldTag, parseDatasetName, type SnapshotName } f
 import { type Attempt, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
+  ListedSnapshot,
   ReceiveRequest,
   ReceiveSource,
   SendRequest,
@@ -24,7 +25,7 @@ import {
   takeSnapshots,
 } from './changes.ts';
 import { nextSequence, tickingClock } from './defaults.ts';
-import { listedDataset, tokenOf } from './listing.ts';
+import { listedDataset, listedSnapshot, tokenOf } from './listing.ts';
 import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile } from './model.ts';
 import { MemoryPools, nextTxg, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
@@ -162,6 +163,20 @@ export class MemoryZfs implements Zfs {
         names.flatMap((name) => {
           const located = this.#pools.find(name);
           return located === undefined ? [] : [listedDataset(located.dataset)];
+        }),
+      signal,
+    );
+  }
+
+  listSnapshots(snapshots: readonly SnapshotReference[], signal?: AbortSignal): Promise<(ListedSnapshot | null)[]> {
+    const names = snapshots.map(written);
+    return this.#command(
+      `list ${names.join(', ')}`,
+      ['list', '-t', 'snapshot', ...names],
+      () =>
+        snapshots.map(({ dataset, snapshot: name }) => {
+          const found = this.#pools.find(dataset)?.dataset.snapshots.find((snapshot) => snapshot.name === name);
+          return found === undefined ? null : listedSnapshot(found);
         }),
       signal,
     );
