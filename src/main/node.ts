@@ -20,6 +20,7 @@ import { Follower } from '../features/mirrors/follower.ts';
 import { Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
 import { Peers } from '../features/peers/peers.ts';
+import { mendTreeStreams } from '../features/trees/mending.ts';
 import { Trees } from '../features/trees/trees.ts';
 import { Verifier } from '../features/verify/verifier.ts';
 import { AdminJournal } from '../log/admin-journal.ts';
@@ -140,6 +141,7 @@ export class PandoNode {
     for (const { intent, error } of await this.#recovery.run()) {
       reporter.warn(`Transfer ${intent.transfer} could not be cleared up: ${describeError(error)}`, { ...intent });
     }
+    await mendTreeStreams(this.history, this.#admin.state);
     await this.observer.start();
     if (settings.directPort !== null) {
       this.#direct = await DirectListener.listen(settings.listenHost, settings.directPort, (ticket) =>
@@ -157,9 +159,7 @@ export class PandoNode {
 
   /** Drains: cancels transfers and ends their children, releases their holds, says goodbye to peers, closes the log. */
   async stop(): Promise<void> {
-    await this.#follower.stop();
-    await this.mirrors.stop();
-    await this.#sender.close();
+    await Promise.all([this.#follower.stop(), this.mirrors.stop(), this.#sender.close()]);
     await this.hub.close();
     await this.#direct?.close();
     await this.observer.stop();
@@ -199,8 +199,11 @@ export class PandoNode {
     return names === 'all' ? this.observer.look(watched, cause) : this.observer.lookAt(watched, names, cause);
   }
 
-  async #lookAtAll(): Promise<void> {
-    for (const watched of this.#watched()) await this.observer.look(watched);
+  /** What a peer is shown is as new as it can be. Of trees that it may not read it learns nothing, not even that they are in trouble. */
+  async #refreshFor(peer: NodeId): Promise<void> {
+    for (const watched of this.#watched()) {
+      if (this.peers.shares(peer, watched.tree)) await this.observer.lookSoon(watched);
+    }
   }
 
   #createObserver(): Observer {
@@ -232,7 +235,7 @@ export class PandoNode {
       },
       software: settings.version,
       capabilities: [],
-      refresh: () => this.#lookAtAll(),
+      refresh: (peer) => this.#refreshFor(peer),
       timers: systemTimers,
       now: Date.now,
       random: Math.random,

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import { describeError } from '../core/errors.ts';
-import { startHttpServer } from '../interfaces/http/server.ts';
+import { type HttpServer, startHttpServer } from '../interfaces/http/server.ts';
 import { openAdapters, settingsOf } from './adapters.ts';
 import { type Config, loadConfig } from './config.ts';
 import { type NodeReporter, PandoNode } from './node.ts';
@@ -61,9 +61,10 @@ export async function serve(configPath: string | undefined): Promise<void> {
   const stop = toldToStop();
   const adapters = await openAdapters(config, sayOnce(logger));
   const node = await PandoNode.open({ adapters, settings: settingsOf(config), reporter });
+  let server: HttpServer | undefined;
   try {
     await node.start();
-    const server = await startHttpServer({
+    server = await startHttpServer({
       socket: config.socket,
       services: {
         node: node.id,
@@ -84,19 +85,21 @@ export async function serve(configPath: string | undefined): Promise<void> {
     });
     logger.info({ socket: config.socket }, 'Ready');
     logger.info(`${await stop}: stopping`);
-    await server.close();
   } finally {
-    await stopInTime(node, logger);
+    await stopInTime(logger, async () => {
+      // Side by side: a sync that the API tells of ends when the node ends it
+      await Promise.all([server?.close(), node.stop()]);
+    });
   }
 }
 
-async function stopInTime(node: PandoNode, logger: Logger): Promise<void> {
+async function stopInTime(logger: Logger, stop: () => Promise<void>): Promise<void> {
   const limit = setTimeout(() => {
     logger.error('Stopping takes too long and is cut short; the next start clears up what is left');
     process.exit(1);
   }, STOP_LIMIT_MS);
   try {
-    await node.stop();
+    await stop();
     logger.info('Stopped');
   } finally {
     clearTimeout(limit);

@@ -32,8 +32,8 @@ export interface HubOptions {
   /** Version of this software, for people. */
   readonly software: string;
   readonly capabilities: readonly string[];
-  /** Looks at ZFS now and logs what it finds; run when a peer asks for it. */
-  readonly refresh: () => Promise<void>;
+  /** Looks at ZFS now, at what this peer may read, and logs what it finds; run when the peer asks for it. */
+  readonly refresh: (peer: NodeId) => Promise<void>;
   readonly timers: Timers;
   /** Wall clock in Unix ms. */
   readonly now: () => number;

@@ -33,8 +33,8 @@ export interface SessionContext {
   readonly capabilities: readonly string[];
   /** Whether the peer may read the tree, at this moment. */
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
-  /** Looks at ZFS now and logs what it finds. */
-  readonly refresh: () => Promise<void>;
+  /** Looks at ZFS now, at what this peer may read, and logs what it finds. */
+  readonly refresh: (peer: NodeId) => Promise<void>;
   readonly handlers: ReadonlyMap<string, CallHandler>;
   readonly timers: Timers;
   /** Takes errors that only this node's log should tell of. */
@@ -75,7 +75,14 @@ export class Session {
       this.#resolveClosed = resolve;
     });
     this.#calls = new Calls({ peer: this.peer, handlers, send, report });
-    this.#catchUp = new CatchUp({ history, connection, credit: this.#sendCredit, shares, refresh, report });
+    this.#catchUp = new CatchUp({
+      history,
+      connection,
+      credit: this.#sendCredit,
+      shares,
+      refresh: () => refresh(this.peer),
+      report,
+    });
     this.#questions = new Questions({ send, storedTimes: () => this.#intake.storedTimes });
     this.#intake = new Intake({
       history,

@@ -1,5 +1,6 @@
 import PQueue from 'p-queue';
 import type { NodeId } from '../core/ids.ts';
+import { TRANSFERS_PER_PEER_MAX } from './protocol.ts';
 
 /** How many streams run at once. */
 export interface TransferLimits {
@@ -20,10 +21,16 @@ export class TransferQueue {
   readonly #overall: PQueue;
   readonly #peers = new Map<NodeId, PQueue>();
   readonly #pools = new Map<string, PQueue>();
+  readonly #transfers = new Map<NodeId, PQueue>();
 
   constructor(limits: TransferLimits) {
     this.#limits = limits;
     this.#overall = new PQueue({ concurrency: limits.overall });
+  }
+
+  /** Runs a transfer, with all its streams, when the peer takes another one: it refuses more than TRANSFERS_PER_PEER_MAX. */
+  transfer<Result>(peer: NodeId, task: () => Promise<Result>): Promise<Result> {
+    return queueOf(this.#transfers, peer, TRANSFERS_PER_PEER_MAX).add(task);
   }
 
   /** Runs the task when its peer, its pool and the node have room; rejects as the task does. */

@@ -23,6 +23,9 @@ export const FINISH = 'transfer.finish';
  */
 export const TRANSFER_STREAMS_MAX = 128;
 
+/** Transfers that one peer may have open at a sender. A mirror needs one at a time; the receiver lets others wait their turn. */
+export const TRANSFERS_PER_PEER_MAX = 16;
+
 /** `sealed`: through TLS. `direct`: a bare TCP socket handed to ZFS itself, on links that both ends declared trusted. */
 export const LINK_MODES = ['sealed', 'direct'] as const;
 export type LinkMode = (typeof LINK_MODES)[number];

@@ -128,7 +128,8 @@ class Pull {
     await this.#rename(steps);
     const rest = steps.filter(({ step }) => step.kind !== 'rename');
     for (let start = 0; start < rest.length; start += TRANSFER_STREAMS_MAX) {
-      await this.#transfer(rest.slice(start, start + TRANSFER_STREAMS_MAX));
+      const some = rest.slice(start, start + TRANSFER_STREAMS_MAX);
+      await this.#options.queue.transfer(this.#request.peer, () => this.#transfer(some));
     }
     return this.#report();
   }

@@ -32,12 +32,10 @@ import {
   type Prepare,
   type Prepared,
   prepareSchema,
+  TRANSFERS_PER_PEER_MAX,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
 import { snapshotText } from './snapshot-text.ts';
-
-/** Transfers one peer may have open here; a mirror needs one at a time for each tree. */
-const TRANSFERS_PER_PEER_MAX = 16;
 
 const TICKET_BYTES = 32;
 
@@ -112,11 +110,6 @@ export class TransferSender {
     const claim = this.#claim('direct', ticket, undefined);
     if (claim === null) return null;
     return (socket) => this.#begin(claim, { kind: 'socket', socket }, socket);
-  }
-
-  /** Number of transfers that peers have open here. */
-  get openTransfers(): number {
-    return this.#open.size;
   }
 
   /** Ends all transfers and resolves once their children are gone and their holds released. Whoever asks from now on is refused. */

@@ -16,6 +16,7 @@ import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
 import type { Plan } from '../../core/plan/steps.ts';
 import { checkRootIsFree } from '../../core/roots.ts';
+import { unlessAborted } from '../../core/unless-aborted.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { Settle } from '../../transfer/completion.ts';
@@ -30,6 +31,8 @@ export interface MirrorsOptions {
   readonly zfs: Zfs;
   /** Brings what is known of the peer's trees up to date; `refresh` lets the peer look at its ZFS first. */
   readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<unknown>;
+  /** After how long a peer that is connected but does not answer is given up, in ms. */
+  readonly answerLimitMs?: number;
   readonly pull: (request: PullRequest) => Promise<PullReport>;
   /** Whether streams from this peer may go outside TLS. */
   readonly linkMode: (peer: NodeId) => LinkMode;
@@ -62,9 +65,18 @@ interface Settled {
   readonly plan: Plan;
 }
 
+/** A sync on its way. */
+interface RunningSync {
+  readonly done: Promise<unknown>;
+  readonly abort: AbortController;
+}
+
+/** A peer that has to look at a large pool first takes minutes; one that takes longer than this, in ms, is not going to answer. */
+const ANSWER_LIMIT_MS = 600_000;
+
 export class Mirrors {
   readonly #options: MirrorsOptions;
-  readonly #running = new Map<TreeName, Promise<unknown>>();
+  readonly #running = new Map<TreeName, RunningSync>();
   readonly #receiving = new Set<TreeName>();
   readonly #stopping = new AbortController();
   readonly #settled = new Map<TreeName, Settled>();
@@ -113,11 +125,16 @@ export class Mirrors {
       return [{ type: 'mirror.added', ...mirror }];
     });
     await history.record(mirror.tree, 'command', [{ type: 'tree.added', root: mirror.root }]);
+    // A replica that is there from before is gone on with
+    await this.#options.look(mirror.tree);
   }
 
-  /** Stops following; what was received stays as it is. Rejects with `MIRROR_UNKNOWN`. */
+  /** Ends the running sync and stops following; what was received stays as it is. Rejects with `MIRROR_UNKNOWN`. */
   async remove(tree: TreeName): Promise<void> {
     this.get(tree);
+    const running = this.#running.get(tree);
+    running?.abort.abort(cancelled(tree));
+    await running?.done.catch(() => undefined);
     await this.#options.admin.change(() => [{ type: 'mirror.removed', tree }]);
     await this.#options.history.record(tree, 'command', [{ type: 'tree.removed' }]);
     this.#settled.delete(tree);
@@ -161,27 +178,42 @@ export class Mirrors {
 
   /**
    * Brings a mirror up to date. Steps that fail are in the report. Rejects with `MIRROR_UNKNOWN`, `TREE_UNKNOWN`, and what keeps the
-   * peer from being asked (`PEER_UNREACHABLE` …). Syncs of one tree take turns.
+   * peer from being asked (`PEER_UNREACHABLE` …), or `TRANSFER_CANCELLED` when the signal is aborted before anything began. Syncs of one tree
+   * take turns.
    */
   async sync(tree: TreeName, options: SyncOptions): Promise<SyncReport> {
     this.get(tree);
+    const abort = new AbortController();
+    const signal = AbortSignal.any([options.signal, this.#stopping.signal, abort.signal]);
     for (let running = this.#running.get(tree); running !== undefined; running = this.#running.get(tree)) {
-      await running.catch(() => undefined);
+      await this.#unlessCancelled(
+        tree,
+        running.done.catch(() => undefined),
+        signal,
+      );
     }
-    const run = this.#run(tree, options).finally(() => this.#running.delete(tree));
-    this.#running.set(tree, run);
-    return run;
+    const done = this.#run(tree, { ...options, signal }).finally(() => this.#running.delete(tree));
+    this.#running.set(tree, { done, abort });
+    return done;
+  }
+
+  async #unlessCancelled<Value>(tree: TreeName, promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+    try {
+      return await unlessAborted(promise, signal);
+    } catch (error) {
+      throw signal.aborted ? cancelled(tree) : error;
+    }
   }
 
   /** Cancels what runs and resolves once it has ended. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await Promise.allSettled(this.#running.values());
+    await Promise.allSettled(Array.from(this.#running.values(), ({ done }) => done));
   }
 
   async #run(tree: TreeName, options: SyncOptions): Promise<SyncReport> {
     const mirror = this.get(tree);
-    await this.#options.catchUp(mirror.from, { refresh: options.refresh });
+    await this.#catchUp(mirror, options);
     const source = this.source(mirror);
     const settled = this.#settled.get(tree);
     if (settled?.source === source && settled.local === this.#local(tree) && settled.mirror === mirror) {
@@ -203,6 +235,22 @@ export class Mirrors {
     }
   }
 
+  async #catchUp({ tree, from }: Mirror, { refresh, signal }: SyncOptions): Promise<void> {
+    const limitMs = this.#options.answerLimitMs ?? ANSWER_LIMIT_MS;
+    const limit = AbortSignal.timeout(limitMs);
+    try {
+      await unlessAborted(this.#options.catchUp(from, { refresh }), AbortSignal.any([signal, limit]));
+    } catch (error) {
+      if (signal.aborted) throw cancelled(tree);
+      if (!limit.aborted) throw error;
+      throw new PandoError(
+        'PEER_UNREACHABLE',
+        `Peer ${from} is connected but has not answered for ${limitMs / 1_000} seconds; look at "pando status" there.`,
+        { peer: from, tree },
+      );
+    }
+  }
+
   #pullRequest(mirror: Mirror, todo: Plan, { onProgress, signal }: SyncOptions): PullRequest {
     const { tree, from, root } = mirror;
     return {
@@ -216,7 +264,7 @@ export class Mirrors {
         await this.#options.settle(tree, ...shown);
       },
       onProgress,
-      signal: AbortSignal.any([signal, this.#stopping.signal]),
+      signal,
     };
   }
 
@@ -257,4 +305,8 @@ export class Mirrors {
       { root },
     );
   }
+}
+
+function cancelled(tree: TreeName): PandoError {
+  return new PandoError('TRANSFER_CANCELLED', `The sync of "${tree}" was cancelled.`, { tree });
 }

@@ -72,6 +72,8 @@ export class Observer {
   readonly #options: ObserverOptions;
   readonly #turns = new Turns<TreeName>();
   readonly #memory = new Map<TreeName, TreeMemory>();
+  /** Looks that have not begun. */
+  readonly #waiting = new Map<TreeName, Promise<readonly KnownEvent[]>>();
   readonly #stopping = new AbortController();
   #round: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -98,6 +100,16 @@ export class Observer {
     return this.#memory.get(tree)?.condition ?? { lookedAt: null, error: null };
   }
 
+  /** Like {@link look}, but whoever asks while a look waits for its turn shares it: it has not seen anything yet. */
+  lookSoon(watched: WatchedTree): Promise<readonly KnownEvent[]> {
+    const waiting = this.#waiting.get(watched.tree);
+    if (waiting !== undefined) return waiting;
+    const begun = (): void => void this.#waiting.delete(watched.tree);
+    const look = this.#turns.run(watched.tree, async () => begun()).then(() => this.look(watched));
+    this.#waiting.set(watched.tree, look);
+    return look;
+  }
+
   /**
    * Looks at a whole tree now and logs what is new. Gives the events; none when ZFS can tell that nothing changed, or while the tree is being
    * received into. Rejects when the root cannot be listed.
@@ -110,7 +122,7 @@ export class Observer {
       try {
         const memory = this.#remember(watched.tree);
         const token = await zfs.changeToken(watched.root, signal);
-        if (token !== null && token === memory.token) {
+        if (token !== null && token === memory.token && !this.#isBlank(watched)) {
           this.#well(watched.tree, token);
           return [];
         }
@@ -121,7 +133,8 @@ export class Observer {
         this.#well(watched.tree, token);
         return events;
       } catch (error) {
-        if (watched.mayBeAbsent && this.#isAbsent(watched, error)) return [];
+        // A pool that is away is told from a root that is gone: a replica without its root is no replica any more.
+        if (watched.mayBeAbsent && isPandoError(error, 'ZFS_NOT_FOUND')) return this.#log(watched, [], 'tree', cause);
         this.#unwell(watched.tree, error);
         throw error;
       }
@@ -217,8 +230,9 @@ export class Observer {
     memory.condition = { lookedAt: memory.condition.lookedAt, error };
   }
 
-  #isAbsent(watched: WatchedTree, error: unknown): boolean {
+  /** Whether nothing is known of the tree, as after it was removed and added again: no token speaks for that. */
+  #isBlank(watched: WatchedTree): boolean {
     const { history } = this.#options;
-    return isPandoError(error, 'ZFS_NOT_FOUND') && history.graph(history.ownStream(watched.tree)).datasets.size === 0;
+    return history.graph(history.ownStream(watched.tree)).datasets.size === 0;
   }
 }

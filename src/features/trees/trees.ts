@@ -88,14 +88,19 @@ export class Trees {
   async remove(tree: TreeName): Promise<void> {
     const { admin, history } = this.#options;
     await admin.change((state) => {
+      if (state.mirrors.has(tree)) throw isMirror(tree);
       if (!state.trees.has(tree)) throw unknownTree(tree);
       return [{ type: 'local-tree.removed', tree }];
     });
     await history.record(tree, 'command', [{ type: 'tree.removed' }]);
   }
 
-  /** Takes a snapshot; with `recursive`, one of each dataset below as well, at the same moment. */
+  /**
+   * Takes a snapshot; with `recursive`, one of each dataset below as well, those included that somebody made a moment ago with plain `zfs`. All
+   * at the same moment where the ZFS can do that (see `Zfs.snapshot`).
+   */
   async snapshot({ tree, name, snapshot }: SnapshotPlace, options: { readonly recursive: boolean }): Promise<void> {
+    if (options.recursive) await this.#options.look(tree, 'all', 'observed');
     const graph = this.graph(tree);
     const root = this.#root(tree);
     const first = requireDataset(graph, name);
@@ -196,6 +201,16 @@ function unknownTree(tree: TreeName): PandoError {
   return new PandoError('TREE_UNKNOWN', `This node keeps no tree "${tree}"; "pando tree ls" lists those it keeps.`, {
     tree,
   });
+}
+
+function isMirror(tree: TreeName): PandoError {
+  return new PandoError(
+    'TREE_UNKNOWN',
+    `"${tree}" is a mirror of a peer's tree; end it with "pando mirror rm ${tree}".`,
+    {
+      tree,
+    },
+  );
 }
 
 function rootStays(tree: TreeName): PandoError {

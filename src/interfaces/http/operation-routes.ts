@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { parseTreeName } from '../../core/ids.ts';
-import { type LineStreams, unlessAborted } from './lines.ts';
+import { unlessAborted } from '../../core/unless-aborted.ts';
+import type { LineStreams } from './lines.ts';
 import { checked, syncSchema } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 

@@ -43,7 +43,7 @@ function writeEvent(context: CommandContext, event: Event, names: DatasetNames):
 async function showLog(
   context: CommandContext,
   tree: string | undefined,
-  { node, follow = false, from: text }: LogOptions,
+  { node, follow = false, from: text, transfers = false }: LogOptions,
 ): Promise<ExitCode> {
   const from = text === undefined ? undefined : positiveInteger('--from', text);
   const client = await context.client();
@@ -51,7 +51,7 @@ async function showLog(
   const names = new DatasetNames(tree ?? '', fallback);
   return context.interruptible(async (signal) => {
     try {
-      for await (const event of client.log({ tree, node, from, follow, signal })) {
+      for await (const event of client.log({ tree, node, from, transfers, follow, signal })) {
         names.learn(event);
         writeEvent(context, event, names);
         if (!(await context.output.drained())) break;
