@@ -76,7 +76,10 @@ export interface SendRequest {
   readonly base: (SnapshotReference & { readonly intermediates: boolean }) | null;
 }
 
-/** What a receive makes of a stream. The target is received unmounted (`-u`) and never with a blanket `-F`. */
+/**
+ * What a receive makes of a stream. The target is received unmounted (`-u`) and never with a blanket `-F`; what the stream says of mount points, shares and
+ * the powers of files is not taken where the ZFS can leave it out (`receiveProperties`).
+ */
 export interface ReceiveRequest {
   /** Exact name of the dataset; it must exist for an increment and must not for a full or a clone stream. */
   readonly target: DatasetName;

@@ -31,6 +31,14 @@ export function sendWords({ snapshot, base }: SendRequest): string[] {
   return [...from, writtenName(snapshot)];
 }
 
+/**
+ * Properties that no peer may set here, whatever its stream carries (zfs-rules, "Properties"): they say where a dataset is mounted, who else reads it, and
+ * what the files in it can do.
+ */
+const NEVER_TAKEN = ['mountpoint', 'sharenfs', 'sharesmb', 'setuid', 'exec', 'devices'];
+/** What a replica has of its own from its first receive on. */
+const KEPT_BY_REPLICA = ['canmount', 'readonly'];
+
 /** Words of a `zfs receive`. With `-v` it tells how many bytes there were, which nobody else counts on a socket. */
 export function receiveWords(
   request: ReceiveRequest,
@@ -39,10 +47,13 @@ export function receiveWords(
 ): string[] {
   const { create, overPlaceholder, target } = request;
   const flags = ['-u', ...(source === 'socket' ? ['-v'] : []), ...(overPlaceholder ? ['-F'] : [])];
-  if (create === null || !setsProperties) return ['receive', ...flags, target];
+  if (!setsProperties) return ['receive', ...flags, target];
+  const excluded = (names: readonly string[]): string[] => names.flatMap((name) => ['-x', name]);
+  if (create === null) return ['receive', ...flags, ...excluded([...NEVER_TAKEN, ...KEPT_BY_REPLICA]), target];
+  const refused = excluded(NEVER_TAKEN.filter((name) => !(name in create.properties)));
   const origin = create.origin === null ? [] : [`origin=${writtenName(create.origin)}`];
   const properties = Object.entries(create.properties).map(([name, value]) => `${name}=${value}`);
-  return ['receive', ...flags, ...[...origin, ...properties].flatMap((option) => ['-o', option]), target];
+  return ['receive', ...flags, ...refused, ...[...origin, ...properties].flatMap((option) => ['-o', option]), target];
 }
 
 export function writtenName({ dataset, snapshot }: SnapshotReference): string {
