@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { NodeId } from '../../src/core/ids.ts';
-import { TransferQueue } from '../../src/transfer/limits.ts';
+import { type TransferLimits, TransferQueue } from '../../src/transfer/limits.ts';
+import { TRANSFERS_PER_PEER_MAX } from '../../src/transfer/protocol.ts';
 
 /** Counts how many tasks of a kind run at once, and how many did at most. */
 class Gauge {
@@ -16,30 +17,57 @@ class Gauge {
 }
 
 const [ANNA, BEN] = ['anna', 'ben'] as NodeId[] as [NodeId, NodeId];
+const PLENTY = 99;
+
+/** How many of 60 tasks, of two peers and for two pools, ran at once at most: for one peer, for one pool, and in all. */
+async function mostAtOnce(limits: Partial<TransferLimits>): Promise<{ peer: number; pool: number; all: number }> {
+  const queue = new TransferQueue({ perPeer: PLENTY, perPool: PLENTY, overall: PLENTY, ...limits });
+  const gauges = { anna: new Gauge(), ben: new Gauge(), tank: new Gauge(), ssd: new Gauge(), all: new Gauge() };
+  let done = 0;
+  const tasks = Array.from({ length: 60 }, (_, index) => {
+    const [peer, peerGauge] = index % 2 === 0 ? ([ANNA, gauges.anna] as const) : ([BEN, gauges.ben] as const);
+    const [pool, poolGauge] = index % 3 === 0 ? (['tank', gauges.tank] as const) : (['ssd', gauges.ssd] as const);
+    return queue.run(peer, pool, async () => {
+      await Promise.all([peerGauge.during(), poolGauge.during(), gauges.all.during()]);
+      done += 1;
+    });
+  });
+  await Promise.all(tasks);
+  expect(done).toBe(60);
+  return {
+    peer: Math.max(gauges.anna.most, gauges.ben.most),
+    pool: Math.max(gauges.tank.most, gauges.ssd.most),
+    all: gauges.all.most,
+  };
+}
 
 describe('the transfer queue', () => {
-  it('keeps to the limits per peer, per pool and overall, and runs everything', async () => {
-    const queue = new TransferQueue({ perPeer: 3, perPool: 2, overall: 4 });
-    const gauges = { anna: new Gauge(), ben: new Gauge(), tank: new Gauge(), ssd: new Gauge(), all: new Gauge() };
-    let done = 0;
-    const tasks = Array.from({ length: 60 }, (_, index) => {
-      const [peer, peerGauge] = index % 2 === 0 ? ([ANNA, gauges.anna] as const) : ([BEN, gauges.ben] as const);
-      const [pool, poolGauge] = index % 3 === 0 ? (['tank', gauges.tank] as const) : (['ssd', gauges.ssd] as const);
-      return queue.run(peer, pool, async () => {
-        await Promise.all([peerGauge.during(), poolGauge.during(), gauges.all.during()]);
-        done += 1;
-      });
-    });
-    await Promise.all(tasks);
-    expect(done).toBe(60);
-    expect(Math.max(gauges.anna.most, gauges.ben.most)).toBeLessThanOrEqual(3);
-    expect(Math.max(gauges.tank.most, gauges.ssd.most)).toBe(2);
-    expect(gauges.all.most).toBe(4);
+  it('runs as many streams of one peer as its limit allows, and no more', async () => {
+    expect(await mostAtOnce({ perPeer: 3 })).toMatchObject({ peer: 3, all: 6 });
+  });
+
+  it('runs as many streams into one pool as its limit allows, and no more', async () => {
+    expect(await mostAtOnce({ perPool: 2 })).toMatchObject({ pool: 2, all: 4 });
+  });
+
+  it('runs as many streams in all as its limit allows, and no more', async () => {
+    expect(await mostAtOnce({ overall: 5 })).toMatchObject({ all: 5 });
   });
 
   it('goes on after a task that failed', async () => {
     const queue = new TransferQueue({ perPeer: 1, perPool: 1, overall: 1 });
     await expect(queue.run(ANNA, 'tank', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
     expect(await queue.run(ANNA, 'tank', async () => 'yes')).toBe('yes');
+  });
+
+  it('has no more transfers with a peer at a time than the peer takes, and lets the others wait', async () => {
+    const queue = new TransferQueue({ perPeer: 1, perPool: 1, overall: 1 });
+    const gauge = new Gauge();
+    const transfers = Array.from({ length: 3 * TRANSFERS_PER_PEER_MAX }, () =>
+      queue.transfer(ANNA, () => gauge.during()),
+    );
+    await queue.transfer(BEN, async () => undefined);
+    await Promise.all(transfers);
+    expect(gauge.most).toBe(TRANSFERS_PER_PEER_MAX);
   });
 });
