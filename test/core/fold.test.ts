@@ -62,6 +62,17 @@ function linesOf(graph: Graph): string[] {
   });
 }
 
+describe('an event that nobody has validated', () => {
+  it('is refused by its number, whatever is missing in it', () => {
+    const whole = snapshotCreated(1, 3);
+    for (const field of ['dataset', 'snapshot'] as const) {
+      const { [field]: _missing, ...rest } = whole as Extract<EventBody, { type: 'snapshot.created' }>;
+      const events = [...smallTree(2), rest as EventBody].map(asEvent);
+      expect(() => fold(EMPTY_GRAPH, events)).toThrow(expect.objectContaining({ code: 'EVENT_INVALID' }));
+    }
+  });
+});
+
 describe('Folding events', () => {
   it('knows where the tree is kept from when it is added until it is removed', () => {
     const graph = graphOf(...smallTree(2));

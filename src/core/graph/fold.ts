@@ -204,7 +204,9 @@ export class Fold {
       try {
         apply(this.#draft, event);
       } catch (error) {
-        throw isPandoError(error) ? contradiction(event, error) : error;
+        // An event of a type that this version knows and the one that took it in did not was never validated
+        const malformed = () => new PandoError('EVENT_INVALID', 'it is not well formed', {}, { cause: error });
+        throw contradiction(event, isPandoError(error) ? error : malformed());
       }
     }
     return this;
