@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
@@ -35,6 +36,8 @@ export interface CliZfsOptions extends CommandLineOptions {
 
 /** Commands on one pool mostly wait for a transaction group, and share it; more at once brings nothing but processes. */
 const CONCURRENCY_PER_POOL = 8;
+/** Each is a login where the commands run through ssh, and servers take few at a time (MaxStartups, sshd_config.5). */
+const REMOTE_CONCURRENCY_PER_POOL = 2;
 /** Fewer names than this are not worth another process. */
 const NAMES_SIDE_BY_SIDE_MIN = 8;
 /** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */
@@ -62,7 +65,8 @@ export class CliZfs implements Zfs {
 
   constructor(options: CliZfsOptions = {}) {
     this.#commandLine = new CommandLine(options);
-    this.#concurrencyPerPool = options.concurrencyPerPool ?? CONCURRENCY_PER_POOL;
+    const concurrency = this.#commandLine.remoteShell ? REMOTE_CONCURRENCY_PER_POOL : CONCURRENCY_PER_POOL;
+    this.#concurrencyPerPool = options.concurrencyPerPool ?? concurrency;
     this.#runner = new Runner(this.#commandLine, this.#concurrencyPerPool);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
   }
@@ -224,7 +228,7 @@ export class CliZfs implements Zfs {
     const words = ['send', ...sendWords(request)];
     const command = { action: `send ${writtenName(request.snapshot)}`, command: this.#commandLine.words('zfs', words) };
     try {
-      return await runSend(command, target, signal);
+      return await runSend(command, this.#piped(target), signal);
     } catch (error) {
       if (isPandoError(error, 'ZFS_NOT_FOUND')) await this.#runner.requirePools(namesOf(request), command.action);
       throw baseMissing(error, request);
@@ -241,9 +245,9 @@ export class CliZfs implements Zfs {
       (source.kind === 'stream' ? source.stream : source.socket).destroy();
       throw error;
     }
-    const words = receiveWords(request, source.kind, capabilities.receiveProperties);
+    const words = receiveWords(request, this.#piped(source).kind, capabilities.receiveProperties);
     const command = { action, command: this.#commandLine.words('zfs', words) };
-    const receive = (): Promise<StreamResult> => runReceive(command, source, signal);
+    const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal);
     try {
       if (!request.overPlaceholder) return await receive();
       const replaced =
@@ -307,6 +311,15 @@ export class CliZfs implements Zfs {
     await this.#runner.run({ words, action, names, signal, passOver: MISSING, onLine });
     if (lines.length === 0) await this.#runner.requirePools(names, action);
     return lines;
+  }
+
+  /**
+   * With a remote shell the child is `ssh`: handing it the socket saves nothing, and it may not fail when the far end goes away, so that half a
+   * stream would count as sent. Then this process pipes.
+   */
+  #piped<End extends SendTarget | ReceiveSource>(end: End): End | { readonly kind: 'stream'; readonly stream: Socket } {
+    if (end.kind === 'stream' || !this.#commandLine.remoteShell) return end;
+    return { kind: 'stream', stream: end.socket };
   }
 
   /** Waits for what an aborted first receive leaves. With a snapshot it stays: that came in full before. */
