@@ -9,6 +9,7 @@ import { describeError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
 import {
   type DatasetId,
+  type DatasetName,
   type NodeId,
   parseDatasetId,
   parseTransferId,
@@ -16,11 +17,11 @@ import {
   type TreeName,
   uuidFrom,
 } from '../core/ids.ts';
+import { Announcements } from '../features/announce/announcements.ts';
 import { Follower } from '../features/mirrors/follower.ts';
-import { Mirrors } from '../features/mirrors/mirrors.ts';
+import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
 import { Peers } from '../features/peers/peers.ts';
-import { mendTreeStreams } from '../features/trees/mending.ts';
 import { Trees } from '../features/trees/trees.ts';
 import { Verifier } from '../features/verify/verifier.ts';
 import { AdminJournal } from '../log/admin-journal.ts';
@@ -80,6 +81,7 @@ export class PandoNode {
   readonly #admin: AdminJournal;
   readonly #sender: TransferSender;
   readonly #follower: Follower;
+  readonly #announcements: Announcements;
   readonly #transfers: TransferJournal;
   readonly #recovery: TransferRecovery;
   #direct: DirectListener | null = null;
@@ -106,10 +108,17 @@ export class PandoNode {
     this.#transfers = transfers;
     this.#recovery = new TransferRecovery(transfers, zfs, this.id);
     this.#followed = new Set(admin.state.mirrors.keys());
+    this.#announcements = new Announcements({ history, admin });
     this.peers = new Peers(admin, this.id);
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
-    this.trees = new Trees({ history, admin, zfs, look: (tree, names, cause) => this.#look(tree, names, cause) });
+    this.trees = new Trees({
+      history,
+      admin,
+      zfs,
+      ...this.#announcing(),
+      look: (tree, names, cause) => this.#look(tree, names, cause),
+    });
     this.#sender = this.#createSender();
     this.mirrors = this.#createMirrors();
     this.verifier = this.#createVerifier();
@@ -141,7 +150,9 @@ export class PandoNode {
     for (const { intent, error } of await this.#recovery.run()) {
       reporter.warn(`Transfer ${intent.transfer} could not be cleared up: ${describeError(error)}`, { ...intent });
     }
-    await mendTreeStreams(this.history, this.#admin.state);
+    for (const tree of await this.#announcements.complete()) {
+      reporter.warn(`The damaged log of tree "${tree}" begins anew with what ZFS shows`, { tree });
+    }
     await this.observer.start();
     if (settings.directPort !== null) {
       this.#direct = await DirectListener.listen(settings.listenHost, settings.directPort, (ticket) =>
@@ -169,6 +180,13 @@ export class PandoNode {
   #followNew(mirrors: AdminState['mirrors']): void {
     for (const tree of mirrors.keys()) if (!this.#followed.has(tree)) this.#follower.follow(tree);
     this.#followed = new Set(mirrors.keys());
+  }
+
+  #announcing() {
+    return {
+      announce: (tree: TreeName, root: DatasetName) => this.#announcements.announce(tree, root),
+      retract: (tree: TreeName) => this.#announcements.retract(tree),
+    };
   }
 
   #watched(): WatchedTree[] {
@@ -199,11 +217,16 @@ export class PandoNode {
     return names === 'all' ? this.observer.look(watched, cause) : this.observer.lookAt(watched, names, cause);
   }
 
-  /** What a peer is shown is as new as it can be. Of trees that it may not read it learns nothing, not even that they are in trouble. */
+  /**
+   * Looks at what the peer may read, and rejects with the first failure once all of it was looked at. Of trees that it may not read the peer learns
+   * nothing, not even that they are in trouble, nor can it have this node look at them.
+   */
   async #refreshFor(peer: NodeId): Promise<void> {
-    for (const watched of this.#watched()) {
-      if (this.peers.shares(peer, watched.tree)) await this.observer.lookSoon(watched);
+    const failures: unknown[] = [];
+    for (const watched of this.#watched().filter(({ tree }) => this.peers.shares(peer, tree))) {
+      await this.observer.look(watched).catch((error: unknown) => failures.push(error));
     }
+    if (failures.length > 0) throw failures[0];
   }
 
   #createObserver(): Observer {
@@ -213,6 +236,7 @@ export class PandoNode {
       zfs: this.zfs,
       trees: () => this.#watched(),
       isReceiving: (tree) => this.mirrors.isReceiving(tree),
+      clearUp: () => this.#recovery.run(),
       mintDatasetId: () => parseDatasetId(mintUuid()),
       intervalMs: settings.observeEveryMs,
       onTrouble: (tree, error) => {
@@ -293,7 +317,9 @@ export class PandoNode {
       history: this.history,
       admin: this.#admin,
       zfs: this.zfs,
+      ...this.#announcing(),
       catchUp: (peer, options) => this.hub.sync(peer, options),
+      answerMsMax: ANSWER_MS_MAX,
       pull: (request) => puller.pull(request),
       linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
       look: (tree) => this.observer.look(this.#watch(tree)),

@@ -6,6 +6,7 @@ import { type HttpServer, startHttpServer } from '../interfaces/http/server.ts';
 import { openAdapters, settingsOf } from './adapters.ts';
 import { type Config, loadConfig } from './config.ts';
 import { type NodeReporter, PandoNode } from './node.ts';
+import { stopInTime } from './stop-in-time.ts';
 import { softwareVersion } from './version.ts';
 
 /** A stop that takes longer than this, in ms, is cut short: what is left open is cleared up at the next start (invariant 5). */
@@ -86,22 +87,14 @@ export async function serve(configPath: string | undefined): Promise<void> {
     logger.info({ socket: config.socket }, 'Ready');
     logger.info(`${await stop}: stopping`);
   } finally {
-    await stopInTime(logger, async () => {
-      // Side by side: a sync that the API tells of ends when the node ends it
-      await Promise.all([server?.close(), node.stop()]);
+    // A sync that the API tells of ends when the node ends it.
+    await stopInTime([async () => server?.close(), () => node.stop()], {
+      limitMs: STOP_LIMIT_MS,
+      giveUp: () => {
+        logger.error('Stopping takes too long and is cut short; the next start clears up what is left');
+        process.exit(1);
+      },
     });
-  }
-}
-
-async function stopInTime(logger: Logger, stop: () => Promise<void>): Promise<void> {
-  const limit = setTimeout(() => {
-    logger.error('Stopping takes too long and is cut short; the next start clears up what is left');
-    process.exit(1);
-  }, STOP_LIMIT_MS);
-  try {
-    await stop();
     logger.info('Stopped');
-  } finally {
-    clearTimeout(limit);
   }
 }

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { DatasetName } from '../../src/core/ids.ts';
 import type { ListedDataset } from '../../src/zfs/zfs.ts';
-import { at, codeOf, dataset, IMAGES, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
+import { at, codeOf, dataset, gate, IMAGES, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
 
 /** What somebody does behind Pando's back; the numbers pick what it is done to. */
 interface Deed {
@@ -187,12 +187,17 @@ describe('the observer', () => {
   });
 
   it('tells changed, added and removed properties', async () => {
-    await alpha.zfs.setProperties([dataset('alpha/images/base')], { 'team:owner': 'anna', compression: 'off' });
+    const base = [dataset('alpha/images/base')];
+    const properties = () => alpha.node.trees.graph(IMAGES).named('base' as never)?.properties;
+    await alpha.zfs.setProperties(base, { 'team:owner': 'anna', compression: 'off' });
     await look(alpha);
-    await alpha.zfs.inheritProperty([dataset('alpha/images/base')], 'compression');
+    expect(properties()).toEqual({ 'team:owner': 'anna', compression: 'off' });
+    await alpha.zfs.setProperties(base, { 'team:owner': 'bert' });
     await look(alpha);
-    const properties = alpha.node.trees.graph(IMAGES).named('base' as never)?.properties;
-    expect(properties).toEqual({ 'team:owner': 'anna' });
+    expect(properties()).toEqual({ 'team:owner': 'bert', compression: 'off' });
+    await alpha.zfs.inheritProperty(base, 'compression');
+    await look(alpha);
+    expect(properties()).toEqual({ 'team:owner': 'bert' });
   });
 
   it('keeps the graph while the pool is exported, and says what is wrong', async () => {
@@ -205,6 +210,44 @@ describe('the observer', () => {
     await look(alpha);
     expect(alpha.node.observer.condition(IMAGES).error).toBeNull();
     expect(alpha.warnings.length).toBe(1);
+  });
+
+  it('keeps the graph of an own tree whose root is gone, and says plainly what is wrong', async () => {
+    const before = alpha.node.trees.graph(IMAGES);
+    await alpha.zfs.rename(dataset('alpha/images'), dataset('alpha/pictures'));
+    await expect(look(alpha)).rejects.toMatchObject({ code: 'TREE_ROOT_MISSING', evidence: { root: 'alpha/images' } });
+    expect(alpha.node.trees.graph(IMAGES)).toBe(before);
+    expect(alpha.node.observer.condition(IMAGES).error?.code).toBe('TREE_ROOT_MISSING');
+    await alpha.zfs.rename(dataset('alpha/pictures'), dataset('alpha/images'));
+    expect((await look(alpha)).ok).toBe(true);
+    expect(alpha.node.observer.condition(IMAGES).error).toBeNull();
+  });
+
+  it('shares a look that waits, but never one that has begun', async () => {
+    const [begun, answer] = [gate(), gate()];
+    const { changeToken } = alpha.zfs;
+    let asked = 0;
+    alpha.zfs.changeToken = async (...words) => {
+      asked += 1;
+      begun.open();
+      await answer.opened;
+      return changeToken.apply(alpha.zfs, words);
+    };
+    const watched = {
+      tree: IMAGES,
+      root: dataset('alpha/images'),
+      ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+      mayBeAbsent: false,
+    };
+    const running = alpha.node.observer.look(watched);
+    await begun.opened;
+    await alpha.zfs.snapshot([at('alpha/images/base', 'meanwhile')]);
+    const later = Array.from({ length: 10 }, () => alpha.node.observer.look(watched));
+    answer.open();
+    await running;
+    const found = await Promise.all(later);
+    expect(asked).toBe(2);
+    for (const events of found) expect(events).toBe(found[0]);
   });
 
   it('asks for no listing when ZFS tells that nothing changed', async () => {

@@ -86,6 +86,8 @@ export function servicesOf({ node, zfs }: WorldNode): DaemonServices {
   };
 }
 
+type StartOptions = Parameters<MemoryWorld['start']> extends [string, ...infer Rest] ? Rest : never;
+
 export class ServedWorld {
   readonly #world = new MemoryWorld();
   readonly #directory: string;
@@ -99,8 +101,9 @@ export class ServedWorld {
     return new ServedWorld(await mkdtemp(join(tmpdir(), 'pando-interfaces-')));
   }
 
-  async start(name: string): Promise<ServedNode> {
-    const worldNode = await this.#world.start(name);
+  /** Starts a node as {@link MemoryWorld.start}, with its API. */
+  async start(name: string, ...how: StartOptions): Promise<ServedNode> {
+    const worldNode = await this.#world.start(name, ...how);
     const socket = join(this.#directory, `${name}.sock`);
     const reports: unknown[] = [];
     const server = await startHttpServer({
@@ -120,9 +123,9 @@ export class ServedWorld {
   }
 
   /** Two nodes that know each other; `build` shares all its trees with `backup`. */
-  async startPair(): Promise<{ readonly build: ServedNode; readonly backup: ServedNode }> {
+  async startPair(zfsOptions?: StartOptions[1]): Promise<{ readonly build: ServedNode; readonly backup: ServedNode }> {
     const build = await this.start('build');
-    const backup = await this.start('backup');
+    const backup = await this.start('backup', undefined, zfsOptions);
     await introduce(build, backup);
     return { build, backup };
   }

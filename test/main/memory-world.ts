@@ -5,6 +5,7 @@ import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import type { Log } from '../../src/log/log.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { PandoNode } from '../../src/main/node.ts';
+import type { NodeSettings } from '../../src/main/settings.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
@@ -39,7 +40,12 @@ export class MemoryWorld {
   readonly #nodes: PandoNode[] = [];
 
   /** Starts a node, anew or as what is left of another. Its pool is called as the node. */
-  async start(name: string, former?: WorldNode, zfsOptions: MemoryZfsOptions = {}): Promise<WorldNode> {
+  async start(
+    name: string,
+    former?: WorldNode,
+    zfsOptions: MemoryZfsOptions = {},
+    settings: Partial<NodeSettings> = {},
+  ): Promise<WorldNode> {
     const identity = former?.identity ?? createIdentity();
     const zfs = former?.zfs ?? new MemoryZfs(zfsOptions);
     if (former === undefined) zfs.addPool(name);
@@ -54,6 +60,7 @@ export class MemoryWorld {
         observeEveryMs: NEVER_MS,
         follow: false,
         transfers: DEFAULT_TRANSFER_LIMITS,
+        ...settings,
       },
       reporter: { info: () => undefined, warn: (message) => warnings.push(message) },
     });
@@ -103,6 +110,15 @@ export function syncImages(
   { signal = new AbortController().signal, refresh = true, onProgress = (_: TransferProgress): void => undefined } = {},
 ): Promise<SyncReport> {
   return node.mirrors.sync(IMAGES, { signal, refresh, onProgress, onPlan: () => undefined });
+}
+
+/** Something that is waited for in one place and let go on from another. */
+export function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open = (): void => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open: () => open() };
 }
 
 /** The code that a promise rejects with; throws when it does not reject with a PandoError. */

@@ -1,7 +1,12 @@
+import { randomBytes } from 'node:crypto';
+import { pipeline, Transform } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isPandoError, type PandoError } from '../../src/core/errors.ts';
 import { difference } from '../../src/core/graph/difference.ts';
-import { streamIdOf } from '../../src/core/ids.ts';
+import { streamIdOf, type TreeName, uuidFrom } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import { PREPARE } from '../../src/transfer/protocol.ts';
 import {
   addressOf,
   at,
@@ -56,6 +61,41 @@ async function heldSnapshots({ zfs, pool }: WorldNode): Promise<string[]> {
   const listed = await zfs.list(dataset(pool));
   return listed.flatMap(({ name, snapshots }) =>
     snapshots.filter(({ userrefs }) => userrefs > 0).map((snapshot) => `${name}@${snapshot.name}`),
+  );
+}
+
+/** Larger than what lies in buffers between a send and its receive. */
+const BIG_BYTES = 2_000_000;
+
+async function addBigDataset(): Promise<void> {
+  await alpha.zfs.create(dataset('alpha/images/big'));
+  alpha.zfs.write('alpha/images/big', 'file', 'x'.repeat(BIG_BYTES));
+  await alpha.zfs.snapshot([at('alpha/images/big', '1')]);
+}
+
+/** Calls `act` once, as soon as beta's ZFS has taken a quarter of the stream of `big`. Gives how to ask for the bytes it took in all. */
+function inTheMiddle(act: () => void): () => number {
+  const receive = beta.zfs.receive.bind(beta.zfs);
+  let passed = 0;
+  beta.zfs.receive = (request, source, signal) => {
+    if (source.kind !== 'stream' || request.target !== 'beta/copy/big') return receive(request, source, signal);
+    const watched = new Transform({
+      transform: (chunk: Buffer, _encoding, done) => {
+        const before = passed;
+        passed += chunk.length;
+        if (before < BIG_BYTES / 4 && passed >= BIG_BYTES / 4) act();
+        done(null, chunk);
+      },
+    });
+    const stream = pipeline(source.stream, watched, () => undefined);
+    return receive(request, { kind: 'stream', stream }, signal);
+  };
+  return () => passed;
+}
+
+function codesOf(steps: SyncReport['steps']): string[] {
+  return steps.flatMap(({ step, outcome }) =>
+    outcome.result === 'failed' ? [`${step.name}: ${outcome.error.code}`] : [],
   );
 }
 
@@ -201,8 +241,11 @@ describe('what goes wrong in a sync', () => {
     await beta.zfs.create(dataset('beta/copy'));
     await beta.zfs.create(dataset('beta/copy/layer'));
     const { steps } = await syncImages(beta);
-    const failed = steps.flatMap(({ outcome }) => (outcome.result === 'failed' ? [outcome.error.code] : []));
-    expect(failed).toEqual(['ZFS_DATASET_EXISTS']);
+    const results = steps.map(({ step, outcome }) => `${step.name}: ${outcome.result}`);
+    const others = results.slice(1);
+    expect(steps[0]).toMatchObject({ step: { name: '' }, outcome: { error: { code: 'ZFS_DATASET_EXISTS' } } });
+    expect(others.length).toBeGreaterThan(0);
+    expect(others.filter((result) => !result.endsWith(': skipped'))).toEqual([]);
     await beta.zfs.destroy(dataset('beta/copy/layer'));
     await beta.zfs.destroy(dataset('beta/copy'));
     await syncImages(beta);
@@ -221,28 +264,48 @@ describe('what goes wrong in a sync', () => {
     });
     expect(await codeOf(syncImages(beta))).toBe('TREE_UNKNOWN');
     expect(beta.node.history.head(streamIdOf(alpha.node.id, IMAGES))).toBeNull();
+    // Whoever asks for streams all the same, knowing guids from elsewhere, learns no more
+    const hidden = await refusalOf(IMAGES);
+    const missing = await refusalOf('nowhere' as TreeName);
+    expect(hidden.code).toBe('TREE_UNKNOWN');
+    expect(hidden.message.replaceAll(IMAGES, 'nowhere')).toBe(missing.message);
+    expect({ ...hidden.evidence, tree: 'nowhere' }).toEqual(missing.evidence);
   });
 
-  it('leaves nothing behind when it is cancelled, and the next sync completes it', async () => {
+  /** What alpha answers beta when that asks for a stream that there is in `images`, as of a tree of that name. */
+  async function refusalOf(tree: TreeName): Promise<PandoError> {
+    const [first] = alpha.node.trees.graph(IMAGES).sorted();
+    const snapshot = { dataset: first?.id, guid: first?.snapshots[0]?.guid };
+    const transfer = uuidFrom(Date.now(), randomBytes(16));
+    const wanted = { transfer, tree, streams: [{ snapshot, base: null }], mode: 'sealed' };
+    const answer = beta.node.hub.session(alpha.node.id)?.call(PREPARE, wanted);
+    const error = await answer?.catch((thrown: unknown) => thrown);
+    if (isPandoError(error)) return error;
+    throw new Error('was not refused');
+  }
+
+  it('leaves nothing behind when it is cancelled in the middle of a stream, and the next sync completes it', async () => {
+    await addBigDataset();
     await shareAndMirror();
     const cancel = new AbortController();
-    const onProgress = ({ kind }: { kind: string }): void => {
-      if (kind === 'step-started') cancel.abort();
-    };
-    const { steps } = await syncImages(beta, { signal: cancel.signal, onProgress });
-    expect(steps.some(({ outcome }) => outcome.result !== 'done')).toBe(true);
+    const passed = inTheMiddle(() => cancel.abort());
+    const { steps } = await syncImages(beta, { signal: cancel.signal });
+    expect(codesOf(steps)).toContain('big: ZFS_ABORTED');
+    expect(passed()).toBeLessThan(BIG_BYTES);
+    expect(await beta.zfs.listOnly([dataset('beta/copy/big')])).toEqual([]);
     expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
     await syncImages(beta);
     await expectSameGraphs();
   });
 
-  it('leaves nothing behind when the link is cut in the middle, and goes on when it is back', async () => {
+  it('leaves nothing behind when the link is cut in the middle of a stream, and goes on when it is back', async () => {
+    await addBigDataset();
     await shareAndMirror();
-    const onProgress = ({ kind }: { kind: string }): void => {
-      if (kind === 'step-started') world.network.cut(alpha.node.id, beta.node.id);
-    };
-    const { steps } = await syncImages(beta, { onProgress });
-    expect(steps.some(({ outcome }) => outcome.result === 'failed')).toBe(true);
+    const passed = inTheMiddle(() => world.network.cut(alpha.node.id, beta.node.id));
+    const { steps } = await syncImages(beta);
+    expect(codesOf(steps)).toContain('big: CONNECTION_CLOSED');
+    expect(passed()).toBeLessThan(BIG_BYTES);
+    expect(await beta.zfs.listOnly([dataset('beta/copy/big')])).toEqual([]);
     world.network.mend(alpha.node.id, beta.node.id);
     await syncImages(beta);
     await expectSameGraphs();

@@ -1,4 +1,4 @@
-import { describeError, PandoError } from '../../core/errors.ts';
+import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
@@ -8,7 +8,7 @@ const RETRY_MS = 60_000;
 
 export interface FollowerOptions {
   readonly history: History;
-  readonly mirrors: Mirrors;
+  readonly mirrors: Pick<Mirrors, 'list' | 'sync'>;
   /** Told what a sync did by itself, or what kept it from it. */
   readonly onSynced: (tree: TreeName, result: SyncReport | PandoError) => void;
 }
@@ -55,6 +55,10 @@ export class Follower {
     if (this.#options.mirrors.list().some((mirror) => mirror.tree === tree && mirror.from === node)) this.follow(tree);
   }
 
+  #isMirrored(tree: TreeName): boolean {
+    return this.#options.mirrors.list().some((mirror) => mirror.tree === tree);
+  }
+
   async #sync(tree: TreeName): Promise<void> {
     const state = { again: false };
     this.#busy.set(tree, state);
@@ -72,10 +76,12 @@ export class Follower {
         if (report.steps.some(({ outcome }) => outcome.result === 'failed')) this.#retryLater(tree);
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
-      if (this.#stopping.signal.aborted) return;
+      if (this.#stopping.signal.aborted || !this.#isMirrored(tree)) return;
+      this.#retryLater(tree);
+      // Somebody here ended it, and knows
+      if (isPandoError(error, 'TRANSFER_CANCELLED')) return;
       const known = error instanceof PandoError ? error : new PandoError('INTERNAL', describeError(error));
       this.#options.onSynced(tree, known);
-      this.#retryLater(tree);
     } finally {
       this.#busy.delete(tree);
     }
@@ -87,7 +93,7 @@ export class Follower {
     this.#retries.set(
       tree,
       setTimeout(() => {
-        if (this.#options.mirrors.list().some((mirror) => mirror.tree === tree)) this.follow(tree);
+        if (this.#isMirrored(tree)) this.follow(tree);
       }, RETRY_MS),
     );
   }

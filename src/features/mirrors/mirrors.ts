@@ -4,19 +4,11 @@ import { PandoError } from '../../core/errors.ts';
 import type { Ownership } from '../../core/events.ts';
 import { difference } from '../../core/graph/difference.ts';
 import { EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
-import {
-  type DatasetId,
-  type DatasetName,
-  ID_PROPERTY,
-  type NodeId,
-  streamIdOf,
-  type TreeName,
-} from '../../core/ids.ts';
+import { type DatasetId, type DatasetName, type NodeId, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
 import type { Plan } from '../../core/plan/steps.ts';
 import { checkRootIsFree } from '../../core/roots.ts';
-import { unlessAborted } from '../../core/unless-aborted.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { Settle } from '../../transfer/completion.ts';
@@ -24,6 +16,8 @@ import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/puller.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
+import { MirrorTurns, uncancelled } from './mirror-turns.ts';
+import { checkReplicaPlace } from './replica-place.ts';
 
 export interface MirrorsOptions {
   readonly history: History;
@@ -31,11 +25,15 @@ export interface MirrorsOptions {
   readonly zfs: Zfs;
   /** Brings what is known of the peer's trees up to date; `refresh` lets the peer look at its ZFS first. */
   readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<unknown>;
-  /** After how long a peer that is connected but does not answer is given up, in ms. */
-  readonly answerLimitMs?: number;
+  /** How long a peer that is connected may take to answer, in ms. */
+  readonly answerMsMax: number;
   readonly pull: (request: PullRequest) => Promise<PullReport>;
   /** Whether streams from this peer may go outside TLS. */
   readonly linkMode: (peer: NodeId) => LinkMode;
+  /** Has this node's stream of a tree say that it is kept at that root. */
+  readonly announce: (tree: TreeName, root: DatasetName) => Promise<void>;
+  /** Has it say that the tree is not kept any more. */
+  readonly retract: (tree: TreeName) => Promise<void>;
   /** Lets the observer look at the whole mirror now. */
   readonly look: (tree: TreeName) => Promise<unknown>;
   /** Logs listed datasets of a mirror as received. */
@@ -65,21 +63,22 @@ interface Settled {
   readonly plan: Plan;
 }
 
-/** A sync on its way. */
-interface RunningSync {
-  readonly done: Promise<unknown>;
-  readonly abort: AbortController;
-}
+/**
+ * How long a peer that is connected may take to answer, in ms: minutes, since it may have to list a large pool first. What comes later is stored all
+ * the same, and then followed.
+ */
+export const ANSWER_MS_MAX = 600_000;
 
-/** A peer that has to look at a large pool first takes minutes; one that takes longer than this, in ms, is not going to answer. */
-const ANSWER_LIMIT_MS = 600_000;
+/** For what is not cancelled by whoever asked for it. */
+const NEVER = new AbortController().signal;
 
 export class Mirrors {
   readonly #options: MirrorsOptions;
-  readonly #running = new Map<TreeName, RunningSync>();
+  readonly #turns = new MirrorTurns();
   readonly #receiving = new Set<TreeName>();
-  readonly #stopping = new AbortController();
   readonly #settled = new Map<TreeName, Settled>();
+  /** Mirrors whose last sync failed in part: more may be there than was logged. */
+  readonly #unsure = new Set<TreeName>();
 
   constructor(options: MirrorsOptions) {
     this.#options = options;
@@ -108,36 +107,47 @@ export class Mirrors {
   }
 
   /**
-   * Adds a mirror. Rejects with `TREE_EXISTS`, `TREE_OVERLAP`, `PEER_UNKNOWN`, `TREE_ROOT_MISSING` when the dataset above `root` does
-   * not exist, and `ZFS_DATASET_EXISTS` when `root` does and is no replica: nothing is ever received over it.
+   * Adds a mirror; a replica that is there from before is gone on with. Rejects with `TREE_EXISTS`, `TREE_OVERLAP`, `PEER_UNKNOWN`,
+   * `TREE_ROOT_MISSING` when the dataset above `root` does not exist, and `ZFS_DATASET_EXISTS` when `root` does and is no replica: nothing is
+   * ever received over it.
    */
   async add(mirror: Mirror): Promise<void> {
-    const { admin, history } = this.#options;
-    await this.#checkPlace(mirror.root);
-    await admin.change((state) => {
-      checkRootIsFree(state, mirror.tree, mirror.root);
-      if (!state.peers.has(mirror.from)) {
-        throw new PandoError(
-          'PEER_UNKNOWN',
-          `There is no peer ${mirror.from} here; add it first with "pando peer add".`,
-        );
-      }
-      return [{ type: 'mirror.added', ...mirror }];
+    const { admin, announce, look, zfs } = this.#options;
+    const { tree, root } = mirror;
+    // Said at once, rather than behind a sync of the mirror that there is.
+    checkRootIsFree(admin.state, tree, root);
+    // In a turn of its own: whoever hears of the new mirror and syncs it does so once it has been looked at.
+    return this.#turns.run(tree, NEVER, async () => {
+      await checkReplicaPlace(zfs, root);
+      await admin.change((state) => {
+        checkRootIsFree(state, tree, root);
+        if (!state.peers.has(mirror.from)) {
+          throw new PandoError(
+            'PEER_UNKNOWN',
+            `There is no peer ${mirror.from} here; add it first with "pando peer add".`,
+          );
+        }
+        return [{ type: 'mirror.added', ...mirror }];
+      });
+      await announce(tree, root);
+      await look(tree);
     });
-    await history.record(mirror.tree, 'command', [{ type: 'tree.added', root: mirror.root }]);
-    // A replica that is there from before is gone on with
-    await this.#options.look(mirror.tree);
   }
 
-  /** Ends the running sync and stops following; what was received stays as it is. Rejects with `MIRROR_UNKNOWN`. */
+  /** Cancels its syncs and stops following; what was received stays as it is. Rejects with `MIRROR_UNKNOWN`. */
   async remove(tree: TreeName): Promise<void> {
     this.get(tree);
-    const running = this.#running.get(tree);
-    running?.abort.abort(cancelled(tree));
-    await running?.done.catch(() => undefined);
-    await this.#options.admin.change(() => [{ type: 'mirror.removed', tree }]);
-    await this.#options.history.record(tree, 'command', [{ type: 'tree.removed' }]);
-    this.#settled.delete(tree);
+    const removed = new PandoError('TRANSFER_CANCELLED', `The mirror of "${tree}" was removed; its sync ended.`, {
+      tree,
+    });
+    await this.#turns.cancel(tree, removed);
+    await this.#turns.run(tree, NEVER, async () => {
+      this.get(tree);
+      await this.#options.admin.change(() => [{ type: 'mirror.removed', tree }]);
+      await this.#options.retract(tree);
+      this.#settled.delete(tree);
+      this.#unsure.delete(tree);
+    });
   }
 
   /** What a sync would do now, by what is known of the peer. Throws `MIRROR_UNKNOWN`, `TREE_UNKNOWN` when the peer shares no such tree. */
@@ -159,11 +169,14 @@ export class Mirrors {
     );
   }
 
-  /** Who owns a dataset according to the mirror's peer, or undefined when the peer does not have it. */
+  /**
+   * Who owns a dataset according to the mirror's peer, or undefined when the peer does not have it. As long as nothing is known of the peer's view,
+   * whatever is there counts as the peer's: nobody may change it here.
+   */
   ownerOf({ tree, from }: Mirror, dataset: DatasetId): Ownership | undefined {
     const { history } = this.#options;
     const stream = streamIdOf(from, tree);
-    return history.head(stream) === null ? undefined : history.graph(stream).get(dataset)?.owner;
+    return history.head(stream) === null ? { node: from, epoch: 1 } : history.graph(stream).get(dataset)?.owner;
   }
 
   /** The part of the peer's view that the mirror wants. */
@@ -177,38 +190,18 @@ export class Mirrors {
   }
 
   /**
-   * Brings a mirror up to date. Steps that fail are in the report. Rejects with `MIRROR_UNKNOWN`, `TREE_UNKNOWN`, and what keeps the
-   * peer from being asked (`PEER_UNREACHABLE` …), or `TRANSFER_CANCELLED` when the signal is aborted before anything began. Syncs of one tree
-   * take turns.
+   * Brings a mirror up to date. Steps that fail, or are cancelled by the signal, are in the report. Rejects with `MIRROR_UNKNOWN`,
+   * `TREE_UNKNOWN`, what keeps the peer from being asked (`PEER_UNREACHABLE`, `PROTOCOL_TIMEOUT` …), and where the signal is aborted before the
+   * first step with its reason, or `TRANSFER_CANCELLED` for one that is no PandoError. Syncs of one tree take turns.
    */
   async sync(tree: TreeName, options: SyncOptions): Promise<SyncReport> {
     this.get(tree);
-    const abort = new AbortController();
-    const signal = AbortSignal.any([options.signal, this.#stopping.signal, abort.signal]);
-    for (let running = this.#running.get(tree); running !== undefined; running = this.#running.get(tree)) {
-      await this.#unlessCancelled(
-        tree,
-        running.done.catch(() => undefined),
-        signal,
-      );
-    }
-    const done = this.#run(tree, { ...options, signal }).finally(() => this.#running.delete(tree));
-    this.#running.set(tree, { done, abort });
-    return done;
-  }
-
-  async #unlessCancelled<Value>(tree: TreeName, promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-    try {
-      return await unlessAborted(promise, signal);
-    } catch (error) {
-      throw signal.aborted ? cancelled(tree) : error;
-    }
+    return this.#turns.run(tree, options.signal, (signal) => this.#run(tree, { ...options, signal }));
   }
 
   /** Cancels what runs and resolves once it has ended. */
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await Promise.allSettled(Array.from(this.#running.values(), ({ done }) => done));
+  stop(): Promise<void> {
+    return this.#turns.stop(new PandoError('TRANSFER_CANCELLED', 'The node is stopping; sync again once it is back.'));
   }
 
   async #run(tree: TreeName, options: SyncOptions): Promise<SyncReport> {
@@ -227,8 +220,10 @@ export class Mirrors {
       return { tree, plan: todo, steps: [], bytes: 0 };
     }
     this.#receiving.add(tree);
+    this.#unsure.add(tree);
     try {
       const report = await this.#options.pull(this.#pullRequest(mirror, todo, options));
+      if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(tree);
       return { tree, plan: todo, ...report };
     } finally {
       this.#receiving.delete(tree);
@@ -236,18 +231,13 @@ export class Mirrors {
   }
 
   async #catchUp({ tree, from }: Mirror, { refresh, signal }: SyncOptions): Promise<void> {
-    const limitMs = this.#options.answerLimitMs ?? ANSWER_LIMIT_MS;
-    const limit = AbortSignal.timeout(limitMs);
+    const { catchUp, answerMsMax } = this.#options;
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(silent(from, answerMsMax)), answerMsMax);
     try {
-      await unlessAborted(this.#options.catchUp(from, { refresh }), AbortSignal.any([signal, limit]));
-    } catch (error) {
-      if (signal.aborted) throw cancelled(tree);
-      if (!limit.aborted) throw error;
-      throw new PandoError(
-        'PEER_UNREACHABLE',
-        `Peer ${from} is connected but has not answered for ${limitMs / 1_000} seconds; look at "pando status" there.`,
-        { peer: from, tree },
-      );
+      await uncancelled(tree, catchUp(from, { refresh }), AbortSignal.any([signal, limit.signal]));
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -268,11 +258,14 @@ export class Mirrors {
     };
   }
 
-  /** A conflict may have been resolved by hand since the observer last looked, so it is looked at before it is believed. */
+  /**
+   * A conflict may have been resolved by hand since the observer last looked, and a sync that failed may have left what it could not tell of: so the
+   * mirror is looked at before either is believed.
+   */
   async #planAnew(mirror: Mirror, source: Graph): Promise<Plan> {
     const make = () => plan({ source, wanted: this.wanted(mirror), local: this.#local(mirror.tree) });
     const first = make();
-    if (first.conflicts.length === 0) return first;
+    if (first.conflicts.length === 0 && !this.#unsure.has(mirror.tree)) return first;
     await this.#options.look(mirror.tree);
     return make();
   }
@@ -280,33 +273,12 @@ export class Mirrors {
   #local(tree: TreeName): Graph {
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
-
-  async #checkPlace(root: DatasetName): Promise<void> {
-    const slash = root.lastIndexOf('/');
-    const parent = slash < 0 ? null : (root.slice(0, slash) as DatasetName);
-    if (parent === null) {
-      throw new PandoError('ARGUMENT_INVALID', `"${root}" is a pool; name a dataset in it, say ${root}/mirror.`, {
-        root,
-      });
-    }
-    const listed = await this.#options.zfs.listOnly([parent, root]);
-    if (!listed.some(({ name }) => name === parent)) {
-      throw new PandoError(
-        'TREE_ROOT_MISSING',
-        `There is no dataset "${parent}" to keep the mirror in; create it with "zfs create -p ${parent}".`,
-        { root, parent },
-      );
-    }
-    const occupant = listed.find(({ name }) => name === root);
-    if (occupant === undefined || occupant.properties[ID_PROPERTY] !== undefined) return;
-    throw new PandoError(
-      'ZFS_DATASET_EXISTS',
-      `"${root}" exists and is not a replica; nothing is received over it. Name a dataset that does not exist.`,
-      { root },
-    );
-  }
 }
 
-function cancelled(tree: TreeName): PandoError {
-  return new PandoError('TRANSFER_CANCELLED', `The sync of "${tree}" was cancelled.`, { tree });
+function silent(peer: NodeId, answerMsMax: number): PandoError {
+  return new PandoError(
+    'PROTOCOL_TIMEOUT',
+    `Peer ${peer} is connected but has not answered for ${answerMsMax / 1_000} seconds; look at "pando status" there.`,
+    { peer },
+  );
 }

@@ -5,12 +5,15 @@
  *
  * 1. The disk is the truth. A look lists what is there, and whatever differs from the graph becomes events (invariant 4).
  * 2. A root that cannot be listed says nothing about its datasets: an exported pool destroys nothing. The tree keeps its graph and shows the
- *    error until it is back.
- * 3. Looks at one tree take turns, so that each compares with what the one before has logged.
+ *    error until it is back. So does an own tree whose root is gone from a pool that is there: nothing is told as destroyed for a root that
+ *    was renamed. The root of a mirror takes its datasets along, and the next sync brings them again.
+ * 3. Looks at one tree take turns, so that each compares with what the one before has logged. Whoever asks while one waits shares it.
  * 4. While a tree is being received into, what is half there is nobody's business: the transfer itself tells when something is whole.
+ * 5. That nothing changed, as ZFS tells it, counts for the graph that was looked at then: a tree that was removed and added has another.
  */
-import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Cause, KnownEvent, Ownership } from '../../core/events.ts';
+import type { Graph } from '../../core/graph/graph.ts';
 import type { ObservationScope } from '../../core/graph/observed.ts';
 import { reconcile, reconcileArrival } from '../../core/graph/reconcile.ts';
 import {
@@ -26,6 +29,7 @@ import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
 import type { ArrivedSnapshot } from '../../transfer/completion.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
+import { LookMemory, type TreeCondition } from './look-memory.ts';
 import { observedTree } from './observed-tree.ts';
 
 /** How often a tree is looked at, in ms, unless configured: soon enough for people, seldom enough for disks. */
@@ -39,7 +43,7 @@ export interface WatchedTree {
   readonly root: DatasetName;
   /** Who owns a dataset that appears in it. */
   readonly ownerOf: (id: DatasetId) => Ownership;
-  /** Whether the root may be absent without that being an error: a mirror before its first sync. */
+  /** Whether the root may be absent without that being an error: a mirror's comes with a sync. */
   readonly mayBeAbsent: boolean;
 }
 
@@ -50,36 +54,33 @@ export interface ObserverOptions {
   readonly trees: () => readonly WatchedTree[];
   /** Whether a transfer is writing into the tree now. */
   readonly isReceiving: (tree: TreeName) => boolean;
+  /** Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. */
+  readonly clearUp: () => Promise<unknown>;
   readonly mintDatasetId: () => DatasetId;
   readonly intervalMs: number;
   /** Told about what went wrong with a tree, and with null once it is well again. */
   readonly onTrouble: (tree: TreeName, error: PandoError | null) => void;
 }
 
-/** How a tree was found at the last look. */
-export interface TreeCondition {
-  /** Unix ms of the last look that succeeded, or null. */
-  readonly lookedAt: number | null;
-  readonly error: PandoError | null;
-}
-
-interface TreeMemory {
-  token: string | null;
-  condition: TreeCondition;
+/** A look that has not begun: what it finds is new enough for whoever asks now. */
+interface WaitingLook {
+  readonly root: DatasetName;
+  readonly cause: Cause;
+  readonly events: Promise<readonly KnownEvent[]>;
 }
 
 export class Observer {
   readonly #options: ObserverOptions;
   readonly #turns = new Turns<TreeName>();
-  readonly #memory = new Map<TreeName, TreeMemory>();
-  /** Looks that have not begun. */
-  readonly #waiting = new Map<TreeName, Promise<readonly KnownEvent[]>>();
+  readonly #waiting = new Map<TreeName, WaitingLook>();
+  readonly #memory: LookMemory;
   readonly #stopping = new AbortController();
   #round: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: ObserverOptions) {
     this.#options = options;
+    this.#memory = new LookMemory(options.onTrouble);
   }
 
   /** Looks at every tree, then again and again until {@link stop}. Resolves after the first round. */
@@ -97,48 +98,23 @@ export class Observer {
   }
 
   condition(tree: TreeName): TreeCondition {
-    return this.#memory.get(tree)?.condition ?? { lookedAt: null, error: null };
-  }
-
-  /** Like {@link look}, but whoever asks while a look waits for its turn shares it: it has not seen anything yet. */
-  lookSoon(watched: WatchedTree): Promise<readonly KnownEvent[]> {
-    const waiting = this.#waiting.get(watched.tree);
-    if (waiting !== undefined) return waiting;
-    const begun = (): void => void this.#waiting.delete(watched.tree);
-    const look = this.#turns.run(watched.tree, async () => begun()).then(() => this.look(watched));
-    this.#waiting.set(watched.tree, look);
-    return look;
+    return this.#memory.condition(tree);
   }
 
   /**
    * Looks at a whole tree now and logs what is new. Gives the events; none when ZFS can tell that nothing changed, or while the tree is being
-   * received into. Rejects when the root cannot be listed.
+   * received into. Rejects when the root cannot be listed, with `TREE_ROOT_MISSING` when an own tree's is gone.
    */
   look(watched: WatchedTree, cause: Cause = 'observed'): Promise<readonly KnownEvent[]> {
-    return this.#turns.run(watched.tree, async () => {
-      if (this.#options.isReceiving(watched.tree)) return [];
-      const { zfs } = this.#options;
-      const { signal } = this.#stopping;
-      try {
-        const memory = this.#remember(watched.tree);
-        const token = await zfs.changeToken(watched.root, signal);
-        if (token !== null && token === memory.token && !this.#isBlank(watched)) {
-          this.#well(watched.tree, token);
-          return [];
-        }
-        const listing = await zfs.list(watched.root, signal);
-        // Begun meanwhile: the listing may show datasets that are half there (belief 4).
-        if (this.#options.isReceiving(watched.tree)) return [];
-        const events = await this.#log(watched, listing, 'tree', cause);
-        this.#well(watched.tree, token);
-        return events;
-      } catch (error) {
-        // A pool that is away is told from a root that is gone: a replica without its root is no replica any more.
-        if (watched.mayBeAbsent && isPandoError(error, 'ZFS_NOT_FOUND')) return this.#log(watched, [], 'tree', cause);
-        this.#unwell(watched.tree, error);
-        throw error;
-      }
+    const { tree, root } = watched;
+    const waiting = this.#waiting.get(tree);
+    if (waiting?.root === root && waiting.cause === cause) return waiting.events;
+    const events = this.#turns.run(tree, () => {
+      if (this.#waiting.get(tree)?.events === events) this.#waiting.delete(tree);
+      return this.#lookNow(watched, cause);
     });
+    this.#waiting.set(tree, { root, cause, events });
+    return events;
   }
 
   /** Looks at these datasets only, those that are gone included. For whoever knows what it changed. */
@@ -164,7 +140,8 @@ export class Observer {
 
   async #logArrivals(watched: WatchedTree, arrived: readonly ArrivedSnapshot[]): Promise<readonly KnownEvent[]> {
     const { history } = this.#options;
-    const graph = history.graph(history.ownStream(watched.tree));
+    const graph = this.#graph(watched.tree);
+    if (graph.root !== watched.root) return [];
     const events = arrived.flatMap(({ dataset: name, snapshot }) => {
       const relative = relativeTo(watched.root, name);
       const dataset = relative === undefined ? undefined : graph.named(relative);
@@ -187,6 +164,57 @@ export class Observer {
     }, rest);
   }
 
+  async #lookNow(watched: WatchedTree, cause: Cause): Promise<readonly KnownEvent[]> {
+    if (this.#options.isReceiving(watched.tree)) return [];
+    try {
+      await this.#options.clearUp();
+      return await this.#lookAtRoot(watched, cause);
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) this.#memory.unwell(watched.tree, error);
+      throw error;
+    }
+  }
+
+  async #lookAtRoot(watched: WatchedTree, cause: Cause): Promise<readonly KnownEvent[]> {
+    const { zfs } = this.#options;
+    const { signal } = this.#stopping;
+    try {
+      const token = await zfs.changeToken(watched.root, signal);
+      const graph = this.#graph(watched.tree);
+      if (this.#memory.isAsSeen(watched.tree, token, graph)) {
+        this.#memory.well(watched.tree, token, graph);
+        return [];
+      }
+      return await this.#take(watched, await zfs.list(watched.root, signal), { token, cause });
+    } catch (error) {
+      await this.#requireAbsence(watched, error);
+      return this.#take(watched, [], { token: null, cause });
+    }
+  }
+
+  async #take(
+    watched: WatchedTree,
+    listing: readonly ListedDataset[],
+    { token, cause }: { readonly token: string | null; readonly cause: Cause },
+  ): Promise<readonly KnownEvent[]> {
+    // Begun meanwhile: the listing may show datasets that are half there (belief 4).
+    if (this.#options.isReceiving(watched.tree)) return [];
+    const events = await this.#log(watched, listing, 'tree', cause);
+    this.#memory.well(watched.tree, token, this.#graph(watched.tree));
+    return events;
+  }
+
+  /**
+   * Throws unless the root is certainly gone, and may be (belief 2). ZFS is asked again for the root alone, since what was not found can have
+   * been something below it that went meanwhile.
+   */
+  async #requireAbsence(watched: WatchedTree, error: unknown): Promise<void> {
+    if (!isPandoError(error, 'ZFS_NOT_FOUND')) throw error;
+    const there = await this.#options.zfs.listOnly([watched.root], this.#stopping.signal);
+    if (there.length > 0) throw error;
+    if (!watched.mayBeAbsent) throw rootMissing(watched, error);
+  }
+
   async #log(
     watched: WatchedTree,
     listing: readonly ListedDataset[],
@@ -194,7 +222,9 @@ export class Observer {
     cause: Cause,
   ): Promise<readonly KnownEvent[]> {
     const { history, mintDatasetId } = this.#options;
-    const graph = history.graph(history.ownStream(watched.tree));
+    const graph = this.#graph(watched.tree);
+    // Removed while it was being listed: nothing more is said about it.
+    if (graph.root !== watched.root) return [];
     const { events, unmarked } = reconcile(graph, observedTree(watched.root, listing), {
       scope,
       mint: mintDatasetId,
@@ -208,31 +238,17 @@ export class Observer {
     return logged;
   }
 
-  #remember(tree: TreeName): TreeMemory {
-    const memory = this.#memory.get(tree) ?? { token: null, condition: { lookedAt: null, error: null } };
-    this.#memory.set(tree, memory);
-    return memory;
-  }
-
-  #well(tree: TreeName, token: string | null): void {
-    const memory = this.#remember(tree);
-    if (memory.condition.error !== null) this.#options.onTrouble(tree, null);
-    memory.token = token;
-    memory.condition = { lookedAt: Date.now(), error: null };
-  }
-
-  #unwell(tree: TreeName, thrown: unknown): void {
-    if (this.#stopping.signal.aborted) return;
-    const error = thrown instanceof PandoError ? thrown : new PandoError('INTERNAL', describeError(thrown));
-    const memory = this.#remember(tree);
-    if (memory.condition.error?.code !== error.code) this.#options.onTrouble(tree, error);
-    memory.token = null;
-    memory.condition = { lookedAt: memory.condition.lookedAt, error };
-  }
-
-  /** Whether nothing is known of the tree, as after it was removed and added again: no token speaks for that. */
-  #isBlank(watched: WatchedTree): boolean {
+  #graph(tree: TreeName): Graph {
     const { history } = this.#options;
-    return history.graph(history.ownStream(watched.tree)).datasets.size === 0;
+    return history.graph(history.ownStream(tree));
   }
+}
+
+function rootMissing({ tree, root }: WatchedTree, cause: PandoError): PandoError {
+  return new PandoError(
+    'TREE_ROOT_MISSING',
+    `The root "${root}" of tree "${tree}" is gone; what was last known of it is kept. Bring it back, say with "zfs rename", or end it with "pando tree rm ${tree}".`,
+    { tree, root },
+    { cause },
+  );
 }

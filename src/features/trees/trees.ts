@@ -1,6 +1,6 @@
 /** The trees this node owns, and what people do to them through Pando: ZFS first, the log after (design §4). */
 import type { LocalTree } from '../../core/admin.ts';
-import { PandoError } from '../../core/errors.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Cause, Ownership } from '../../core/events.ts';
 import { type Dataset, dependentsOf, type Graph, requireDataset } from '../../core/graph/graph.ts';
 import {
@@ -21,6 +21,10 @@ export interface TreesOptions {
   readonly history: History;
   readonly admin: AdminJournal;
   readonly zfs: Zfs;
+  /** Has this node's stream of a tree say that it is kept at that root. */
+  readonly announce: (tree: TreeName, root: DatasetName) => Promise<void>;
+  /** Has it say that the tree is not kept any more. */
+  readonly retract: (tree: TreeName) => Promise<void>;
   /** Lets the observer look at a whole tree, or at some datasets of it, and log what it finds. */
   readonly look: (tree: TreeName, names: readonly RelativeName[] | 'all', cause: Cause) => Promise<unknown>;
 }
@@ -30,8 +34,11 @@ export interface KeptTree {
   readonly tree: TreeName;
   readonly root: DatasetName;
   readonly kind: 'own' | 'mirror';
-  readonly datasets: number;
-  readonly snapshots: number;
+  /** Null where the log that tells of them is damaged. */
+  readonly datasets: number | null;
+  readonly snapshots: number | null;
+  /** What keeps the log of the tree from being read, or null. */
+  readonly error: PandoError | null;
 }
 
 export class Trees {
@@ -41,7 +48,7 @@ export class Trees {
     this.#options = options;
   }
 
-  /** All trees that this node keeps, in the order of their names. */
+  /** All trees that this node keeps, in the order of their names. One whose log is damaged is among them. */
   list(): readonly KeptTree[] {
     const { trees, mirrors } = this.#options.admin.state;
     const kept = [
@@ -49,16 +56,21 @@ export class Trees {
       ...Array.from(mirrors.values(), (tree) => ({ tree, kind: 'mirror' as const })),
     ];
     return kept
-      .map(({ tree: { tree, root }, kind }) => {
-        const graph = this.graph(tree);
-        return { tree, root, kind, datasets: graph.datasets.size, snapshots: graph.snapshotCount };
-      })
+      .map(({ tree: { tree, root }, kind }) => ({ tree, root, kind, ...this.#size(tree) }))
       .sort((a, b) => (a.tree < b.tree ? -1 : 1));
   }
 
-  /** The graph of this node's copy. Throws `TREE_UNKNOWN`. */
+  /** Where the tree is kept. Throws `TREE_UNKNOWN`. */
+  rootOf(tree: TreeName): DatasetName {
+    const { trees, mirrors } = this.#options.admin.state;
+    const root = trees.get(tree)?.root ?? mirrors.get(tree)?.root;
+    if (root === undefined) throw unknownTree(tree);
+    return root;
+  }
+
+  /** The graph of this node's copy. Throws `TREE_UNKNOWN`, or `LOG_CORRUPT`. */
   graph(tree: TreeName): Graph {
-    this.#root(tree);
+    this.rootOf(tree);
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
 
@@ -67,7 +79,7 @@ export class Trees {
    * `TREE_ROOT_MISSING` when the dataset does not exist.
    */
   async add({ tree, root }: LocalTree): Promise<void> {
-    const { admin, history, zfs } = this.#options;
+    const { admin, announce, look, zfs } = this.#options;
     const [listed] = await zfs.listOnly([root]);
     if (listed === undefined) {
       throw new PandoError(
@@ -80,19 +92,19 @@ export class Trees {
       checkRootIsFree(state, tree, root);
       return [{ type: 'local-tree.added', tree, root }];
     });
-    await history.record(tree, 'command', [{ type: 'tree.added', root }]);
-    await this.#options.look(tree, 'all', 'observed');
+    await announce(tree, root);
+    await look(tree, 'all', 'observed');
   }
 
-  /** Stops sharing a tree; its datasets stay as they are. Rejects with `TREE_UNKNOWN`. */
+  /** Stops sharing a tree; its datasets stay as they are. Rejects with `TREE_UNKNOWN`, for a mirror as well. */
   async remove(tree: TreeName): Promise<void> {
-    const { admin, history } = this.#options;
+    const { admin, retract } = this.#options;
     await admin.change((state) => {
       if (state.mirrors.has(tree)) throw isMirror(tree);
       if (!state.trees.has(tree)) throw unknownTree(tree);
       return [{ type: 'local-tree.removed', tree }];
     });
-    await history.record(tree, 'command', [{ type: 'tree.removed' }]);
+    await retract(tree);
   }
 
   /**
@@ -102,7 +114,7 @@ export class Trees {
   async snapshot({ tree, name, snapshot }: SnapshotPlace, options: { readonly recursive: boolean }): Promise<void> {
     if (options.recursive) await this.#options.look(tree, 'all', 'observed');
     const graph = this.graph(tree);
-    const root = this.#root(tree);
+    const root = this.rootOf(tree);
     const first = requireDataset(graph, name);
     const below = options.recursive ? graph.sorted().filter((dataset) => isBelow(dataset, first)) : [];
     const datasets = [first, ...below];
@@ -114,7 +126,7 @@ export class Trees {
 
   /** Clones a snapshot to a new dataset in the same tree, which this node then owns. */
   async clone({ tree, name, snapshot }: SnapshotPlace, target: RelativeName): Promise<void> {
-    const root = this.#root(tree);
+    const root = this.rootOf(tree);
     requireDataset(this.graph(tree), name);
     this.#requirePlaceFor(tree, target);
     await this.#options.zfs.clone({ dataset: absoluteName(root, name), snapshot }, absoluteName(root, target));
@@ -123,7 +135,7 @@ export class Trees {
 
   /** Renames a dataset, and with it all below. */
   async rename({ tree, name }: DatasetPlace, to: RelativeName): Promise<void> {
-    const root = this.#root(tree);
+    const root = this.rootOf(tree);
     const dataset = requireDataset(this.graph(tree), name);
     this.#requireOwned(tree, dataset);
     if (name === '') throw rootStays(tree);
@@ -135,7 +147,7 @@ export class Trees {
   /** Renames a snapshot of one dataset. */
   async renameSnapshot({ tree, name, snapshot }: SnapshotPlace, to: SnapshotPlace['snapshot']): Promise<void> {
     this.#requireOwned(tree, requireDataset(this.graph(tree), name));
-    await this.#options.zfs.renameSnapshot({ dataset: absoluteName(this.#root(tree), name), snapshot }, to);
+    await this.#options.zfs.renameSnapshot({ dataset: absoluteName(this.rootOf(tree), name), snapshot }, to);
     await this.#options.look(tree, [name], 'command');
   }
 
@@ -153,22 +165,25 @@ export class Trees {
         { dataset: name, dependents },
       );
     }
-    await this.#options.zfs.destroy(absoluteName(this.#root(tree), name));
+    await this.#options.zfs.destroy(absoluteName(this.rootOf(tree), name));
     await this.#options.look(tree, [name], 'command');
   }
 
   /** Destroys one snapshot. */
   async destroySnapshot({ tree, name, snapshot }: SnapshotPlace): Promise<void> {
     this.#requireOwned(tree, requireDataset(this.graph(tree), name));
-    await this.#options.zfs.destroySnapshot({ dataset: absoluteName(this.#root(tree), name), snapshot });
+    await this.#options.zfs.destroySnapshot({ dataset: absoluteName(this.rootOf(tree), name), snapshot });
     await this.#options.look(tree, [name], 'command');
   }
 
-  #root(tree: TreeName): DatasetName {
-    const { trees, mirrors } = this.#options.admin.state;
-    const root = trees.get(tree)?.root ?? mirrors.get(tree)?.root;
-    if (root === undefined) throw unknownTree(tree);
-    return root;
+  #size(tree: TreeName): Pick<KeptTree, 'datasets' | 'snapshots' | 'error'> {
+    try {
+      const graph = this.graph(tree);
+      return { datasets: graph.datasets.size, snapshots: graph.snapshotCount, error: null };
+    } catch (error) {
+      if (!isPandoError(error)) throw error;
+      return { datasets: null, snapshots: null, error };
+    }
   }
 
   #requireOwned(tree: TreeName, { name, owner }: Dataset): void {

@@ -2,8 +2,7 @@
 import type { Mirror } from '../../core/admin.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
-import type { DatasetId, StreamId, TreeName } from '../../core/ids.ts';
-import { streamIdOf } from '../../core/ids.ts';
+import { type DatasetId, streamIdOf, type TreeName } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import type { StreamVerification } from '../../log/log.ts';
 
@@ -22,8 +21,9 @@ export interface TreeVerification {
   readonly tree: TreeName;
   /** Whether everything agrees; what a replica keeps beyond its owner's view does not count against it. */
   readonly ok: boolean;
-  readonly datasets: number;
-  readonly snapshots: number;
+  /** Null where the log that tells of them is damaged: then nothing was compared. */
+  readonly datasets: number | null;
+  readonly snapshots: number | null;
   /** Events that the look at ZFS added to the log, that is, what had not been noticed before. */
   readonly unnoticed: number;
   /** What the owner has and the replica lacks or has otherwise. */
@@ -40,18 +40,21 @@ export class Verifier {
     this.#options = options;
   }
 
-  /** Verifies one tree that this node keeps. Rejects with what keeps ZFS or the peer from being asked. */
+  /**
+   * Verifies one tree that this node keeps: its log first, since with a damaged one there is nothing to hold against ZFS or the peer. Rejects with
+   * what keeps those from being asked.
+   */
   async verify(tree: TreeName): Promise<TreeVerification> {
     const { history } = this.#options;
-    const own = history.ownStream(tree);
+    const logs = await history.verify(history.ownStream(tree));
+    if (logs.some(({ fault }) => fault !== null)) return damaged(tree, logs);
     const unnoticed = await this.#options.look(tree);
     const mirror = this.#options.mirrorOf(tree);
     const wanted = mirror === undefined ? undefined : await this.#options.wanted(mirror);
-    const graph = history.graph(own);
+    if (mirror !== undefined) logs.push(...(await history.verify(streamIdOf(mirror.from, tree))));
+    const graph = history.graph(history.ownStream(tree));
     const found = wanted === undefined ? [] : difference(travelled(wanted), graph);
     const differences = found.filter(({ kind }) => !kind.endsWith('-extra'));
-    const streams: StreamId[] = mirror === undefined ? [own] : [own, streamIdOf(mirror.from, tree)];
-    const logs = (await Promise.all(streams.map((stream) => history.verify(stream)))).flat();
     return {
       tree,
       ok: differences.length === 0 && logs.every(({ fault }) => fault === null),
@@ -63,6 +66,10 @@ export class Verifier {
       logs,
     };
   }
+}
+
+function damaged(tree: TreeName, logs: readonly StreamVerification[]): TreeVerification {
+  return { tree, ok: false, datasets: null, snapshots: null, unnoticed: 0, differences: [], kept: [], logs };
 }
 
 /** Without snapshots there is nothing to be sent: a dataset that has none is not missing. */

@@ -9,7 +9,7 @@ import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId, StreamId } from '../../core/ids.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
-import type { TreeCondition } from '../../features/observe/observer.ts';
+import type { TreeCondition } from '../../features/observe/look-memory.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { LinkStatus } from '../../sync/peer-link.ts';

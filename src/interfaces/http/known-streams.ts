@@ -25,9 +25,12 @@ export interface LogChoice {
   readonly transfers: boolean;
 }
 
-/** The stream of which a log is asked for; without a tree the one about this node itself. */
+/** The stream of which a log is asked for; without a tree the one about this node itself. Throws `ARGUMENT_INVALID`. */
 export function logStreamOf(services: DaemonServices, { tree, node: who, transfers }: LogChoice): StreamId {
-  if (transfers && tree === undefined && who === undefined) return services.history.ownStream(TRANSFER_TREE);
+  if (transfers) {
+    if (tree === undefined && who === undefined) return services.history.ownStream(TRANSFER_TREE);
+    throw new PandoError('ARGUMENT_INVALID', 'Transfers are logged for all trees of this node together; name none.');
+  }
   if (tree !== undefined) return streamOf(services, parseTreeName(tree), who);
   if (who === undefined) return services.history.ownStream(ADMIN_TREE);
   throw new PandoError('ARGUMENT_INVALID', 'What a node logs about itself stays with it; name a tree of that peer.');

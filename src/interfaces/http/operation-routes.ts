@@ -25,7 +25,7 @@ export function operationRoutes(app: FastifyInstance, services: DaemonServices, 
 
   app.post<{ Params: { tree: string } }>('/v1/trees/:tree/verify', ({ params }, reply) => {
     const tree = parseTreeName(params.tree);
-    trees.graph(tree);
+    trees.rootOf(tree);
     return streams.start(reply, async (_tell, signal) => {
       const verification = await unlessAborted(verifier.verify(tree), signal);
       return { type: 'result', verification };

@@ -40,7 +40,10 @@ export async function statusOf(services: DaemonServices) {
     dataDirectory,
     address,
     zfs: await zfsOf(services),
-    trees: trees.list().map((tree) => ({ ...tree, ...observer.condition(tree.tree) })),
+    trees: trees.list().map((tree) => {
+      const { lookedAt, error } = observer.condition(tree.tree);
+      return { ...tree, lookedAt, error: tree.error ?? error };
+    }),
     peers: peersOf(services),
     mirrors: mirrors.list().map((mirror) => ({
       ...mirror,

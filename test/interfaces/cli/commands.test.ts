@@ -1,6 +1,7 @@
 /** Every command, against the real API of nodes in this process. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { at, dataset } from '../../main/memory-world.ts';
+import { damaged } from '../../main/damaged-log.ts';
+import { at, dataset, IMAGES } from '../../main/memory-world.ts';
 import { type CliRun, pando, type ServedNode, ServedWorld, TextSink } from '../served-world.ts';
 
 /** The value on the only line. */
@@ -38,7 +39,7 @@ describe('on the node that owns a tree', () => {
     const listed = await build.pando(['tree', 'ls']);
     expect(listed.stdout).toMatch(/^images +own +build\/images +2 +0$/m);
     expect(jsonOf(await build.pando(['tree', 'ls', '--json']))).toEqual([
-      { tree: 'images', root: 'build/images', kind: 'own', datasets: 2, snapshots: 0 },
+      { tree: 'images', root: 'build/images', kind: 'own', datasets: 2, snapshots: 0, error: null },
     ]);
   });
 
@@ -314,6 +315,18 @@ describe('on a node with a mirror', () => {
     expect(await backup.pando(['graph', 'none', '--node', 'build'])).toMatchObject({ code: 1 });
   });
 
+  test('log --transfers tells what was transferred, at both ends, and takes no tree', async () => {
+    const received = await backup.pando(['log', '--transfers']);
+    expect(received).toMatchObject(DONE);
+    expect(received.stdout).toMatch(
+      /^\S+ \S+ +1 {2}command {3}Transfer \S+ of "images" from \S+… began \(0 holds\)\.$/m,
+    );
+    expect(received.stdout).toMatch(/ ended: completed, \d/);
+    expect(received.stdout).not.toContain('was added');
+    expect((await build.pando(['log', '--transfers'])).stdout).toMatch(/ of "images" to \S+… began /);
+    expect(await backup.pando(['log', 'images', '--transfers'])).toMatchObject({ code: 2, stdout: '' });
+  });
+
   test('a replica cannot be changed, and the message says where it can be', async () => {
     const refused = await backup.pando(['snapshot', 'images/web@mine']);
     expect(refused).toMatchObject({ code: 1, stdout: '' });
@@ -352,6 +365,43 @@ describe('on a node with a mirror', () => {
     expect(verified.stderr).toMatch(/^pando: "ghost" could not be verified: /);
     expect(verified.stdout).toBe('own: ok (1 dataset, 0 snapshots)\n');
     expect((await backup.pando(['status'])).stdout).toMatch(/\nmirrors\n {2}ghost {2}Peer .* shares no tree "ghost"/);
+  });
+});
+
+describe('on a node where the log of a tree is damaged', () => {
+  let world: ServedWorld;
+  let build: ServedNode;
+  beforeAll(async () => {
+    world = await ServedWorld.create();
+    const former = await world.start('build');
+    for (const tree of ['homes', 'images']) {
+      await former.zfs.create(dataset(`build/${tree}`));
+      await former.client.addTree({ tree, root: `build/${tree}` });
+    }
+    const log = damaged(former.log, former.node.history.ownStream(IMAGES), 'head');
+    await former.server.close();
+    await former.node.stop();
+    build = await world.start('build', { ...former, log });
+  });
+  afterAll(() => world.stop());
+
+  test('tree ls and status list it with what is wrong, beside the others', async () => {
+    const listed = await build.pando(['tree', 'ls']);
+    expect(listed.code).toBe(0);
+    expect(listed.stdout).toMatch(/^homes +own +build\/homes +1 +0$/m);
+    expect(listed.stdout).toMatch(/^images +own +build\/images +- +-$/m);
+    expect(listed.stderr).toMatch(/^pando: Stream \S+\/images is damaged at event 0/);
+    const { stdout } = await build.pando(['status']);
+    expect(stdout).toMatch(/\n {2}homes +own at build\/homes: 1 dataset, 0 snapshots, looked at .* ago\n/);
+    expect(stdout).toMatch(/\n {2}images +own at build\/images: not looked at yet; Stream \S+\/images is damaged/);
+  });
+
+  test('verify ends with 1 and names the log; the others are verified', async () => {
+    const { code, stdout } = await build.pando(['verify']);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      /^homes: ok \(1 dataset, 0 snapshots\)\nimages: NOT ok \(1 damaged log\)\n {2}the log of \S+\/images is damaged at event 0\n$/,
+    );
   });
 });
 

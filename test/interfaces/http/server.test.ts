@@ -10,7 +10,7 @@ import { requireDataset } from '../../../src/core/graph/graph.ts';
 import { HttpClient } from '../../../src/interfaces/http/client.ts';
 import { ERROR_STATUS } from '../../../src/interfaces/http/error-status.ts';
 import { startHttpServer } from '../../../src/interfaces/http/server.ts';
-import { codeOf, dataset, IMAGES, ROOT } from '../../main/memory-world.ts';
+import { codeOf, dataset, gate, IMAGES, ROOT, syncImages } from '../../main/memory-world.ts';
 import { ServedWorld, servicesOf } from '../served-world.ts';
 
 let world: ServedWorld;
@@ -270,6 +270,37 @@ describe('a stream of lines', () => {
     }
     expect(seqs).toEqual(Array.from({ length: 5002 }, (_, index) => index + 1));
   });
+});
+
+test('the server closes at once though a sync waits for another that does not end', async () => {
+  const [reached, go] = [gate(), gate()];
+  const { build, backup } = await world.startPair({
+    onCommand: async (command) => {
+      if (!command.includes('receive')) return;
+      reached.open();
+      await go.opened;
+    },
+  });
+  await build.zfs.create(dataset('build/images'));
+  await build.client.addTree({ tree: 'images', root: 'build/images' });
+  await build.client.snapshot({ snapshot: 'images@one' });
+  await backup.client.addMirror({ tree: 'images', from: 'build', root: 'backup/images' });
+  const running = syncImages(backup);
+  await reached.opened;
+  const waiting = codeOf(
+    backup.client.sync('images', {
+      refresh: false,
+      signal: new AbortController().signal,
+      onPlan: noReport,
+      onProgress: noReport,
+    }),
+  );
+  // Answered by the time the sync waits: it was asked for before.
+  await backup.client.identity();
+  await backup.server.close();
+  expect(await waiting).toBe('DAEMON_UNREACHABLE');
+  go.open();
+  expect((await running).steps.map(({ outcome }) => outcome.result)).toEqual(['done']);
 });
 
 test('a client that goes away cancels its sync, and leaves nothing half done', async () => {

@@ -17,11 +17,15 @@ function showNode(output: Output, status: DaemonStatus, now: number): void {
   for (const fault of status.faults) output.line(`log       ${fault.error.message}`);
 }
 
+function formatSize(datasets: number | null, snapshots: number | null): string {
+  if (datasets === null || snapshots === null) return '';
+  return `${formatCount(datasets, 'dataset')}, ${formatCount(snapshots, 'snapshot')}, `;
+}
+
 function describeTree(tree: TreeStatus, now: number): string {
   const { kind, root, datasets, snapshots, lookedAt, error } = tree;
   const looked = lookedAt === null ? 'not looked at yet' : `looked at ${formatAge(lookedAt, now)}`;
-  const size = `${formatCount(datasets, 'dataset')}, ${formatCount(snapshots, 'snapshot')}`;
-  return `${kind} at ${root}: ${size}, ${looked}${error === null ? '' : `; ${error.message}`}`;
+  return `${kind} at ${root}: ${formatSize(datasets, snapshots)}${looked}${error === null ? '' : `; ${error.message}`}`;
 }
 
 function describePeer(peer: PeerStatus, now: number): string {

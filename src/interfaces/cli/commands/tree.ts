@@ -14,14 +14,15 @@ export function addTree(program: Command, run: Runner): void {
       run(async (context) => {
         const trees = await (await context.client()).trees();
         if (context.json) return context.output.json(trees);
+        for (const { error } of trees) if (error !== null) context.output.complain(error, context.json);
         context.output.table(
           ['TREE', 'KIND', 'DATASET', 'DATASETS', 'SNAPSHOTS'],
           trees.map(({ tree: name, kind, root, datasets, snapshots }) => [
             name,
             kind,
             root,
-            String(datasets),
-            String(snapshots),
+            String(datasets ?? '-'),
+            String(snapshots ?? '-'),
           ]),
         );
       }),

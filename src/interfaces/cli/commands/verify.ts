@@ -8,15 +8,16 @@ import { failureOfTree } from '../tree-failure.ts';
 
 function showVerdict({ output }: CommandContext, found: TreeVerification): void {
   const { tree, ok, datasets, snapshots, differences, logs, kept, unnoticed } = found;
-  const size = `${formatCount(datasets, 'dataset')}, ${formatCount(snapshots, 'snapshot')}`;
   const faults = logs.flatMap(({ fault }) => (fault === null ? [] : [fault]));
   const notes = [
+    datasets === null ? '' : formatCount(datasets, 'dataset'),
+    snapshots === null ? '' : formatCount(snapshots, 'snapshot'),
     differences.length === 0 ? '' : formatCount(differences.length, 'difference'),
     faults.length === 0 ? '' : formatCount(faults.length, 'damaged log'),
     unnoticed === 0 ? '' : `${formatCount(unnoticed, 'change')} noticed just now`,
     kept.length === 0 ? '' : `${kept.length} kept beyond the owner's`,
   ].filter((note) => note !== '');
-  output.line(`${tree}: ${ok ? 'ok' : 'NOT ok'} (${[size, ...notes].join(', ')})`);
+  output.line(`${tree}: ${ok ? 'ok' : 'NOT ok'} (${notes.join(', ')})`);
   for (const difference of differences) output.line(`  ${describeDifference(tree, difference)}`);
   for (const { stream, seq } of faults) output.line(`  the log of ${stream} is damaged at event ${seq}`);
 }

@@ -1,0 +1,57 @@
+import { describeError, PandoError } from '../../core/errors.ts';
+import type { Graph } from '../../core/graph/graph.ts';
+import type { TreeName } from '../../core/ids.ts';
+
+/** How a tree was found at the last look. */
+export interface TreeCondition {
+  /** Unix ms of the last look that succeeded, or null. */
+  readonly lookedAt: number | null;
+  readonly error: PandoError | null;
+}
+
+interface LastLook {
+  /** The change token, and the graph as the look left it; null where there is no token, or the look failed. */
+  readonly seen: { readonly token: string; readonly graph: Graph } | null;
+  readonly condition: TreeCondition;
+}
+
+const NEVER: LastLook = { seen: null, condition: { lookedAt: null, error: null } };
+
+/** What the last look at each tree found, and how it went. */
+export class LookMemory {
+  readonly #last = new Map<TreeName, LastLook>();
+  readonly #onTrouble: (tree: TreeName, error: PandoError | null) => void;
+
+  /** `onTrouble` is told about what goes wrong with a tree, once for each kind of error, and with null once it is well again. */
+  constructor(onTrouble: (tree: TreeName, error: PandoError | null) => void) {
+    this.#onTrouble = onTrouble;
+  }
+
+  condition(tree: TreeName): TreeCondition {
+    return this.#of(tree).condition;
+  }
+
+  /** Whether the last look found this token, and left this graph. */
+  isAsSeen(tree: TreeName, token: string | null, graph: Graph): boolean {
+    const { seen } = this.#of(tree);
+    return token !== null && seen?.token === token && seen.graph === graph;
+  }
+
+  well(tree: TreeName, token: string | null, graph: Graph): void {
+    const { condition } = this.#of(tree);
+    const seen = token === null ? null : { token, graph };
+    this.#last.set(tree, { seen, condition: { lookedAt: Date.now(), error: null } });
+    if (condition.error !== null) this.#onTrouble(tree, null);
+  }
+
+  unwell(tree: TreeName, thrown: unknown): void {
+    const error = thrown instanceof PandoError ? thrown : new PandoError('INTERNAL', describeError(thrown));
+    const { condition } = this.#of(tree);
+    this.#last.set(tree, { seen: null, condition: { lookedAt: condition.lookedAt, error } });
+    if (condition.error?.code !== error.code) this.#onTrouble(tree, error);
+  }
+
+  #of(tree: TreeName): LastLook {
+    return this.#last.get(tree) ?? NEVER;
+  }
+}

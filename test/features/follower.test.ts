@@ -1,0 +1,71 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
+import type { TreeName } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { Follower } from '../../src/features/mirrors/follower.ts';
+import { at, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  alpha = await world.start('alpha');
+});
+
+afterEach(() => world.stop());
+
+describe('a node that follows more mirrors of one peer than that one serves at once', () => {
+  it('brings them all, and is refused none', async () => {
+    const beta = await world.start('beta', undefined, {}, { follow: true });
+    await introduce(alpha, beta);
+    const trees = Array.from({ length: 40 }, (_, index) => `tree${index}` as TreeName);
+    for (const tree of trees) {
+      await alpha.zfs.create(dataset(`alpha/${tree}`));
+      await alpha.zfs.snapshot([at(`alpha/${tree}`, '1')]);
+      await alpha.node.trees.add({ tree, root: dataset(`alpha/${tree}`) });
+    }
+    await Promise.all(
+      trees.map((tree) =>
+        beta.node.mirrors.add({ tree, from: alpha.node.id, root: dataset(`beta/${tree}`), ...EVERYTHING }),
+      ),
+    );
+    const brought = () => beta.node.trees.list().filter(({ snapshots }) => snapshots === 1).length;
+    await expect.poll(brought).toBe(trees.length);
+    expect(beta.warnings).toEqual([]);
+  });
+});
+
+describe('a follower', () => {
+  /** What it tells of a mirror whose sync ends with that error. */
+  async function toldOf(error: PandoError, { isMirrored }: { readonly isMirrored: boolean }): Promise<unknown[]> {
+    const told: unknown[] = [];
+    const mirror = { tree: IMAGES, from: alpha.node.id, root: dataset('alpha/copy'), ...EVERYTHING };
+    let listed = [mirror];
+    const follower = new Follower({
+      history: alpha.node.history,
+      mirrors: {
+        list: () => listed,
+        sync: async () => {
+          if (!isMirrored) listed = [];
+          throw error;
+        },
+      },
+      onSynced: (_tree, result) => told.push(result),
+    });
+    follower.start();
+    await new Promise((resolve) => setImmediate(resolve));
+    await follower.stop();
+    return told;
+  }
+
+  it('tells what keeps a mirror from being brought up to date', async () => {
+    const error = new PandoError('TREE_UNKNOWN', 'no');
+    expect(await toldOf(error, { isMirrored: true })).toEqual([error]);
+  });
+
+  it('does not complain of a sync that somebody here ended, nor of a mirror that is none any more', async () => {
+    expect(await toldOf(new PandoError('TRANSFER_CANCELLED', 'no'), { isMirrored: true })).toEqual([]);
+    expect(await toldOf(new PandoError('MIRROR_UNKNOWN', 'no'), { isMirrored: false })).toEqual([]);
+  });
+});
