@@ -28,9 +28,19 @@ export class TransferQueue {
     this.#overall = new PQueue({ concurrency: limits.overall });
   }
 
-  /** Runs a transfer, with all its streams, when the peer takes another one: it refuses more than TRANSFERS_PER_PEER_MAX. */
-  transfer<Result>(peer: NodeId, task: () => Promise<Result>): Promise<Result> {
-    return queueOf(this.#transfers, peer, TRANSFERS_PER_PEER_MAX).add(task);
+  /**
+   * Runs a transfer, with all its streams, when the peer takes another one: it refuses more than TRANSFERS_PER_PEER_MAX. Whoever aborts the signal
+   * while it waits is not kept waiting, and it is never run; once it runs it ends by itself.
+   */
+  async transfer(peer: NodeId, signal: AbortSignal, task: () => Promise<void>): Promise<void> {
+    const begun = new AbortController();
+    const turn = queueOf(this.#transfers, peer, TRANSFERS_PER_PEER_MAX).add(async () => {
+      if (signal.aborted) return;
+      begun.abort();
+      await task();
+    });
+    await untilAborted(AbortSignal.any([signal, begun.signal]));
+    if (begun.signal.aborted) await turn;
   }
 
   /** Runs the task when its peer, its pool and the node have room; rejects as the task does. */
@@ -40,6 +50,11 @@ export class TransferQueue {
       queueOf(this.#peers, peer, this.#limits.perPeer).add(() => this.#overall.add(task)),
     );
   }
+}
+
+/** Resolves once the signal is aborted. */
+async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }
 
 function queueOf<Key>(queues: Map<Key, PQueue>, key: Key, concurrency: number): PQueue {

@@ -129,7 +129,7 @@ class Pull {
     const rest = steps.filter(({ step }) => step.kind !== 'rename');
     for (let start = 0; start < rest.length; start += TRANSFER_STREAMS_MAX) {
       const some = rest.slice(start, start + TRANSFER_STREAMS_MAX);
-      await this.#options.queue.transfer(this.#request.peer, () => this.#transfer(some));
+      await this.#options.queue.transfer(this.#request.peer, this.#signal, () => this.#transfer(some));
     }
     return this.#report();
   }

@@ -18,6 +18,7 @@ class Gauge {
 
 const [ANNA, BEN] = ['anna', 'ben'] as NodeId[] as [NodeId, NodeId];
 const PLENTY = 99;
+const { signal } = new AbortController();
 
 /** How many of 60 tasks, of two peers and for two pools, ran at once at most: for one peer, for one pool, and in all. */
 async function mostAtOnce(limits: Partial<TransferLimits>): Promise<{ peer: number; pool: number; all: number }> {
@@ -64,10 +65,30 @@ describe('the transfer queue', () => {
     const queue = new TransferQueue({ perPeer: 1, perPool: 1, overall: 1 });
     const gauge = new Gauge();
     const transfers = Array.from({ length: 3 * TRANSFERS_PER_PEER_MAX }, () =>
-      queue.transfer(ANNA, () => gauge.during()),
+      queue.transfer(ANNA, signal, () => gauge.during()),
     );
-    await queue.transfer(BEN, async () => undefined);
+    await queue.transfer(BEN, signal, async () => undefined);
     await Promise.all(transfers);
     expect(gauge.most).toBe(TRANSFERS_PER_PEER_MAX);
+  });
+
+  it('does not keep whoever gives a transfer up waiting, and never runs it', async () => {
+    const queue = new TransferQueue({ perPeer: 1, perPool: 1, overall: 1 });
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const running = Array.from({ length: TRANSFERS_PER_PEER_MAX }, () => queue.transfer(ANNA, signal, () => ended));
+    const cancel = new AbortController();
+    let ran = false;
+    const waiting = queue.transfer(ANNA, cancel.signal, async () => {
+      ran = true;
+    });
+    cancel.abort();
+    await waiting;
+    end();
+    await Promise.all(running);
+    await queue.transfer(ANNA, signal, async () => undefined);
+    expect(ran).toBe(false);
   });
 });
