@@ -51,14 +51,14 @@ async function play(studio: DemoNode, laptop: DemoNode): Promise<void> {
   await laptop.show('mirror', 'add', TREE, '--from', 'studio', '--into', `${laptop.pool.name}/mirror`);
 
   heading('The laptop mirrors the tree');
-  await laptop.show('sync', TREE, '--refresh');
+  await laptop.show('sync', TREE);
   const first = await bytesReceived(laptop);
 
   heading('The studio goes on: new snapshots, a new container');
   await changeHierarchy(studio);
 
   heading('The laptop follows, by increments');
-  await laptop.show('sync', TREE, '--refresh');
+  await laptop.show('sync', TREE);
   const second = (await bytesReceived(laptop)) - first;
 
   heading('Both graphs');

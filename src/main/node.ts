@@ -146,7 +146,7 @@ export class PandoNode {
   async start(): Promise<void> {
     const { settings, reporter } = this.#options;
     const { dialect, version } = await this.zfs.capabilities();
-    reporter.info(`ZFS is ${dialect} ${version}`);
+    reporter.info(`ZFS is ${version}`, { dialect });
     for (const { intent, error } of await this.#recovery.run()) {
       reporter.warn(`Transfer ${intent.transfer} could not be cleared up: ${describeError(error)}`, { ...intent });
     }

@@ -255,7 +255,7 @@ describe('on a node with a mirror', () => {
   });
 
   test('sync tells each finished step in a line where no person looks', async () => {
-    const { stdout, stderr, code } = await backup.pando(['sync', '--refresh']);
+    const { stdout, stderr, code } = await backup.pando(['sync']);
     expect({ code, stderr }).toEqual(DONE);
     const lines = stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(4);
@@ -271,7 +271,7 @@ describe('on a node with a mirror', () => {
       seconds += 2;
       return seconds * 1000;
     };
-    const { stdout, stderr } = await backup.pando(['sync', '--refresh'], { isTTY: true, overrides: { now } });
+    const { stdout, stderr } = await backup.pando(['sync'], { isTTY: true, overrides: { now } });
     expect(stderr).toMatch(/images: 0 of 1 steps, 0 B of .*: receive images\/web@b from @a/);
     expect(stderr.endsWith('\r\u001b[2K')).toBe(true);
     expect(stdout).toMatch(/^images: 1 step done; .*\n$/);
@@ -279,13 +279,13 @@ describe('on a node with a mirror', () => {
 
   test('sync leaves the terminal alone when it is done within a second', async () => {
     await build.client.snapshot({ snapshot: 'images/web@c', recursive: false });
-    const run = await backup.pando(['sync', '--refresh'], { isTTY: true, overrides: { now: () => 0 } });
+    const run = await backup.pando(['sync'], { isTTY: true, overrides: { now: () => 0 } });
     expect(run).toMatchObject(DONE);
   });
 
   test('sync --json gives plan, progress and result as lines', async () => {
     await build.client.snapshot({ snapshot: 'images/web@d', recursive: false });
-    const lines = jsonLinesOf(await backup.pando(['sync', 'images', '--refresh', '--json']));
+    const lines = jsonLinesOf(await backup.pando(['sync', 'images', '--json']));
     const types = lines.map(({ type }) => type);
     expect(types[0]).toBe('plan');
     expect(new Set(types.slice(1, -1))).toEqual(new Set(['progress']));
@@ -345,7 +345,7 @@ describe('on a node with a mirror', () => {
   test('a conflict ends sync with 1 and is explained', async () => {
     await backup.zfs.snapshot([at('backup/images/web', 'mine')]);
     await backup.client.verify('images', new AbortController().signal);
-    const { stdout, code } = await backup.pando(['sync', '--refresh']);
+    const { stdout, code } = await backup.pando(['sync']);
     expect(code).toBe(1);
     expect(stdout).toContain('zfs rollback -r backup/images/web@d');
     expect((await backup.pando(['plan'])).stdout).toContain('  conflict: backup/images/web has snapshots');

@@ -36,14 +36,14 @@ async function syncOne(
 async function sync(
   context: CommandContext,
   trees: string[],
-  { refresh }: { readonly refresh?: boolean },
+  { refresh }: { readonly refresh: boolean },
 ): Promise<ExitCode> {
   const client = await context.client();
   const mirrors = await chosenMirrors(context, client, trees);
   return context.interruptible(async (signal) => {
     let code: ExitCode = EXIT.ok;
     for (const mirror of mirrors) {
-      const one = await syncOne(context, client, mirror, { refresh: refresh === true, signal });
+      const one = await syncOne(context, client, mirror, { refresh, signal });
       if (one !== EXIT.ok) code = one;
     }
     return code;
@@ -55,10 +55,10 @@ export function addSync(program: Command, run: Runner): void {
     .command('sync')
     .description('bring mirrors up to date now, with progress; Ctrl-C cancels and leaves nothing half done')
     .argument('[tree...]', 'mirrors to sync; all without')
-    .option('--refresh', 'let the peer look at its ZFS first, instead of trusting what it last saw')
+    .option('--no-refresh', 'take what the peer last noticed, instead of letting it look at its ZFS first')
     .addHelpText(
       'after',
-      `${examples('pando sync', 'pando sync images --refresh', 'pando sync --json')}\n\nEnds with 1 when a step failed or a conflict remains.`,
+      `${examples('pando sync', 'pando sync images --no-refresh', 'pando sync --json')}\n\nEnds with 1 when a step failed or a conflict remains.`,
     )
     .action(run(sync));
 }
