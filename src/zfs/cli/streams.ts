@@ -102,10 +102,15 @@ async function sendToStream(command: Attempt, stream: Writable, signal: AbortSig
     await piped;
     throw aborted(command, ending);
   }
-  requireSent(command, ending, await piped);
+  requireSent(command, ending, (await piped) ?? endedEarly(stream));
   stream.end();
   await finished(stream, { readable: false });
   return { bytes };
+}
+
+/** A socket whose far end went away is ended by Node, and a pipeline may take that for its own end. */
+function endedEarly(stream: Writable): Error | null {
+  return stream.writableEnded || stream.destroyed ? new Error('The connection was ended from the other side.') : null;
 }
 
 /** Ends a sender that nobody reads any more, but not before it could say what went wrong. Through ssh it may never hear of that by itself. */
