@@ -77,12 +77,15 @@ async function play(studio: DemoNode, laptop: DemoNode): Promise<void> {
 
 const stage = new Stage();
 let interrupted = false;
-process.once('SIGINT', () => {
-  interrupted = true;
-  process.stdout.write('\nStopping, and cleaning up …\n');
-  void stage.clear().then(() => process.exit(INTERRUPTED));
-});
-process.once('SIGTERM', () => process.emit('SIGINT'));
+// More than once: from a terminal both npm and the demo get Ctrl-C, and npm hands its own on
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (interrupted) return;
+    interrupted = true;
+    process.stdout.write('\nStopping, and cleaning up …\n');
+    void stage.clear().then(() => process.exit(INTERRUPTED));
+  });
+}
 
 try {
   const { studio, laptop } = await setUp(stage);
