@@ -99,6 +99,13 @@ export interface DatasetPromoted {
   /** The clone that became the parent: the origin snapshot and all before it moved to it (zfs-promote.8). */
   readonly dataset: DatasetId;
 }
+export interface DatasetRolledBack {
+  readonly type: 'dataset.rolled-back';
+  readonly dataset: DatasetId;
+  /** The snapshot that it was taken back to: all behind it are gone, and so is what was written since (zfs-rollback.8). */
+  readonly to: SnapshotGuid;
+  readonly name: SnapshotName;
+}
 export interface DatasetDestroyed {
   readonly type: 'dataset.destroyed';
   readonly dataset: DatasetId;
@@ -141,6 +148,7 @@ export type TreeEventBody =
   | DatasetCreated
   | DatasetRenamed
   | DatasetPromoted
+  | DatasetRolledBack
   | DatasetDestroyed
   | DatasetPropertiesChanged
   | SnapshotCreated
@@ -207,6 +215,24 @@ export interface TransferStarted {
     readonly snapshot: SnapshotGuid;
   }[];
 }
+/**
+ * Intent to move a diverged replica out of the way (design §9), logged before its first step: the names are all it takes to see how far it came, and to
+ * go on from there.
+ */
+export interface PreservationStarted {
+  readonly type: 'preservation.started';
+  /** Its id among the sagas of this node; it ends with `transfer.ended`. */
+  readonly transfer: TransferId;
+  readonly tree: TreeName;
+  readonly dataset: DatasetId;
+  readonly name: DatasetName;
+  /** Where the diverged dataset goes. */
+  readonly aside: DatasetName;
+  /** Where its successor stands until it takes the name. */
+  readonly successor: DatasetName;
+  /** The newest snapshot in common, by name; null where the dataset only goes, and is received anew. */
+  readonly lastCommon: SnapshotName | null;
+}
 export interface TransferEnded {
   readonly type: 'transfer.ended';
   readonly transfer: TransferId;
@@ -223,6 +249,7 @@ export type AdminEventBody =
   | MirrorAdded
   | MirrorRemoved
   | TransferStarted
+  | PreservationStarted
   | TransferEnded;
 
 /** An event of a type that this version does not know: kept and relayed byte for byte, skipped by `fold`. */
@@ -311,6 +338,12 @@ const bodySchemas = {
     to: relativeName,
   }),
   'dataset.promoted': z.object({ type: z.literal('dataset.promoted'), dataset: datasetId }),
+  'dataset.rolled-back': z.object({
+    type: z.literal('dataset.rolled-back'),
+    dataset: datasetId,
+    to: snapshotGuid,
+    name: snapshotName,
+  }),
   'dataset.destroyed': z.object({ type: z.literal('dataset.destroyed'), dataset: datasetId, name: relativeName }),
   'dataset.properties-changed': z.object({
     type: z.literal('dataset.properties-changed'),
@@ -365,6 +398,16 @@ const bodySchemas = {
     tree: treeName,
     held: z.array(z.string().max(512)).max(10_000),
     targets: z.array(z.object({ name: datasetName, dataset: datasetId, snapshot: snapshotGuid })).max(10_000),
+  }),
+  'preservation.started': z.object({
+    type: z.literal('preservation.started'),
+    transfer: transferId,
+    tree: treeName,
+    dataset: datasetId,
+    name: datasetName,
+    aside: datasetName,
+    successor: datasetName,
+    lastCommon: snapshotName.nullable(),
   }),
   'transfer.ended': z.object({
     type: z.literal('transfer.ended'),

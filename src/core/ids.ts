@@ -246,6 +246,11 @@ export function poolOf(name: DatasetName): string {
   return slash < 0 ? name : name.slice(0, slash);
 }
 
+/** Where a node keeps what diverged from its owner, hidden below the root of the tree (design §9). */
+export function divergedRoot(root: DatasetName): DatasetName {
+  return `${root}/${HIDDEN_COMPONENT}/diverged` as DatasetName;
+}
+
 /** Whether the name lies in the part of a tree that Pando keeps for itself (`.pando` below the root). */
 export function isHidden(name: RelativeName): boolean {
   return name === HIDDEN_COMPONENT || name.startsWith(`${HIDDEN_COMPONENT}/`);

@@ -1,17 +1,20 @@
-import type { TransferEnded, TransferStarted } from '../core/events.ts';
+import type { PreservationStarted, TransferEnded, TransferStarted } from '../core/events.ts';
 import { TRANSFER_TREE, type TransferId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 
 /** Finished transfers whose intents are kept for people to look at before the journal is cut behind them. */
 const FINISHED_EVENTS_KEPT = 2_000;
 
+/** What is logged before the first step of something that takes several. */
+export type Intent = TransferStarted | PreservationStarted;
+
 /**
- * The saga journal of transfers (design §4, §8): an intent is durable before its first step, and whatever the journal still holds
+ * The saga journal of transfers, and of what else takes several steps (design §4, §8): an intent is durable before its first step, and whatever the journal still holds
  * open at a start was cut short by a crash.
  */
 export class TransferJournal {
   readonly #history: History;
-  readonly #open = new Map<TransferId, { readonly seq: number; readonly intent: TransferStarted }>();
+  readonly #open = new Map<TransferId, { readonly seq: number; readonly intent: Intent }>();
   /** Those of the open ones that are at work. */
   readonly #active = new Set<TransferId>();
   #cutAt = FINISHED_EVENTS_KEPT;
@@ -28,7 +31,8 @@ export class TransferJournal {
     const oldest = await history.oldest(stream);
     for await (const events of history.events(stream, oldest)) {
       for (const event of events) {
-        if (event.type === 'transfer.started') journal.#open.set(event.transfer, { seq: event.seq, intent: event });
+        if (event.type === 'transfer.started' || event.type === 'preservation.started')
+          journal.#open.set(event.transfer, { seq: event.seq, intent: event });
         if (event.type === 'transfer.ended') journal.#open.delete(event.transfer);
       }
     }
@@ -36,13 +40,13 @@ export class TransferJournal {
   }
 
   /** Intents without an end that nobody works at any more. */
-  unfinished(): readonly TransferStarted[] {
+  unfinished(): readonly Intent[] {
     return Array.from(this.#open.values(), ({ intent }) => intent).filter(
       ({ transfer }) => !this.#active.has(transfer),
     );
   }
 
-  async start(intent: TransferStarted): Promise<void> {
+  async start(intent: Intent): Promise<void> {
     const [event] = await this.#history.record(TRANSFER_TREE, 'command', [intent]);
     this.#open.set(intent.transfer, { seq: event?.seq ?? 0, intent });
     this.#active.add(intent.transfer);

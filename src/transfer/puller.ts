@@ -1,7 +1,8 @@
 /**
  * The taking end of transfers: executes a plan, decides nothing (design §8).
  *
- * 1. Renames come first, one by one; then streams in transfers of at most TRANSFER_STREAMS_MAX, each under a journaled intent.
+ * 1. What is replayed as metadata runs one by one, in the order of the plan; streams in transfers of at most TRANSFER_STREAMS_MAX, each under a
+ *    journaled intent.
  * 2. Streams run side by side as far as the plan's `after` and the queue's limits allow. A step whose need failed is skipped.
  * 3. What was received counts only once a listing has shown its guid and origin (zfs-rules, "Identity and order").
  * 4. However a transfer ends, its holds are released, its children gone, and the journal says so.
@@ -18,12 +19,13 @@ import {
   type TransferId,
   type TreeName,
 } from '../core/ids.ts';
-import { isReceive, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
+import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
+import { MetadataReplay } from './metadata.ts';
 import type { PeerCalls } from './peer-calls.ts';
 import { isNew, isReceivePlanned, type PlannedStep } from './planned-step.ts';
 import { PROGRESS_INTERVAL_MS, type ProgressListener, type PullReport, type StepOutcome } from './progress.ts';
@@ -39,7 +41,7 @@ import {
   TRANSFER_STREAMS_MAX,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
-import { placeholderProperties, replicaProperties } from './replica-properties.ts';
+import { replicaProperties } from './replica-properties.ts';
 import { snapshotText } from './snapshot-text.ts';
 
 export interface PullerOptions {
@@ -113,20 +115,27 @@ class Pull {
   readonly #lost: AbortSignal;
   readonly #outcomes = new Map<number, StepOutcome>();
   readonly #running = new Map<number, Promise<StepOutcome>>();
+  readonly #metadata: MetadataReplay;
+  /** The end of the metadata step that runs between streams. */
+  #lane: Promise<unknown> = Promise.resolve();
   /** What is held here for the current transfer, by step. */
   #heldBases: ReadonlyMap<number, SnapshotReference> = new Map();
 
   constructor(options: PullerOptions, request: PullRequest, lost: AbortSignal) {
     this.#options = options;
     this.#request = request;
+    const { zfs, journal, mintTransferId } = options;
+    const { tree, root } = request;
+    this.#metadata = new MetadataReplay({ zfs, journal, mintTransferId, tree, root });
     this.#lost = lost;
     this.#signal = AbortSignal.any([request.signal, lost]);
   }
 
   async run(): Promise<PullReport> {
     const steps = this.#request.plan.steps.map((step, index): PlannedStep => ({ index, step }));
-    await this.#rename(steps);
-    const rest = steps.filter(({ step }) => step.kind !== 'rename');
+    const firstReceive = steps.findIndex(({ step }) => isReceive(step));
+    const rest = firstReceive < 0 ? [] : steps.slice(firstReceive);
+    await this.#replay(steps.slice(0, steps.length - rest.length));
     for (let start = 0; start < rest.length; start += TRANSFER_STREAMS_MAX) {
       const some = rest.slice(start, start + TRANSFER_STREAMS_MAX);
       await this.#options.queue.transfer(this.#request.peer, this.#signal, () => this.#transfer(some));
@@ -149,24 +158,23 @@ class Pull {
     return outcome;
   }
 
-  async #rename(steps: readonly PlannedStep[]): Promise<void> {
-    const renamed: DatasetName[] = [];
+  /** What comes before all streams: looked at once, when all of it is done. */
+  async #replay(steps: readonly PlannedStep[]): Promise<void> {
     for (const { index, step } of steps) {
-      if (step.kind !== 'rename') continue;
+      if (isReceive(step)) continue;
       if (!this.#mayRun(step)) {
         this.#settled(index, { result: 'skipped' });
         continue;
       }
-      const to = this.#name(step);
-      try {
-        await this.#options.zfs.rename(absoluteName(this.#request.root, step.from), to);
-        renamed.push(to);
-        this.#settled(index, { result: 'done', bytes: null });
-      } catch (error) {
-        this.#settled(index, failed(error));
-      }
+      const outcome = this.#metadata.execute(step).then(() => ({ result: 'done', bytes: null }) as const, failed);
+      this.#settled(index, await outcome);
     }
-    if (renamed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(renamed), []);
+    await this.#lookAtChanged();
+  }
+
+  async #lookAtChanged(): Promise<void> {
+    const changed = this.#metadata.takeChanged();
+    if (changed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(changed), []);
   }
 
   #name(step: Step): DatasetName {
@@ -283,7 +291,7 @@ class Pull {
         if (isReceive(step) && prepared !== undefined && stream !== undefined) {
           return this.#receive({ index, step }, id, prepared, stream);
         }
-        return this.#createPlaceholder(step);
+        return isReceive(step) ? Promise.resolve({ result: 'skipped' }) : this.#replayBetween(step);
       };
       this.#running.set(index, this.#whenPossible(index, step, task));
     }
@@ -329,9 +337,15 @@ class Pull {
     return this.#settled(index, await queued.catch(failed));
   }
 
-  async #createPlaceholder(step: Step): Promise<StepOutcome> {
-    await this.#options.zfs.create(this.#name(step), placeholderProperties(step.dataset));
-    return { result: 'done', bytes: null };
+  /** A step between streams, after all of its kind that come before it in the plan. */
+  #replayBetween(step: MetadataStep): Promise<StepOutcome> {
+    const turn = this.#lane.then(async (): Promise<StepOutcome> => {
+      await this.#metadata.execute(step);
+      await this.#lookAtChanged();
+      return { result: 'done', bytes: null };
+    });
+    this.#lane = turn.catch(() => undefined);
+    return turn;
   }
 
   async #receive(

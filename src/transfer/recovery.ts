@@ -2,13 +2,14 @@ import { PandoError } from '../core/errors.ts';
 import type { TransferStarted } from '../core/events.ts';
 import { holdTagOf, type NodeId } from '../core/ids.ts';
 import type { Zfs } from '../zfs/zfs.ts';
-import type { TransferJournal } from './journal.ts';
+import type { Intent, TransferJournal } from './journal.ts';
+import { finishPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
 import { parseSnapshotText } from './snapshot-text.ts';
 
 /** A transfer that a crash cut short, and what kept it from being cleared up. */
 export interface UnrecoveredTransfer {
-  readonly intent: TransferStarted;
+  readonly intent: Intent;
   readonly error: unknown;
 }
 
@@ -40,7 +41,8 @@ export class TransferRecovery {
     const left: UnrecoveredTransfer[] = [];
     for (const intent of this.#journal.unfinished()) {
       try {
-        await recover(intent, this.#zfs, this.#node);
+        if (intent.type === 'preservation.started') await finishPreservation(intent, this.#zfs);
+        else await recover(intent, this.#zfs, this.#node);
         await this.#journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
       } catch (error) {
         if (!(error instanceof PandoError)) throw error;

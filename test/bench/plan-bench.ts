@@ -2,6 +2,7 @@ import { Graph } from '../../src/core/graph/graph.ts';
 import { type DatasetId, nodeIdOfFingerprint } from '../../src/core/ids.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
+import { REPLICA } from '../core/graph-language.ts';
 import { type GraphShape, generateGraph } from './generated-graph.ts';
 
 export interface PlanTime {
@@ -26,7 +27,7 @@ export function measurePlan(shape: GraphShape, behind: number): PlanTime {
     });
   const local = new Graph(source.root, datasets);
   const start = performance.now();
-  const planned = plan({ source, wanted: wantedGraph(source, EVERYTHING), local });
+  const planned = plan({ source, wanted: wantedGraph(source, EVERYTHING), local, ...REPLICA });
   const seconds = (performance.now() - start) / 1000;
   return { datasets: shape.datasets, snapshots: source.snapshotCount, behind, steps: planned.steps.length, seconds };
 }

@@ -6,7 +6,15 @@ import { strict as assert } from 'node:assert';
 import type { Snapshot } from '../../src/core/events.ts';
 import { type Dataset, Graph, newestSnapshot, snapshotOf } from '../../src/core/graph/graph.ts';
 import { parentOf, type RelativeName } from '../../src/core/ids.ts';
-import { PLACEHOLDER_PROPERTY, type Plan, type ReceiveStep, type Step } from '../../src/core/plan/steps.ts';
+import {
+  isReceive,
+  type MetadataStep,
+  PLACEHOLDER_PROPERTY,
+  type Plan,
+  type PreserveStep,
+  type ReceiveStep,
+  type Step,
+} from '../../src/core/plan/steps.ts';
 
 function sent(source: Dataset, step: ReceiveStep): Snapshot[] {
   const to = source.snapshots.findIndex(({ guid }) => guid === step.to.guid);
@@ -24,6 +32,14 @@ function checkNewDataset(local: Map<string, Dataset>, step: Step): void {
   assert.ok(parent === undefined || names.has(parent), `${step.name} has no parent`);
 }
 
+/** The dataset that a step changes, which stands where the step says. */
+function target(local: Map<string, Dataset>, step: Step, name: RelativeName = step.name): Dataset {
+  const here = local.get(step.dataset);
+  assert.ok(here, `${step.name} is here`);
+  assert.equal(here.name, name, 'the step knows the name that the dataset has by then');
+  return here;
+}
+
 function create(source: Dataset, step: Step, origin: Dataset['origin'], snapshots: Snapshot[]): Dataset {
   return { ...source, name: step.name, origin, snapshots };
 }
@@ -36,6 +52,8 @@ function applyReceive(source: Graph, local: Map<string, Dataset>, step: ReceiveS
   const here = local.get(step.dataset);
   if (step.kind === 'receive-incremental') {
     assert.ok(here, 'an increment needs its target');
+    target(local, step);
+    for (const { name } of snapshots) assert.ok(!here.snapshots.some((one) => one.name === name), `@${name} is free`);
     assert.equal(newestSnapshot(here)?.guid, step.base.snapshot.guid, 'the base is the newest snapshot of the target');
     local.set(step.dataset, { ...here, snapshots: [...here.snapshots, ...snapshots] });
     return;
@@ -63,29 +81,110 @@ function applyRename(local: Map<string, Dataset>, from: RelativeName, to: Relati
   }
 }
 
-/** The local graph after all steps of the plan. */
-export function applyPlan(source: Graph, local: Graph, plan: Plan): Graph {
+function applyPromote(local: Map<string, Dataset>, step: Step): void {
+  const clone = target(local, step);
+  assert.ok(clone.origin?.dataset, 'only a clone can be promoted');
+  const parent = local.get(clone.origin.dataset);
+  assert.ok(parent, 'the origin is here');
+  const cut = parent.snapshots.findIndex(({ guid }) => guid === clone.origin?.snapshot) + 1;
+  assert.ok(cut > 0, 'the origin snapshot is here');
+  const moved = parent.snapshots.slice(0, cut);
+  const names = new Set(clone.snapshots.map(({ name }) => name));
+  for (const { name } of moved) assert.ok(!names.has(name), `@${name} collides`);
+  local.set(parent.id, {
+    ...parent,
+    origin: { dataset: clone.id, snapshot: clone.origin.snapshot },
+    snapshots: parent.snapshots.slice(cut),
+  });
+  local.set(clone.id, { ...clone, origin: parent.origin, snapshots: [...moved, ...clone.snapshots] });
+  const guids = new Set(moved.map(({ guid }) => guid));
+  for (const other of [...local.values()]) {
+    if (other.id === parent.id || other.origin?.dataset !== parent.id || !guids.has(other.origin.snapshot)) continue;
+    local.set(other.id, { ...other, origin: { dataset: clone.id, snapshot: other.origin.snapshot } });
+  }
+}
+
+function applyPreserve(local: Map<string, Dataset>, step: PreserveStep, aside: Dataset[]): void {
+  const here = target(local, step);
+  assert.ok(!Array.from(local.values()).some(({ name }) => parentOf(name) === here.name), 'nothing lies below it');
+  const last = here.snapshots.findIndex(({ guid }) => guid === step.lastCommon?.guid);
+  assert.equal(last >= 0, step.lastCommon !== null, 'the last snapshot in common is here');
+  const gone = here.snapshots.slice(last + 1);
+  const names = gone.map(({ name }) => name);
+  assert.deepEqual(names, step.localOnly);
+  if (last < 0) local.delete(here.id);
+  else local.set(here.id, { ...here, snapshots: here.snapshots.slice(0, last + 1) });
+  aside.push({ ...here, snapshots: gone });
+  for (const other of [...local.values()]) {
+    if (other.origin?.dataset !== here.id || !gone.some(({ guid }) => guid === other.origin?.snapshot)) continue;
+    local.set(other.id, { ...other, origin: { dataset: null, snapshot: other.origin.snapshot } });
+  }
+}
+
+function applyMetadata(source: Graph, local: Map<string, Dataset>, step: MetadataStep, aside: Dataset[]): void {
+  switch (step.kind) {
+    case 'rename':
+      target(local, step, step.from);
+      checkNewDataset(local, step);
+      assert.ok(!step.name.startsWith(`${step.from}/`), 'nothing is moved into itself');
+      applyRename(local, step.from, step.name);
+      return;
+    case 'create-placeholder': {
+      checkNewDataset(local, step);
+      const model = source.get(step.dataset) as Dataset;
+      local.set(step.dataset, create(model, step, null, []));
+      const made = local.get(step.dataset) as Dataset;
+      local.set(step.dataset, { ...made, properties: { [PLACEHOLDER_PROPERTY]: 'on' } });
+      return;
+    }
+    case 'clone': {
+      checkNewDataset(local, step);
+      const origin = local.get(step.origin.dataset);
+      assert.ok(origin && snapshotOf(origin, step.origin.snapshot.guid), 'the origin is here');
+      assert.equal(origin.name, step.origin.name);
+      const edge = { dataset: origin.id, snapshot: step.origin.snapshot.guid };
+      local.set(step.dataset, create(source.get(step.dataset) as Dataset, step, edge, []));
+      return;
+    }
+    case 'promote':
+      applyPromote(local, step);
+      return;
+    case 'rename-snapshot': {
+      const here = target(local, step);
+      assert.equal(snapshotOf(here, step.guid)?.name, step.from);
+      assert.ok(!here.snapshots.some(({ name }) => name === step.to), `@${step.to} is free`);
+      const snapshots = here.snapshots.map((one) => (one.guid === step.guid ? { ...one, name: step.to } : one));
+      local.set(here.id, { ...here, snapshots });
+      return;
+    }
+    case 'preserve':
+      applyPreserve(local, step, aside);
+      return;
+  }
+}
+
+export interface Applied {
+  readonly graph: Graph;
+  /** What was kept under `.pando/diverged`. */
+  readonly aside: readonly Dataset[];
+}
+
+/** What is there after all steps of the plan. */
+export function apply(source: Graph, local: Graph, plan: Plan): Applied {
   const datasets = new Map<string, Dataset>(local.datasets);
+  const aside: Dataset[] = [];
   plan.steps.forEach((step, index) => {
     assert.ok(
       step.after.every((before) => before < index),
       'a step waits only for earlier ones',
     );
-    if (step.kind === 'rename') {
-      checkNewDataset(datasets, step);
-      applyRename(datasets, step.from, step.name);
-    } else if (step.kind === 'create-placeholder') {
-      checkNewDataset(datasets, step);
-      const model = source.get(step.dataset) as Dataset;
-      datasets.set(step.dataset, {
-        ...model,
-        origin: null,
-        properties: { [PLACEHOLDER_PROPERTY]: 'on' },
-        snapshots: [],
-      });
-    } else {
-      applyReceive(source, datasets, step);
-    }
+    if (isReceive(step)) applyReceive(source, datasets, step);
+    else applyMetadata(source, datasets, step, aside);
   });
-  return new Graph(local.root ?? source.root, datasets as Map<Dataset['id'], Dataset>);
+  return { graph: new Graph(local.root ?? source.root, datasets as Map<Dataset['id'], Dataset>), aside };
+}
+
+/** The local graph after all steps of the plan. */
+export function applyPlan(source: Graph, local: Graph, plan: Plan): Graph {
+  return apply(source, local, plan).graph;
 }

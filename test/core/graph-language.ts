@@ -21,6 +21,10 @@ import {
 } from '../../src/core/ids.ts';
 
 export const OWNER: Ownership = { node: nodeIdOfFingerprint(new Uint8Array(32).fill(7)), epoch: 1 };
+/** The node that keeps the replica. */
+export const SELF = nodeIdOfFingerprint(new Uint8Array(32).fill(9));
+/** What a plan is told of the node that keeps the replica. */
+export const REPLICA = { self: SELF, modified: new Set<DatasetId>() };
 export const ROOT = 'tank/images' as DatasetName;
 
 function digest(text: string): Buffer {

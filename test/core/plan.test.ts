@@ -1,26 +1,34 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
+import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
-import type { DatasetId, DatasetName, SnapshotName } from '../../src/core/ids.ts';
+import type { DatasetId, DatasetName, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
 import { EVERYTHING, type MirrorFilter, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
 import { isReceive, type Plan, type Step } from '../../src/core/plan/steps.ts';
-import { applyPlan } from './apply-plan.ts';
-import { arbitraryHistory, grow, startForest } from './forest.ts';
-import { datasetId, graph } from './graph-language.ts';
+import { apply, applyPlan } from './apply-plan.ts';
+import { arbitraryHistory, grow, growingHistory, startForest } from './forest.ts';
+import { datasetId, graph, REPLICA, SELF } from './graph-language.ts';
 
 function planFor(source: Graph, local: Graph = EMPTY_GRAPH, filter: MirrorFilter = EVERYTHING): Plan {
-  return plan({ source, wanted: wantedGraph(source, filter), local });
+  return plan({ source, wanted: wantedGraph(source, filter), local, ...REPLICA });
 }
 
-/** The graph with one snapshot under another name. */
-function renamed(before: Graph, from: string, to: string): Graph {
-  const datasets = Array.from(before.datasets, ([id, dataset]): [DatasetId, Dataset] => {
-    const snapshots = dataset.snapshots.map((one) => (one.name === from ? { ...one, name: to as SnapshotName } : one));
-    return [id, { ...dataset, snapshots }];
-  });
+/** The graph with one dataset that the node of the replica owns. */
+function owned(before: Graph, name: string): Graph {
+  const datasets = Array.from(before.datasets, ([id, dataset]): [DatasetId, Dataset] => [
+    id,
+    dataset.name === name ? { ...dataset, owner: { node: SELF, epoch: 1 } } : dataset,
+  ]);
   return new Graph(before.root, new Map(datasets));
+}
+
+/** The graph after the owner promoted these datasets, one after the other. */
+function afterPromotes(before: Graph, ...names: string[]): Graph {
+  const draft = new GraphDraft(before);
+  for (const name of names) draft.promote(datasetId(name));
+  return draft.finish();
 }
 
 /** A step in a line: `clone web base@b..@d -I`. */
@@ -28,6 +36,10 @@ function inWords(step: Step): string {
   const name = step.name === '' ? '.' : step.name;
   if (step.kind === 'rename') return `rename ${step.from} → ${name}`;
   if (step.kind === 'create-placeholder') return `placeholder ${name}`;
+  if (step.kind === 'promote') return `promote ${name} over ${step.over === '' ? '.' : step.over}`;
+  if (step.kind === 'clone') return `clone-here ${name} ${step.origin.name}@${step.origin.snapshot.name}`;
+  if (step.kind === 'rename-snapshot') return `rename ${name}@${step.from} → @${step.to}`;
+  if (step.kind === 'preserve') return `preserve ${name} behind @${step.lastCommon?.name}: ${step.localOnly.join(' ')}`;
   const how = 'intermediates' in step ? (step.intermediates ? ' -I' : ' -i') : '';
   const base = 'base' in step ? `${step.base.name === '' ? '.' : step.base.name}@${step.base.snapshot.name}..` : '';
   return `${step.kind.replace('receive-', '')} ${name} ${base}@${step.to.name}${how}`;
@@ -37,13 +49,24 @@ function steps(source: Graph, local?: Graph, filter?: MirrorFilter): string[] {
   return planFor(source, local, filter).steps.map(inWords);
 }
 
-/** A snapshot that became wanted only after the replica had gone past it: nothing older can be received any more. */
+/**
+ * A snapshot that became wanted only after the replica had gone past it: nothing older can be received any more. So it is with an origin that a dataset
+ * got by a promote, of which the replica never had the snapshot.
+ */
 function outOfReach(found: Difference, source: Graph, before: Graph): boolean {
-  if (found.kind !== 'snapshot-missing') return false;
+  const had = new Set(
+    Array.from(before.datasets.values()).flatMap(({ snapshots }) => snapshots.map(({ guid }) => guid)),
+  );
   const snapshots = source.get(found.dataset)?.snapshots ?? [];
-  const newest = before.get(found.dataset)?.snapshots.at(-1)?.guid;
-  const position = (guid: string | undefined) => snapshots.findIndex((snapshot) => snapshot.guid === guid);
-  return position(found.guid) < position(newest);
+  const newestHad = snapshots.findLastIndex(({ guid }) => had.has(guid));
+  if (found.kind === 'snapshot-missing') return snapshots.findIndex(({ guid }) => guid === found.guid) < newestHad;
+  if (found.kind !== 'origin' || found.actual !== null || found.expected === null || had.has(found.expected))
+    return false;
+  return newestHad >= 0 || before.get(found.dataset) !== undefined;
+}
+
+function guidsOf(datasets: Iterable<Dataset>): SnapshotGuid[] {
+  return Array.from(datasets).flatMap(({ snapshots }) => snapshots.map(({ guid }) => guid));
 }
 
 describe('a plan for an empty replica', () => {
@@ -131,23 +154,6 @@ describe('a plan for a replica that is behind', () => {
 });
 
 describe('a conflict', () => {
-  it('names the snapshots that only the replica has, and leaves the other datasets to go on', () => {
-    const planned = planFor(graph('. @r', 'a @1 @2', 'b @1 @2'), graph('. @r', 'a @1 @mine', 'b @1'));
-    expect(planned.conflicts).toEqual([
-      { dataset: datasetId('a'), name: 'a', reason: 'diverged', lastCommon: '1', localOnly: ['mine'] },
-    ]);
-    expect(planned.steps.map(inWords)).toEqual(['incremental b b@1..@2 -i']);
-  });
-
-  it('is found before a byte is sent when a snapshot here has the name of another one to come', () => {
-    const local = graph('. @r', 'a @daily @base');
-    const planned = planFor(renamed(graph('. @r', 'a @base @fresh @later', 'b @1'), 'fresh', 'daily'), local);
-    expect(planned.conflicts).toEqual([
-      { dataset: datasetId('a'), name: 'a', reason: 'snapshot-name-taken', snapshot: 'daily' },
-    ]);
-    expect(planned.steps.map(inWords)).toEqual(['full b @1']);
-  });
-
   it('keeps a dataset out whose name is reserved for Pando', () => {
     const planned = planFor(graph('. @r', '.pando @1', '.pando/diverged @1', 'b @1'));
     expect(planned.conflicts).toMatchObject([
@@ -182,17 +188,29 @@ describe('a conflict', () => {
     expect(planned.steps).toEqual([]);
   });
 
-  it('is reported when something else has the name', () => {
-    const planned = planFor(graph('. @r', 'a @1'), graph('. @r', 'a#other @1'));
-    expect(planned.conflicts).toMatchObject([{ name: 'a', reason: 'name-taken', by: datasetId('other') }]);
-  });
-
-  it('is reported for all below a dataset that cannot come', () => {
-    const planned = planFor(graph('. @r', 'a @1', 'a/b @1'), graph('. @r', 'a#other @1'));
+  it('is reported when something that this node owns has the name, and for all below', () => {
+    const local = owned(graph('. @r', 'a#other @1'), 'a');
+    const planned = planFor(graph('. @r', 'a @1', 'a/b @1'), local);
     expect(planned.conflicts.map(({ name, reason }) => `${name} ${reason}`)).toEqual([
       'a name-taken',
       'a/b parent-missing',
     ]);
+    expect(planned.steps).toEqual([]);
+  });
+
+  it('is reported when a promote would take snapshots from what this node owns', () => {
+    const local = owned(graph('. @r', 'base @a', 'web < base@a @1'), 'base');
+    const planned = planFor(afterPromotes(graph('. @r', 'base @a', 'web < base@a @1'), 'web'), local);
+    expect(planned.conflicts).toMatchObject([{ name: 'web', reason: 'not-owned-together', by: 'base' }]);
+    expect(planned.steps).toEqual([]);
+  });
+
+  it('is reported when the root has what its owner has not', () => {
+    const planned = planFor(graph('. @r @s', 'a @1'), graph('. @r @mine'));
+    expect(planned.conflicts).toMatchObject([
+      { name: '', reason: 'root-diverged', lastCommon: 'r', localOnly: ['mine'] },
+    ]);
+    expect(planned.steps.map(inWords)).toEqual(['full a @1']);
   });
 
   it('is reported when the replica of a clone hangs off another origin', () => {
@@ -200,14 +218,126 @@ describe('a conflict', () => {
     const planned = planFor(source, graph('. @r', 'base @a @b', 'web < base@a @c'));
     expect(planned.conflicts).toMatchObject([{ name: 'web', reason: 'origin-differs' }]);
   });
+});
 
-  it('is reported when names were swapped, and nothing is renamed', () => {
-    const planned = planFor(graph('. @r', 'b#a @1', 'a#b @1'), graph('. @r', 'a @1', 'b @1'));
-    expect(planned.conflicts.map(({ name, reason }) => `${name} ${reason}`).sort()).toEqual([
-      'a rename-blocked',
-      'b rename-blocked',
+describe('names that changed hands', () => {
+  it('are swapped through a temporary one', () => {
+    expect(steps(graph('. @r', 'b#a @1', 'a#b @1'), graph('. @r', 'a @1', 'b @1'))).toEqual([
+      expect.stringMatching(/^rename b → renaming-/),
+      'rename a → b',
+      expect.stringMatching(/^rename renaming-\w+ → a$/),
     ]);
-    expect(planned.steps).toEqual([]);
+  });
+
+  it('are handed on without one where that is possible', () => {
+    const local = graph('. @r', 'a @1', 'b @1', 'c @1');
+    expect(steps(graph('. @r', 'b#a @1', 'c#b @1', 'd#c @1'), local)).toEqual([
+      'rename c → d',
+      'rename b → c',
+      'rename a → b',
+    ]);
+  });
+
+  it('take along what lies below, which is not renamed itself', () => {
+    const planned = steps(graph('. @r', 'new#a @1', 'new/x#a/x @1'), graph('. @r', 'a @1', 'a/x @1'));
+    expect(planned).toEqual(['rename a → new']);
+  });
+
+  it('wait for a parent that is still to be received', () => {
+    expect(steps(graph('. @r', 'new @1', 'new/a#a @1 @2'), graph('. @r', 'a @1'))).toEqual([
+      'full new @1',
+      'rename a → new/a',
+      'incremental new/a new/a@1..@2 -i',
+    ]);
+  });
+
+  it('are taken from a dataset that its owner gave up, which stays beside', () => {
+    expect(steps(graph('. @r', 'a#second @1'), graph('. @r', 'a @1'))).toEqual([
+      expect.stringMatching(/^rename a → a-given-up-/),
+      'full a @1',
+    ]);
+  });
+
+  it('are those of snapshots too: swapped, handed round, and taken from what the owner gave up', () => {
+    expect(steps(graph('. @r', 'a @2=1 @1=2'), graph('. @r', 'a @1 @2'))).toEqual([
+      expect.stringMatching(/^rename a@1 → @renaming-/),
+      'rename a@2 → @1',
+      expect.stringMatching(/^rename a@renaming-\d+ → @2$/),
+    ]);
+    expect(steps(graph('. @r', 'a @y=x @z=y'), graph('. @r', 'a @x @y'))).toEqual([
+      'rename a@y → @z',
+      'rename a@x → @y',
+    ]);
+    expect(steps(graph('. @r', 'a @base @daily=fresh'), graph('. @r', 'a @daily @base'))).toEqual([
+      expect.stringMatching(/^rename a@daily → @daily-\d+$/),
+      'incremental a a@base..@daily -i',
+    ]);
+  });
+});
+
+describe('a clone family that was re-rooted', () => {
+  const family = () => graph('. @r', 'base @a @b', 'web < base@b @c', 'test < web@c @d');
+
+  it('is re-rooted here by the fewest promotes', () => {
+    expect(steps(afterPromotes(family(), 'web', 'test'), family())).toEqual([
+      'promote test over web',
+      'promote test over base',
+    ]);
+    expect(steps(afterPromotes(family(), 'web', 'base'), family())).toEqual([]);
+  });
+
+  it('gets a dataset that was cloned and promoted since, without a byte', () => {
+    const cloned = graph('. @r', 'base @a @b', 'next < base@b');
+    expect(steps(afterPromotes(cloned, 'next'), graph('. @r', 'base @a @b'))).toEqual([
+      'clone-here next base@b',
+      'promote next over base',
+    ]);
+  });
+
+  it('has the snapshots renamed first whose names would collide', () => {
+    const local = graph('. @r', 'base @c @b', 'web < base@b @c');
+    const source = new GraphDraft(local);
+    source.renameSnapshot(
+      datasetId('web'),
+      local.named('web' as RelativeName)?.snapshots[0]?.guid as SnapshotGuid,
+      'x' as SnapshotName,
+    );
+    source.promote(datasetId('web'));
+    expect(steps(source.finish(), local)).toEqual(['rename web@c → @x', 'promote web over base']);
+  });
+});
+
+describe('a replica that has what its owner has not', () => {
+  it('keeps it aside, and goes on from the newest snapshot in common', () => {
+    const planned = planFor(graph('. @r', 'a @1 @2', 'b @1 @2'), graph('. @r', 'a @1 @mine', 'b @1'));
+    expect(planned.conflicts).toEqual([]);
+    expect(planned.steps.map(inWords)).toEqual([
+      'preserve a behind @1: mine',
+      'incremental a a@1..@2 -i',
+      'incremental b b@1..@2 -i',
+    ]);
+  });
+
+  it('keeps what was written to it as well', () => {
+    const source = graph('. @r', 'a @1 @2');
+    const modified = new Set([datasetId('a')]);
+    const planned = plan({ source, wanted: source, local: graph('. @r', 'a @1'), self: SELF, modified });
+    expect(planned.steps.map(inWords)).toEqual(['preserve a behind @1: ', 'incremental a a@1..@2 -i']);
+  });
+
+  it('is received anew when it shares nothing with its owner but the origin', () => {
+    const planned = planFor(graph('. @r', 'base @a', 'web < base@a @2'), graph('. @r', 'base @a', 'web < base@a @1'));
+    expect(planned.steps.map(inWords)).toEqual(['preserve web behind @undefined: 1', 'clone web base@a..@2 -i']);
+  });
+
+  it('has what lies below it moved away meanwhile', () => {
+    const planned = steps(graph('. @r', 'a @1 @2', 'a/x @1'), graph('. @r', 'a @1 @mine', 'a/x @1'));
+    expect(planned).toEqual([
+      expect.stringMatching(/^rename a\/x → renaming-/),
+      'preserve a behind @1: mine',
+      expect.stringMatching(/^rename renaming-\w+ → a\/x$/),
+      'incremental a a@1..@2 -i',
+    ]);
   });
 });
 
@@ -244,26 +374,30 @@ describe('any plan', () => {
         for (const history of [before, after]) {
           const source = grow(forest, history);
           const wanted = wantedGraph(source, filter);
-          const planned = plan({ source, wanted, local });
+          const planned = plan({ source, wanted, local, ...REPLICA });
           const former = local;
-          local = applyPlan(source, local, planned);
+          const applied = apply(source, local, planned);
+          local = applied.graph;
+          // Invariant 1: whatever was here is here still, in its place or aside
+          const left = new Set([...guidsOf(local.datasets.values()), ...guidsOf(applied.aside)]);
+          expect(guidsOf(former.datasets.values()).filter((guid) => !left.has(guid))).toEqual([]);
           const excused = new Set([...planned.conflicts, ...planned.waiting].map(({ dataset }) => dataset));
-          const left = difference(wanted, local).filter(
+          const missing = difference(wanted, local).filter(
             (found) =>
               !found.kind.endsWith('-extra') && !excused.has(found.dataset) && !outOfReach(found, source, former),
           );
-          expect(left).toEqual([]);
-          expect(plan({ source, wanted, local }).steps).toEqual([]);
+          expect(missing).toEqual([]);
+          expect(plan({ source, wanted, local, ...REPLICA }).steps).toEqual([]);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 2_000 },
     );
   });
 
   it('has no conflict when a forest only grows', () => {
     fc.assert(
-      fc.property(arbitraryHistory(80), arbitraryHistory(40), (before, after) => {
-        const forest = startForest({ destroys: false });
+      fc.property(growingHistory(80), growingHistory(40), (before, after) => {
+        const forest = startForest();
         const first = grow(forest, before);
         const local = applyPlan(first, EMPTY_GRAPH, planFor(first));
         expect(planFor(grow(forest, after), local).conflicts).toEqual([]);

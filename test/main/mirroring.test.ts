@@ -220,7 +220,7 @@ describe('a mirror', () => {
 });
 
 describe('what goes wrong in a sync', () => {
-  it('leaves a replica alone that was snapshotted by hand, and brings the others', async () => {
+  it('keeps aside what was snapshotted by hand in a replica, and goes on from the last snapshot in common', async () => {
     await shareAndMirror();
     await syncImages(beta);
     await beta.zfs.snapshot([at('beta/copy/web', 'mine')]);
@@ -232,8 +232,15 @@ describe('what goes wrong in a sync', () => {
     });
     await alpha.zfs.snapshot([at('alpha/images/web', 'b'), at('alpha/images/layer', 'b')]);
     const { plan, steps } = await syncImages(beta);
-    expect(plan.conflicts).toMatchObject([{ name: 'web', reason: 'diverged', localOnly: ['mine'] }]);
-    expect(steps.map(({ step, outcome }) => `${step.name} ${outcome.result}`)).toEqual(['layer done']);
+    expect(plan.conflicts).toEqual([]);
+    expect(steps.map(({ step, outcome }) => `${step.kind} ${step.name} ${outcome.result}`)).toEqual([
+      'preserve web done',
+      'receive-incremental layer done',
+      'receive-incremental web done',
+    ]);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+    const kept = (await beta.zfs.list(dataset('beta/copy/.pando/diverged'))).slice(1);
+    expect(kept.map(({ snapshots }) => snapshots.map(({ name }) => name))).toEqual([['mine']]);
   });
 
   it('skips what depends on a step that failed, and completes it with the next sync', async () => {

@@ -10,6 +10,7 @@ import type { PullReport } from '../../src/transfer/progress.ts';
 import { FINISH, type LinkMode, PREPARE } from '../../src/transfer/protocol.ts';
 import { Puller } from '../../src/transfer/puller.ts';
 import { TransferRecovery } from '../../src/transfer/recovery.ts';
+import { REPLICA } from '../core/graph-language.ts';
 import { at, dataset, IMAGES, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
 
 let world: MemoryWorld;
@@ -74,7 +75,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
     peer: alpha.node.id,
     tree: IMAGES,
     root: dataset('beta/copy'),
-    plan: plan({ source, wanted: source, local }),
+    plan: plan({ source, wanted: source, local, ...REPLICA }),
     local: () => local,
     mode,
     settle: async () => undefined,

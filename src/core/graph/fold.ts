@@ -5,65 +5,9 @@
  * `EVENT_INVALID`: a stream that contradicts itself must not decide what happens to data (invariant 7).
  */
 import { isPandoError, PandoError } from '../errors.ts';
-import type { DatasetCreated, DatasetPromoted, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
-import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
-import { type Dataset, Graph } from './graph.ts';
-
-type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } & { snapshots: Snapshot[] };
-
-/**
- * A graph under construction. Copies the table of datasets once and each dataset on its first change, so that folding
- * a batch costs the batch and one table, not one table per event.
- */
-class GraphDraft {
-  root: DatasetName | null;
-  readonly #datasets: Map<DatasetId, Dataset>;
-  /** Datasets that were added or copied, and may be changed in place. */
-  readonly #owned = new Map<DatasetId, MutableDataset>();
-
-  constructor(base: Graph) {
-    this.root = base.root;
-    this.#datasets = new Map(base.datasets);
-  }
-
-  has(id: DatasetId): boolean {
-    return this.#datasets.has(id);
-  }
-
-  values(): Iterable<Dataset> {
-    return this.#datasets.values();
-  }
-
-  add(dataset: MutableDataset): void {
-    this.#datasets.set(dataset.id, dataset);
-    this.#owned.set(dataset.id, dataset);
-  }
-
-  remove(id: DatasetId): void {
-    this.#datasets.delete(id);
-    this.#owned.delete(id);
-  }
-
-  clear(): void {
-    this.#datasets.clear();
-    this.#owned.clear();
-  }
-
-  /** The dataset, ready to be changed. Throws `EVENT_INVALID` when there is none. */
-  change(id: DatasetId): MutableDataset {
-    const owned = this.#owned.get(id);
-    if (owned !== undefined) return owned;
-    const dataset = this.#datasets.get(id);
-    if (dataset === undefined) throw new PandoError('EVENT_INVALID', `no dataset ${id} was created before`);
-    const copy: MutableDataset = { ...dataset, snapshots: dataset.snapshots.slice() };
-    this.add(copy);
-    return copy;
-  }
-
-  finish(): Graph {
-    return new Graph(this.root, this.#datasets);
-  }
-}
+import type { DatasetCreated, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
+import { GraphDraft } from './draft.ts';
+import type { Graph } from './graph.ts';
 
 function create(draft: GraphDraft, event: DatasetCreated): void {
   if (draft.has(event.dataset)) throw new PandoError('EVENT_INVALID', `dataset ${event.dataset} exists already`);
@@ -77,40 +21,6 @@ function create(draft: GraphDraft, event: DatasetCreated): void {
     properties: event.properties,
     snapshots: [],
   });
-}
-
-function rename(draft: GraphDraft, id: DatasetId, to: RelativeName): void {
-  const renamed = draft.change(id);
-  const prefix = `${renamed.name}/`;
-  for (const dataset of draft.values()) {
-    if (!dataset.name.startsWith(prefix)) continue;
-    draft.change(dataset.id).name = `${to}/${dataset.name.slice(prefix.length)}` as RelativeName;
-  }
-  renamed.name = to;
-}
-
-/**
- * What zfs-promote.8 says: the origin snapshot and all before it move to the clone, clones of what moved follow, and the
- * origin edge turns round. The clone inherits the origin of its former parent.
- */
-function promote(draft: GraphDraft, event: DatasetPromoted): void {
-  const clone = draft.change(event.dataset);
-  const origin = clone.origin;
-  if (origin === null || origin.dataset === null) {
-    throw new PandoError('EVENT_INVALID', `dataset ${event.dataset} has no origin in this tree to be promoted over`);
-  }
-  const parent = draft.change(origin.dataset);
-  const cut = parent.snapshots.findIndex(({ guid }) => guid === origin.snapshot) + 1;
-  if (cut === 0) throw new PandoError('EVENT_INVALID', `origin snapshot ${origin.snapshot} is not in ${parent.id}`);
-  const moved = parent.snapshots.splice(0, cut);
-  clone.snapshots.unshift(...moved);
-  clone.origin = parent.origin;
-  parent.origin = { dataset: clone.id, snapshot: origin.snapshot };
-  const movedGuids = new Set(moved.map(({ guid }) => guid));
-  for (const dataset of draft.values()) {
-    if (dataset.origin?.dataset !== parent.id || !movedGuids.has(dataset.origin.snapshot)) continue;
-    draft.change(dataset.id).origin = { dataset: clone.id, snapshot: dataset.origin.snapshot };
-  }
 }
 
 function changeProperties(draft: GraphDraft, event: DatasetPropertiesChanged): void {
@@ -136,12 +46,6 @@ function compactSnapshot({ guid, name, createtxg, creation, referenced, written 
   return { guid, name, createtxg, creation, referenced, written };
 }
 
-function snapshotIndex(dataset: Dataset, guid: SnapshotGuid): number {
-  const index = dataset.snapshots.findLastIndex((snapshot) => snapshot.guid === guid);
-  if (index < 0) throw new PandoError('EVENT_INVALID', `dataset ${dataset.id} has no snapshot ${guid}`);
-  return index;
-}
-
 function apply(draft: GraphDraft, event: Event): void {
   switch (event.type) {
     case 'tree.added':
@@ -155,10 +59,13 @@ function apply(draft: GraphDraft, event: Event): void {
       create(draft, event);
       return;
     case 'dataset.renamed':
-      rename(draft, event.dataset, event.to);
+      draft.rename(event.dataset, event.to);
       return;
     case 'dataset.promoted':
-      promote(draft, event);
+      draft.promote(event.dataset);
+      return;
+    case 'dataset.rolled-back':
+      draft.rollBack(event.dataset, event.to);
       return;
     case 'dataset.destroyed':
       draft.change(event.dataset);
@@ -170,17 +77,12 @@ function apply(draft: GraphDraft, event: Event): void {
     case 'snapshot.created':
       insertSnapshot(draft.change(event.dataset).snapshots, compactSnapshot(event.snapshot));
       return;
-    case 'snapshot.renamed': {
-      const dataset = draft.change(event.dataset);
-      const index = snapshotIndex(dataset, event.guid);
-      dataset.snapshots[index] = { ...(dataset.snapshots[index] as Snapshot), name: event.to };
+    case 'snapshot.renamed':
+      draft.renameSnapshot(event.dataset, event.guid, event.to);
       return;
-    }
-    case 'snapshot.destroyed': {
-      const dataset = draft.change(event.dataset);
-      dataset.snapshots.splice(snapshotIndex(dataset, event.guid), 1);
+    case 'snapshot.destroyed':
+      draft.destroySnapshot(event.dataset, event.guid);
       return;
-    }
     case 'ownership.claimed':
       draft.change(event.dataset).owner = event.owner;
       return;

@@ -5,20 +5,26 @@
  * What the planner believes:
  *
  * 1. A dataset is the same when its id is, a snapshot when its guid is. Names never decide (zfs-rules, "Identity and order").
- * 2. An increment needs its base on both sides, and the base must be the newest snapshot of the target: otherwise ZFS would have
+ * 2. What can be replayed as metadata comes first, and costs no data: promotes, names of snapshots, what diverged, names of datasets. Each is planned
+ *    on a working copy against what those before will have left.
+ * 3. An increment needs its base on both sides, and the base must be the newest snapshot of the target: otherwise ZFS would have
  *    to discard something, and nothing is ever discarded here (design §9).
- * 3. A clone stream needs a target that does not exist and an origin that does.
- * 4. A dataset can be received only below an existing parent.
- * 5. Where 2 to 4 cannot be had without loss, the plan holds a conflict with its evidence, and the rest goes on.
+ * 4. A clone stream needs a target that does not exist and an origin that does.
+ * 5. A dataset can be received only below an existing parent.
+ * 6. Where 3 to 5 cannot be had without loss, the plan holds a conflict with its evidence, and the rest goes on.
+ * 7. What this node owns is never changed for the sake of a peer's view.
  */
 import type { Snapshot } from '../events.ts';
-import { type Dataset, newestSnapshot, snapshotOf } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import { type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
+import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
+import { planPromotes } from './promotes.ts';
 import { inReceivingOrder } from './receiving-order.ts';
 import { withoutRefusedNames } from './refusals.ts';
-import { planRenames } from './renames.ts';
+import { isPlaceFor, Renames } from './renames.ts';
 import { type Segment, segmentsBehind } from './segments.ts';
+import { planSnapshotNames } from './snapshot-names.ts';
 import {
   type Conflict,
   isPlaceholder,
@@ -30,6 +36,7 @@ import {
   type Step,
   type Waiting,
 } from './steps.ts';
+import { WorkingCopy } from './working-copy.ts';
 
 /** A clone's origin that is here, or will be once these steps are done. */
 interface AvailableOrigin {
@@ -37,54 +44,86 @@ interface AvailableOrigin {
   readonly after: readonly number[];
 }
 
+/** A name here, and the steps that must be done before it can be given. */
+interface Place {
+  readonly name: RelativeName;
+  readonly after: readonly number[];
+}
+
 class Planner {
   readonly #input: PlanInput;
-  readonly #steps: Step[] = [];
+  readonly #copy: WorkingCopy;
+  readonly #renames: Renames;
+  /** What will be here once the metadata is replayed. */
+  #local: Graph;
   readonly #conflicts: Conflict[] = [];
   readonly #waiting: Waiting[] = [];
   readonly #waitingIds = new Set<DatasetId>();
   readonly #blocked = new Set<DatasetId>();
-  /** Step after which a dataset stands here under its wanted name; -1 when it does already. */
-  readonly #standsAfter = new Map<DatasetId, number>();
+  /** Datasets that are received under a temporary name, since what stands above them in the end is a clone of theirs. */
+  readonly #unplaced = new Set<DatasetId>();
+  /** Datasets whose snapshots are planned. */
+  readonly #followed = new Set<DatasetId>();
+  /** Step that makes a dataset which was not here. */
+  readonly #receivedAfter = new Map<DatasetId, number>();
   /** Last step that brings snapshots of a dataset. */
   readonly #lastStep = new Map<DatasetId, number>();
   /** Step that brings a snapshot, for those that clones hang off. */
   readonly #originAfter = new Map<string, number>();
-  readonly #holders = new Map<RelativeName, DatasetId>();
   readonly #neededAsParent = new Set<RelativeName>();
 
   constructor(input: PlanInput) {
     const { wanted, conflicts } = withoutRefusedNames(input.wanted, input.local.root);
-    this.#input = { ...input, wanted };
+    this.#input = { ...input, wanted: withoutOwn(wanted, input) };
+    this.#copy = new WorkingCopy(input);
+    this.#renames = new Renames(this.#copy, this.#input.wanted);
+    this.#local = input.local;
     for (const conflict of conflicts) this.#refuse(conflict);
   }
 
   run(): Plan {
-    this.#planRenames();
+    this.#replayMetadata();
     for (const { name } of this.#input.wanted.datasets.values()) {
       const parent = parentOf(name);
       if (parent !== undefined) this.#neededAsParent.add(parent);
     }
-    for (const dataset of inReceivingOrder(this.#input.wanted, this.#input.local)) {
-      if (!this.#blocked.has(dataset.id)) this.#planDataset(dataset);
+    for (const dataset of inReceivingOrder(this.#input.wanted, this.#local)) {
+      if (this.#blocked.has(dataset.id)) this.#takesPlace(dataset);
+      else this.#planDataset(dataset);
+      this.#placeThoseBelow(dataset.id);
     }
-    const estimatedBytes = this.#steps.reduce((sum, step) => sum + (isReceive(step) ? step.estimatedBytes : 0), 0);
-    return { steps: this.#steps, conflicts: this.#conflicts, waiting: this.#waiting, estimatedBytes };
+    for (const id of this.#unplaced) this.#refuseUnplaced(id);
+    const { steps } = this.#copy;
+    const estimatedBytes = steps.reduce((sum, step) => sum + (isReceive(step) ? step.estimatedBytes : 0), 0);
+    return { steps, conflicts: this.#conflicts, waiting: this.#waiting, estimatedBytes };
   }
 
-  #planRenames(): void {
-    const { wanted, local } = this.#input;
-    const { renames, conflicts, names } = planRenames(wanted, local);
-    for (const rename of renames) this.#steps.push({ ...rename, after: justAfter(this.#steps.length - 1) });
-    for (const conflict of conflicts) this.#refuse(conflict);
-    for (const [id, name] of names) {
-      this.#holders.set(name, id);
-      // Whatever is received waits for the last rename: a rename may take along what lies below.
-      if (wanted.get(id)?.name === name) this.#standsAfter.set(id, this.#steps.length - 1);
+  #refuseUnplaced(id: DatasetId): void {
+    const name = this.#input.wanted.get(id)?.name ?? this.#copy.nameOf(id);
+    this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
+  }
+
+  #replayMetadata(): void {
+    const { source, wanted } = this.#input;
+    for (const conflict of planPromotes(this.#copy, source, wanted)) this.#refuse(conflict);
+    planSnapshotNames(this.#copy, source);
+    this.#preserveDiverged();
+    for (const conflict of this.#renames.plan()) this.#refuse(conflict);
+    this.#local = this.#copy.graph();
+  }
+
+  #preserveDiverged(): void {
+    const { wanted, modified } = this.#input;
+    for (const dataset of wanted.datasets.values()) {
+      if (this.#blocked.has(dataset.id)) continue;
+      const conflict = planDivergence(this.#copy, this.#source(dataset), dataset, modified.has(dataset.id));
+      if (conflict !== undefined) this.#refuse(conflict);
     }
   }
 
+  /** The first conflict of a dataset is the one to solve. */
   #refuse(conflict: Conflict): void {
+    if (this.#blocked.has(conflict.dataset)) return;
     this.#conflicts.push(conflict);
     this.#blocked.add(conflict.dataset);
   }
@@ -95,13 +134,49 @@ class Planner {
   }
 
   #planDataset(wanted: Dataset): void {
-    const here = this.#input.local.get(wanted.id);
-    if (here === undefined || isPlaceholder(here)) this.#bring(wanted, here);
-    else this.#followUp(wanted, here);
+    const here = this.#copy.get(wanted.id);
+    if (here === undefined) this.#bring(wanted, here);
+    else if (!this.#takesPlace(wanted)) return;
+    else if (isPlaceholder(here)) this.#bring(wanted, here);
+    else this.#followUp(wanted);
+  }
+
+  /** Gives a dataset its name where that had to wait for its parent. False, with a conflict, when there will be none. */
+  #takesPlace(wanted: Dataset): boolean {
+    const { id, name } = wanted;
+    const isLate = this.#renames.isLater(id) || this.#unplaced.has(id);
+    if (!isLate || this.#copy.nameOf(id) === name) return true;
+    const parent = this.#input.wanted.named(parentOf(name) as RelativeName);
+    if (isPlaceFor(this.#copy, id, name) && this.#renames.free(name, id)) {
+      const received = [...this.#lastStep].filter(([one]) => this.#copy.names.lineOf(one).includes(id));
+      const parentReceived = parent === undefined ? undefined : this.#receivedAfter.get(parent.id);
+      this.#copy.rename(id, name, [...received.map(([, step]) => step), ...justAfter(parentReceived)]);
+      this.#unplaced.delete(id);
+      return true;
+    }
+    const mayCome = parent !== undefined && !this.#blocked.has(parent.id) && !this.#waitingIds.has(parent.id);
+    if (mayCome) this.#unplaced.add(id);
+    else this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
+    return mayCome;
+  }
+
+  /** Places what had to wait for the dataset, and what waited for that in turn. */
+  #placeThoseBelow(parent: DatasetId): void {
+    for (const id of [...this.#unplaced]) {
+      const wanted = this.#input.wanted.get(id);
+      const above = wanted === undefined ? undefined : parentOf(wanted.name);
+      if (wanted === undefined || above === undefined || this.#input.wanted.named(above)?.id !== parent) continue;
+      if (!isPlaceFor(this.#copy, id, wanted.name)) continue;
+      this.#takesPlace(wanted);
+      this.#placeThoseBelow(id);
+    }
   }
 
   /** A dataset that is here gets what its source has behind the newest snapshot here. */
-  #followUp(wanted: Dataset, here: Dataset): void {
+  #followUp(wanted: Dataset): void {
+    const here = this.#copy.get(wanted.id);
+    if (here === undefined || this.#followed.has(wanted.id)) return;
+    this.#followed.add(wanted.id);
     if (originDiffers(wanted, here)) {
       this.#refuse({ ...place(wanted), reason: 'origin-differs' });
       return;
@@ -113,26 +188,18 @@ class Planner {
     }
     const source = this.#source(wanted);
     const base = snapshotOf(source, newest.guid);
-    if (base === undefined) {
-      this.#refuse(divergence(wanted, here, source));
-      return;
-    }
-    const segments = segmentsBehind(source, wanted, base);
-    const taken = nameTaken(here, segments);
-    if (taken !== undefined) {
-      this.#refuse({ ...place(wanted), reason: 'snapshot-name-taken', snapshot: taken });
-      return;
-    }
-    for (const segment of segments) this.#receiveIncrement(wanted, segment);
+    if (base === undefined) return;
+    for (const segment of segmentsBehind(source, wanted, base)) this.#receiveIncrement(wanted, segment);
   }
 
   /** A dataset that is not here yet, or only as a placeholder. */
   #bring(wanted: Dataset, placeholder: Dataset | undefined): void {
-    const holder = this.#holders.get(wanted.name);
-    if (holder !== undefined && holder !== wanted.id) {
+    const holder = this.#copy.names.holder(wanted.name);
+    if (holder !== undefined && !this.#renames.free(wanted.name, wanted.id)) {
       this.#refuse({ ...place(wanted), reason: 'name-taken', by: holder });
     } else if (wanted.snapshots.length === 0) {
       if (placeholder === undefined) this.#withoutSnapshots(wanted);
+      else if (wanted.origin?.dataset != null) this.#wait(wanted, 'no-snapshot');
     } else {
       this.#bringSnapshots(wanted, placeholder);
     }
@@ -144,31 +211,45 @@ class Planner {
       this.#wait(wanted, 'no-snapshot');
       return;
     }
-    const after = this.#afterParent(wanted);
-    if (after === undefined) return;
-    this.#standsAfter.set(wanted.id, this.#push({ kind: 'create-placeholder', ...place(wanted), after }));
+    const at = this.#placeFor(wanted);
+    if (at === undefined) return;
+    this.#receivedAfter.set(wanted.id, this.#push({ kind: 'create-placeholder', dataset: wanted.id, ...at }));
+    this.#copy.names.add(wanted.id, at.name);
   }
 
   #bringSnapshots(wanted: Dataset, placeholder: Dataset | undefined): void {
-    const after = this.#afterParent(wanted);
-    if (after === undefined) return;
+    const at = this.#placeFor(wanted);
+    if (at === undefined) return;
     const origin = this.#availableOrigin(wanted);
     if (origin === 'missing') return;
-    if (origin === undefined) this.#receiveFull(wanted, placeholder !== undefined, after);
-    else if (placeholder === undefined) this.#receiveClone(wanted, origin, after);
+    if (origin === undefined) this.#receiveFull(wanted, placeholder !== undefined, at);
+    else if (placeholder === undefined) this.#receiveClone(wanted, origin, at);
     else this.#refuse({ ...place(wanted), reason: 'origin-differs' });
   }
 
-  /** The steps that a new dataset waits for because of its parent; undefined, with a conflict, when there will be no parent. */
-  #afterParent(wanted: Dataset): readonly number[] | undefined {
-    const name = parentOf(wanted.name);
-    if (name === undefined) return [];
-    const parent = this.#input.wanted.named(name);
-    const step = parent === undefined ? undefined : this.#standsAfter.get(parent.id);
-    if (step !== undefined) return justAfter(step);
-    if (parent !== undefined && this.#waitingIds.has(parent.id)) this.#wait(wanted, 'parent-waits');
-    else this.#refuse({ ...place(wanted), reason: 'parent-missing', parent: name });
+  /** Where a new dataset goes, and the steps that it waits for because of that; undefined, with a conflict, when there will be no parent. */
+  #placeFor({ id, name }: Dataset): Place | undefined {
+    const above = parentOf(name);
+    if (above === undefined) return { name, after: [] };
+    const parent = this.#input.wanted.named(above);
+    if (parent !== undefined && this.#copy.names.holder(above) === parent.id) {
+      const received = justAfter(this.#receivedAfter.get(parent.id));
+      return { name, after: [...new Set([...this.#copy.changesOf(parent.id), ...received])] };
+    }
+    if (parent !== undefined && this.#waitingIds.has(parent.id)) {
+      this.#waiting.push({ dataset: id, name, reason: 'parent-waits' });
+      this.#waitingIds.add(id);
+    } else if (parent === undefined || this.#blocked.has(parent.id) || !this.#hasRoot()) {
+      this.#refuse({ dataset: id, name, reason: 'parent-missing', parent: above });
+    } else {
+      this.#unplaced.add(id);
+      return { name: this.#copy.temporaryName(id), after: [] };
+    }
     return undefined;
+  }
+
+  #hasRoot(): boolean {
+    return this.#copy.names.holder('' as RelativeName) !== undefined;
   }
 
   /** Where a clone's origin is to be had; undefined for what is no clone in this tree and is received in full. */
@@ -179,10 +260,11 @@ class Planner {
     const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
     if (dataset === undefined || snapshot === undefined) return undefined;
     const origin = { dataset: id, name: dataset.name, snapshot };
-    const here = this.#input.local.get(id);
-    if (here !== undefined && snapshotOf(here, guid) !== undefined) {
-      return { origin, after: justAfter(this.#standsAfter.get(id)) };
-    }
+    const here = this.#copy.get(id);
+    if (here !== undefined && snapshotOf(here, guid) !== undefined) return { origin, after: this.#copy.changesOf(id) };
+    // Where the origin's dataset is to go below its own clone, its snapshots have to come first
+    if (here !== undefined && !isPlaceholder(here) && !this.#blocked.has(id))
+      this.#followUp(this.#input.wanted.get(id) ?? dataset);
     const step = this.#originAfter.get(originKey(id, guid));
     if (step !== undefined) return { origin, after: [step] };
     if (this.#waitingIds.has(id)) {
@@ -193,46 +275,53 @@ class Planner {
     return 'missing';
   }
 
-  #receiveFull(wanted: Dataset, overPlaceholder: boolean, after: readonly number[]): void {
+  #receiveFull(wanted: Dataset, overPlaceholder: boolean, at: Place): void {
     const [first] = wanted.snapshots;
     if (first === undefined) return;
     const size = { first: first.guid, to: first, snapshots: 1, estimatedBytes: fullBytes(first) };
-    this.#receive(wanted, { kind: 'receive-full', ...place(wanted), ...size, overPlaceholder, after }, [first]);
+    this.#receive(wanted, { kind: 'receive-full', dataset: wanted.id, ...at, ...size, overPlaceholder }, [first]);
     const rest = segmentsBehind(this.#source(wanted), wanted, first);
     for (const segment of rest) this.#receiveIncrement(wanted, segment);
   }
 
-  #receiveClone(
-    wanted: Dataset,
-    { origin, after: afterOrigin }: AvailableOrigin,
-    afterParent: readonly number[],
-  ): void {
+  #receiveClone(wanted: Dataset, { origin, after: afterOrigin }: AvailableOrigin, at: Place): void {
     const [first, ...rest] = segmentsBehind(this.#source(wanted), wanted, undefined);
     if (first === undefined) return;
-    const after = [...new Set([...afterParent, ...afterOrigin])];
-    const step = { kind: 'receive-clone', ...place(wanted), ...streamOf(origin, first), after } as const;
+    const after = [...new Set([...at.after, ...afterOrigin])];
+    const step = {
+      kind: 'receive-clone',
+      dataset: wanted.id,
+      name: at.name,
+      ...streamOf(origin, first),
+      after,
+    } as const;
     this.#receive(wanted, step, first.snapshots);
     for (const segment of rest) this.#receiveIncrement(wanted, segment);
   }
 
   #receiveIncrement(wanted: Dataset, segment: Segment): void {
     if (segment.base === undefined) return;
-    const stream = streamOf({ dataset: wanted.id, name: wanted.name, snapshot: segment.base }, segment);
-    const after = justAfter(this.#lastStep.get(wanted.id) ?? this.#standsAfter.get(wanted.id));
-    this.#receive(wanted, { kind: 'receive-incremental', ...place(wanted), ...stream, after }, segment.snapshots);
+    const { id } = wanted;
+    const name = this.#copy.names.has(id) ? this.#copy.nameOf(id) : wanted.name;
+    const stream = streamOf({ dataset: id, name, snapshot: segment.base }, segment);
+    const after = [...new Set([...this.#copy.changesOf(id), ...justAfter(this.#lastStep.get(id))])];
+    this.#receive(wanted, { kind: 'receive-incremental', dataset: id, name, ...stream, after }, segment.snapshots);
   }
 
   #receive(wanted: Dataset, step: ReceiveStep, brought: readonly Snapshot[]): void {
     const index = this.#push(step);
     this.#lastStep.set(wanted.id, index);
-    if (step.kind !== 'receive-incremental') this.#standsAfter.set(wanted.id, index);
+    if (step.kind !== 'receive-incremental') {
+      this.#receivedAfter.set(wanted.id, index);
+      this.#copy.names.add(wanted.id, step.name);
+    }
     for (const { guid } of brought) {
       if (this.#input.wanted.clonesOf(guid).length > 0) this.#originAfter.set(originKey(wanted.id, guid), index);
     }
   }
 
   #push(step: Step): number {
-    return this.#steps.push(step) - 1;
+    return this.#copy.steps.push(step) - 1;
   }
 
   /** All the snapshots that the source has of a dataset, wanted or not. */
@@ -246,7 +335,7 @@ function place({ id, name }: Dataset): { readonly dataset: DatasetId; readonly n
 }
 
 function justAfter(step: number | undefined): readonly number[] {
-  return step === undefined || step < 0 ? [] : [step];
+  return step === undefined ? [] : [step];
 }
 
 function originKey(dataset: DatasetId, snapshot: SnapshotGuid): string {
@@ -269,19 +358,13 @@ function originDiffers(wanted: Dataset, here: Dataset): boolean {
   return wanted.origin?.dataset != null && here.origin !== null && here.origin.snapshot !== wanted.origin.snapshot;
 }
 
-/** A name that a snapshot here has and one that is to come has too. All that is to come is new here: it lies behind the newest in common. */
-function nameTaken(here: Dataset, segments: readonly Segment[]): SnapshotName | undefined {
-  const names = new Set(here.snapshots.map(({ name }) => name));
-  return segments.flatMap(({ snapshots }) => snapshots).find(({ name }) => names.has(name))?.name;
-}
-
-function divergence(wanted: Dataset, here: Dataset, source: Dataset): Conflict {
-  const known = new Set(source.snapshots.map(({ guid }) => guid));
-  const lastCommon = here.snapshots.findLastIndex(({ guid }) => known.has(guid));
-  const localOnly = here.snapshots.slice(lastCommon + 1).map(({ name }) => name);
-  const common = here.snapshots[lastCommon];
-  if (common === undefined) return { ...place(wanted), reason: 'no-common-snapshot', localOnly };
-  return { ...place(wanted), reason: 'diverged', lastCommon: common.name, localOnly };
+/** What this node owns is its own: a peer's view of it is only a replica's. */
+function withoutOwn(wanted: Graph, { local, self }: PlanInput): Graph {
+  const own = Array.from(wanted.datasets.keys()).filter((id) => local.get(id)?.owner.node === self);
+  if (own.length === 0) return wanted;
+  const kept = new Map(wanted.datasets);
+  for (const id of own) kept.delete(id);
+  return new Graph(wanted.root, kept);
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type Dataset, type Graph, newestSnapshot } from '../graph/graph.ts';
 import { type DatasetId, parentOf } from '../ids.ts';
+import { isPlaceholder } from './steps.ts';
 
 function unchanged(wanted: Dataset, local: Graph): boolean {
   const here = local.get(wanted.id);
@@ -13,11 +14,18 @@ function unchanged(wanted: Dataset, local: Graph): boolean {
   );
 }
 
-function supports(wanted: Graph, dataset: Dataset): Dataset[] {
-  const origin = dataset.origin?.dataset == null ? undefined : wanted.get(dataset.origin.dataset);
-  const parentName = parentOf(dataset.name);
+/**
+ * What a dataset needs before it can come, or take its place. What is here needs its origin no more, nor its parent where its name stays; an origin that
+ * is here is not needed under its new name.
+ */
+function supports(wanted: Graph, local: Graph, dataset: Dataset): Dataset[] {
+  const here = local.get(dataset.id);
+  const origin = here !== undefined || dataset.origin?.dataset == null ? undefined : wanted.get(dataset.origin.dataset);
+  const originHere = origin === undefined ? undefined : local.get(origin.id);
+  const parentName = here?.name === dataset.name ? undefined : parentOf(dataset.name);
   const parent = parentName === undefined ? undefined : wanted.named(parentName);
-  return [origin, parent].filter((support) => support !== undefined);
+  const stands = originHere !== undefined && !isPlaceholder(originHere);
+  return [stands ? undefined : origin, parent].filter((support) => support !== undefined);
 }
 
 /**
@@ -35,7 +43,7 @@ export function inReceivingOrder(wanted: Graph, local: Graph): Dataset[] {
     if (seen.has(top.dataset.id)) continue;
     seen.add(top.dataset.id);
     stack.push({ dataset: top.dataset, ready: true });
-    for (const support of supports(wanted, top.dataset)) {
+    for (const support of supports(wanted, local, top.dataset)) {
       if (!seen.has(support.id)) stack.push({ dataset: support, ready: false });
     }
   }

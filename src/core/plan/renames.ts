@@ -1,62 +1,101 @@
-import { compareNames, type Graph } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName } from '../ids.ts';
-import type { Conflict, RenameStep } from './steps.ts';
-
-interface PlannedRenames {
-  readonly renames: readonly Omit<RenameStep, 'after'>[];
-  readonly conflicts: readonly Conflict[];
-  /** Local names once the renames are done. */
-  readonly names: ReadonlyMap<DatasetId, RelativeName>;
-}
-
-/** Local names while renames are being planned; a dataset takes along all below it, as `zfs rename` does. */
-class WorkingNames {
-  readonly names = new Map<DatasetId, RelativeName>();
-  readonly #holders = new Map<RelativeName, DatasetId>();
-
-  constructor(local: Graph) {
-    for (const { id, name } of local.datasets.values()) this.#set(id, name);
-  }
-
-  holder(name: RelativeName): DatasetId | undefined {
-    return this.#holders.get(name);
-  }
-
-  move(from: RelativeName, to: RelativeName): void {
-    const moved = [...this.names].filter(([, name]) => name === from || name.startsWith(`${from}/`));
-    for (const [, name] of moved) this.#holders.delete(name);
-    for (const [id, name] of moved) this.#set(id, `${to}${name.slice(from.length)}` as RelativeName);
-  }
-
-  #set(id: DatasetId, name: RelativeName): void {
-    this.names.set(id, name);
-    this.#holders.set(name, id);
-  }
-}
-
 /**
- * Renames that cost no data: a dataset that is here under another name than its owner has for it now. Parents first, since they
- * take their children along. A name that something else holds, or whose parent is not here, is a conflict.
+ * Datasets that are here under another name than at their source: renamed at no cost. Names that were swapped, or handed round, go through
+ * a temporary one; what nobody wants any more steps aside.
  */
-export function planRenames(wanted: Graph, local: Graph): PlannedRenames {
-  const working = new WorkingNames(local);
-  const renames: Omit<RenameStep, 'after'>[] = [];
-  const conflicts: Conflict[] = [];
-  const candidates = Array.from(wanted.datasets.values())
-    .filter(({ id, name }) => (local.get(id)?.name ?? name) !== name)
-    .sort((a, b) => compareNames(a.name, b.name));
-  for (const { id, name } of candidates) {
-    const current = working.names.get(id) as RelativeName;
-    if (current === name) continue;
-    const parent = parentOf(name);
-    const parentIsHere = parent === undefined || working.holder(parent) !== undefined;
-    const intoItself = name.startsWith(`${current}/`);
-    if (working.holder(name) !== undefined || !parentIsHere || intoItself || current === '') {
-      conflicts.push({ dataset: id, name, reason: 'rename-blocked', current });
-      continue;
-    }
-    renames.push({ kind: 'rename', dataset: id, name, from: current });
-    working.move(current, name);
+import { compareNames, type Dataset, type Graph } from '../graph/graph.ts';
+import { DATASET_NAME_BYTES_MAX, type DatasetId, parentOf, type RelativeName } from '../ids.ts';
+import type { Conflict } from './steps.ts';
+import type { WorkingCopy } from './working-copy.ts';
+
+export class Renames {
+  readonly #copy: WorkingCopy;
+  readonly #wanted: Graph;
+  readonly #conflicts: Conflict[] = [];
+  readonly #refused = new Set<DatasetId>();
+  /** Datasets whose new parent is still to be received. */
+  readonly #later = new Set<DatasetId>();
+  readonly #moving = new Set<DatasetId>();
+
+  constructor(copy: WorkingCopy, wanted: Graph) {
+    this.#copy = copy;
+    this.#wanted = wanted;
   }
-  return { renames, conflicts, names: working.names };
+
+  /** Plans the renames that can be done before anything is received. Gives the conflicts. */
+  plan(): readonly Conflict[] {
+    // A dataset that has its name already can be taken along by one above it, and come back with the next round
+    for (let done = -1; done !== this.#copy.steps.length; ) {
+      done = this.#copy.steps.length;
+      for (const dataset of this.#elsewhere()) this.#bring(dataset);
+      this.#freeNames();
+    }
+    return this.#conflicts;
+  }
+
+  /** Whether the dataset gets its name only once its new parent is here. */
+  isLater(id: DatasetId): boolean {
+    return this.#later.has(id);
+  }
+
+  /** Frees a name for a dataset. False when whoever has it cannot be moved. */
+  free(name: RelativeName, id: DatasetId): boolean {
+    const holder = this.#copy.names.holder(name);
+    return holder === undefined || holder === id || this.#makeWay(holder);
+  }
+
+  /** Whatever has the name of a wanted dataset makes way, also for those that are still to come. */
+  #freeNames(): void {
+    for (const { id, name } of this.#wanted.datasets.values()) this.free(name, id);
+  }
+
+  /** Wanted datasets that are here under another name, parents first. */
+  #elsewhere(): Dataset[] {
+    return Array.from(this.#wanted.datasets.values())
+      .filter(({ id, name }) => this.#copy.get(id) !== undefined && this.#copy.nameOf(id) !== name)
+      .sort((a, b) => compareNames(a.name, b.name));
+  }
+
+  #bring({ id, name }: Dataset): void {
+    if (this.#copy.nameOf(id) === name || this.#moving.has(id)) return;
+    if (this.#copy.isOwn(id) || this.#copy.nameOf(id) === '' || name === '') {
+      this.#refuse(id, name);
+      return;
+    }
+    this.#moving.add(id);
+    if (!this.free(name, id)) this.#refuse(id, name);
+    else if (isPlaceFor(this.#copy, id, name)) this.#copy.rename(id, name);
+    else this.#later.add(id);
+    this.#moving.delete(id);
+  }
+
+  /** Frees the name that a dataset holds. False when it cannot be moved: this node owns it, or it is the root. */
+  #makeWay(holder: DatasetId): boolean {
+    if (this.#copy.isOwn(holder) || this.#copy.nameOf(holder) === '') return false;
+    const wanted = this.#wanted.get(holder);
+    const held = this.#copy.nameOf(holder);
+    if (wanted !== undefined && wanted.name !== held) this.#bring(wanted);
+    if (this.#copy.nameOf(holder) !== held) return true;
+    this.#copy.rename(holder, wanted === undefined ? asideName(this.#copy, holder) : this.#copy.temporaryName(holder));
+    return true;
+  }
+
+  #refuse(id: DatasetId, name: RelativeName): void {
+    if (this.#refused.has(id)) return;
+    this.#refused.add(id);
+    this.#conflicts.push({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
+  }
+}
+
+/** Whether the name's parent is here, and is neither the dataset itself nor below it. */
+export function isPlaceFor(copy: WorkingCopy, id: DatasetId, name: RelativeName): boolean {
+  const parent = parentOf(name);
+  const above = parent === undefined ? undefined : copy.names.holder(parent);
+  return above !== undefined && !copy.names.lineOf(above).includes(id);
+}
+
+/** Beside its own name, or at the top of the tree where that would get too long. */
+function asideName(copy: WorkingCopy, id: DatasetId): RelativeName {
+  const label = copy.temporaryName(id).replace('renaming', 'given-up');
+  const beside = `${copy.nameOf(id)}-${label}`;
+  return (beside.length > DATASET_NAME_BYTES_MAX / 2 ? label : beside) as RelativeName;
 }

@@ -1,7 +1,7 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
 import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 
 /** A snapshot with its dataset, and the name that this has in the source's tree. */
 export interface PlannedSnapshot {
@@ -12,10 +12,45 @@ export interface PlannedSnapshot {
 
 interface StepBase {
   readonly dataset: DatasetId;
-  /** Name relative to the tree's root, the same at the source and, once the step is done, here. */
+  /** Name relative to the tree's root that the dataset has here once the step is done. */
   readonly name: RelativeName;
   /** Indices of the steps that must be done before. */
   readonly after: readonly number[];
+}
+
+/** Turns the edge between a clone and its origin round, as its owner did (zfs-promote.8). */
+export interface PromoteStep extends StepBase {
+  readonly kind: 'promote';
+  /** Name here of the dataset that hands over its snapshots. */
+  readonly over: RelativeName;
+}
+
+/** Clones a snapshot that is here already into a dataset that its owner made in the same way and promoted since. */
+export interface CloneStep extends StepBase {
+  readonly kind: 'clone';
+  readonly origin: PlannedSnapshot;
+}
+
+export interface RenameSnapshotStep extends StepBase {
+  readonly kind: 'rename-snapshot';
+  readonly guid: SnapshotGuid;
+  readonly from: SnapshotName;
+  readonly to: SnapshotName;
+}
+
+/**
+ * Moves what a replica has and its owner has not out of the way, under `.pando/diverged` (design §9). Costs no data. Nothing lies below the dataset
+ * then: its children were moved before.
+ */
+export interface PreserveStep extends StepBase {
+  readonly kind: 'preserve';
+  /**
+   * The newest snapshot in common: a dataset that ends with it stands in the place of the diverged one afterwards. Null where the two share nothing but the
+   * origin of the clone, so that it is received anew.
+   */
+  readonly lastCommon: Snapshot | null;
+  /** Snapshots that only the replica has, oldest first; none where it was only written to. */
+  readonly localOnly: readonly SnapshotName[];
 }
 
 export interface RenameStep extends StepBase {
@@ -59,7 +94,15 @@ export interface ReceiveCloneStep extends ReceiveStepBase {
 }
 
 export type ReceiveStep = ReceiveFullStep | ReceiveIncrementalStep | ReceiveCloneStep;
-export type Step = RenameStep | CreatePlaceholderStep | ReceiveStep;
+/** Steps that change datasets and cost no data. They run one by one, in the order of the plan. */
+export type MetadataStep =
+  | CloneStep
+  | CreatePlaceholderStep
+  | PreserveStep
+  | PromoteStep
+  | RenameSnapshotStep
+  | RenameStep;
+export type Step = MetadataStep | ReceiveStep;
 
 /** Why a dataset cannot follow, with what a person needs to see it. */
 export type Conflict = {
@@ -69,10 +112,14 @@ export type Conflict = {
   | { readonly reason: 'name-taken'; readonly by: DatasetId }
   | { readonly reason: 'name-reserved' }
   | { readonly reason: 'name-too-long' }
-  | { readonly reason: 'snapshot-name-taken'; readonly snapshot: SnapshotName }
   | { readonly reason: 'no-common-snapshot'; readonly localOnly: readonly SnapshotName[] }
-  | { readonly reason: 'diverged'; readonly lastCommon: SnapshotName; readonly localOnly: readonly SnapshotName[] }
+  | {
+      readonly reason: 'root-diverged';
+      readonly lastCommon: SnapshotName | null;
+      readonly localOnly: readonly SnapshotName[];
+    }
   | { readonly reason: 'origin-differs' }
+  | { readonly reason: 'not-owned-together'; readonly by: RelativeName }
   | { readonly reason: 'written-without-snapshot' }
   | { readonly reason: 'rename-blocked'; readonly current: RelativeName }
   | { readonly reason: 'parent-missing'; readonly parent: RelativeName }
@@ -102,6 +149,10 @@ export interface PlanInput {
   readonly wanted: Graph;
   /** What is here. */
   readonly local: Graph;
+  /** This node: what it owns is never changed for the sake of a peer's view. */
+  readonly self: NodeId;
+  /** Replicas that were written to since their newest snapshot. */
+  readonly modified: ReadonlySet<DatasetId>;
 }
 
 /** A local dataset carries this property while it stands in for one that has no snapshots. */
@@ -114,5 +165,5 @@ export function isPlaceholder(dataset: Dataset): boolean {
 
 /** Whether a step brings data. */
 export function isReceive(step: Step): step is ReceiveStep {
-  return step.kind !== 'rename' && step.kind !== 'create-placeholder';
+  return step.kind === 'receive-full' || step.kind === 'receive-incremental' || step.kind === 'receive-clone';
 }

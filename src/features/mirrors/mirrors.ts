@@ -153,7 +153,7 @@ export class Mirrors {
   /** What a sync would do now, by what is known of the peer. Throws `MIRROR_UNKNOWN`, `TREE_UNKNOWN` when the peer shares no such tree. */
   plan(tree: TreeName): Plan {
     const mirror = this.get(tree);
-    return plan({ source: this.source(mirror), wanted: this.wanted(mirror), local: this.#local(tree) });
+    return this.#make(mirror, this.source(mirror));
   }
 
   /** The peer's view of the tree. Throws `TREE_UNKNOWN` when it shares none. */
@@ -219,12 +219,26 @@ export class Mirrors {
       this.#settled.set(tree, { source, local: this.#local(tree), mirror, plan: todo });
       return { tree, plan: todo, steps: [], bytes: 0 };
     }
+    const report = await this.#pull(mirror, todo, options);
+    const modified = modifiedIn(report);
+    if (modified.size === 0 || options.signal.aborted) return { tree, plan: todo, ...report };
+    // Only now it is known that these were written to: what was written is kept, and they go on
+    await this.#options.look(tree);
+    const again = this.#make(mirror, source, modified);
+    options.onPlan(again);
+    const second = await this.#pull(mirror, again, options);
+    const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
+    return { tree, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
+  }
+
+  async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
+    const { tree } = mirror;
     this.#receiving.add(tree);
     this.#unsure.add(tree);
     try {
       const report = await this.#options.pull(this.#pullRequest(mirror, todo, options));
       if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(tree);
-      return { tree, plan: todo, ...report };
+      return report;
     } finally {
       this.#receiving.delete(tree);
     }
@@ -259,20 +273,31 @@ export class Mirrors {
   }
 
   /**
-   * A conflict may have been resolved by hand since the observer last looked, and a sync that failed may have left what it could not tell of: so the
-   * mirror is looked at before either is believed.
+   * A conflict may have been resolved by hand since the observer last looked, a sync that failed may have left what it could not tell of, and nothing is moved
+   * out of the way for what is no longer so: then the mirror is looked at first.
    */
   async #planAnew(mirror: Mirror, source: Graph): Promise<Plan> {
-    const make = () => plan({ source, wanted: this.wanted(mirror), local: this.#local(mirror.tree) });
-    const first = make();
-    if (first.conflicts.length === 0 && !this.#unsure.has(mirror.tree)) return first;
+    const first = this.#make(mirror, source);
+    const isPlain = first.conflicts.length === 0 && first.steps.every(({ kind }) => kind !== 'preserve');
+    if (isPlain && !this.#unsure.has(mirror.tree)) return first;
     await this.#options.look(mirror.tree);
-    return make();
+    return this.#make(mirror, source);
+  }
+
+  #make(mirror: Mirror, source: Graph, modified: ReadonlySet<DatasetId> = new Set()): Plan {
+    const wanted = this.wanted(mirror);
+    return plan({ source, wanted, local: this.#local(mirror.tree), self: this.#options.history.node, modified });
   }
 
   #local(tree: TreeName): Graph {
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
+}
+
+/** The replicas that ZFS did not receive into since they were written to. */
+function modifiedIn({ steps }: PullReport): Set<DatasetId> {
+  const found = steps.filter(({ outcome }) => outcome.result === 'failed' && outcome.error.code === 'ZFS_MODIFIED');
+  return new Set(found.map(({ step }) => step.dataset));
 }
 
 function silent(peer: NodeId, answerMsMax: number): PandoError {

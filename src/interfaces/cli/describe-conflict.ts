@@ -18,6 +18,12 @@ function moveAside(root: DatasetName, name: RelativeName): string {
   return `"zfs rename ${dataset} ${poolOf(root)}/kept-${dataset.split('/').slice(1).join('-')}"`;
 }
 
+function goBack(dataset: string, lastCommon: string | null): string {
+  return lastCommon === null
+    ? 'mirror the tree to another place'
+    : `go back with "zfs rollback -r ${dataset}@${lastCommon}"`;
+}
+
 /** One sentence about a conflict in the mirror at `root` that says what to do. */
 export function describeConflict(conflict: Conflict, root: DatasetName): string {
   const dataset = conflict.name === '' ? root : `${root}/${conflict.name}`;
@@ -28,12 +34,12 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
       return `${dataset} has a name that Pando keeps for itself; its owner must rename it before you sync again.`;
     case 'name-too-long':
       return `${dataset} is longer than ZFS takes; have its owner rename it, or keep the mirror at a shorter name, and sync again.`;
-    case 'snapshot-name-taken':
-      return `${dataset}@${conflict.snapshot} is another snapshot here than at its owner; rename the one here with "zfs rename ${dataset}@${conflict.snapshot} ${conflict.snapshot}-kept" and sync again.`;
     case 'no-common-snapshot':
       return `${dataset} has no snapshot in common with its owner (only here: ${listed(conflict.localOnly)}); move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
-    case 'diverged':
-      return `${dataset} has snapshots that its owner has not (${listed(conflict.localOnly)}); clone or send elsewhere what you need of them, then go back with "zfs rollback -r ${dataset}@${conflict.lastCommon}" and sync again.`;
+    case 'root-diverged':
+      return `${dataset}, the root of the mirror, has what its owner has not (${listed(conflict.localOnly) || 'written without a snapshot'}); clone or send elsewhere what you need of it, then ${goBack(dataset, conflict.lastCommon)} and sync again.`;
+    case 'not-owned-together':
+      return `${dataset} cannot follow its owner, since that would change ${absoluteName(root, conflict.by)}, which belongs to this node; rename or promote that here first, then sync again.`;
     case 'origin-differs':
       return `${dataset} grew from another snapshot than at its owner; move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
     case 'written-without-snapshot':

@@ -65,6 +65,8 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
       return `${names.named(event.from)} was renamed to ${names.named(event.to)}.`;
     case 'dataset.promoted':
       return `${names.place(event.dataset)} was promoted.`;
+    case 'dataset.rolled-back':
+      return `${names.place(event.dataset)} was rolled back to @${event.name}.`;
     case 'dataset.destroyed':
       return `${names.named(event.name)} was destroyed.`;
     case 'dataset.properties-changed':
@@ -98,6 +100,8 @@ function describeAdminEvent(event: AdminEventBody): string {
       return `The mirror of "${event.tree}" was removed.`;
     case 'transfer.started':
       return `Transfer ${event.transfer} of "${event.tree}" ${event.role === 'sender' ? 'to' : 'from'} ${shortNodeId(event.peer)}… began (${formatCount(event.held.length, 'hold')}).`;
+    case 'preservation.started':
+      return `What diverged in ${event.name} is being moved to ${event.aside} (${event.transfer}).`;
     case 'transfer.ended':
       return `Transfer ${event.transfer} ended: ${event.outcome}, ${formatBytes(event.bytes)}.`;
     default:
@@ -114,6 +118,7 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'mirror.added': true,
   'mirror.removed': true,
   'transfer.started': true,
+  'preservation.started': true,
   'transfer.ended': true,
 };
 

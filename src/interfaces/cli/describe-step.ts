@@ -1,9 +1,14 @@
 import { unreachable } from '../../core/errors.ts';
-import type { Step } from '../../core/plan/steps.ts';
+import type { PreserveStep, Step } from '../../core/plan/steps.ts';
 import { formatCount, formatPlace } from './format.ts';
 
 function snapshotsOf(count: number): string {
   return count === 1 ? '' : ` (${formatCount(count, 'snapshot')})`;
+}
+
+function describeKept(place: string, { localOnly }: PreserveStep): string {
+  const what = localOnly.length === 0 ? 'was written to it here' : 'only this node has';
+  return `keep what ${what}${localOnly.length === 0 ? '' : ` (${localOnly.map((name) => `@${name}`).join(', ')})`} of ${place} under .pando/diverged`;
 }
 
 /** What a step of a tree's plan does, as an order: `receive images/web@v3, follows on @v2`. */
@@ -12,6 +17,14 @@ export function describeStep(tree: string, step: Step): string {
   switch (step.kind) {
     case 'rename':
       return `rename ${formatPlace(tree, step.from)} to ${place}`;
+    case 'promote':
+      return `promote ${place} over ${formatPlace(tree, step.over)}`;
+    case 'clone':
+      return `clone ${formatPlace(tree, step.origin.name)}@${step.origin.snapshot.name} to ${place}`;
+    case 'rename-snapshot':
+      return `rename ${place}@${step.from} to @${step.to}`;
+    case 'preserve':
+      return `${describeKept(place, step)}, and ${step.lastCommon === null ? 'receive it anew' : `go on from @${step.lastCommon.name}`}`;
     case 'create-placeholder':
       return `create ${place}, empty until its owner takes a snapshot`;
     case 'receive-full':

@@ -343,12 +343,15 @@ describe('on a node with a mirror', () => {
   });
 
   test('a conflict ends sync with 1 and is explained', async () => {
-    await backup.zfs.snapshot([at('backup/images/web', 'mine')]);
+    await backup.zfs.snapshot([at('backup/images', 'mine')]);
+    await build.zfs.snapshot([at('build/images', 'next')]);
     await backup.client.verify('images', new AbortController().signal);
     const { stdout, code } = await backup.pando(['sync']);
     expect(code).toBe(1);
-    expect(stdout).toContain('zfs rollback -r backup/images/web@d');
-    expect((await backup.pando(['plan'])).stdout).toContain('  conflict: backup/images/web has snapshots');
+    expect(stdout).toContain('zfs rename backup/images backup/kept-images');
+    expect((await backup.pando(['plan'])).stdout).toContain(
+      '  conflict: backup/images has no snapshot in common with its owner (only here: mine)',
+    );
     expect((await backup.pando(['status'])).stdout).toContain('1 conflict ("pando plan" explains)');
   });
 

@@ -12,7 +12,7 @@ import { describeStep } from '../../../src/interfaces/cli/describe-step.ts';
 import { formatBytes, formatCount, formatDuration, formatTime } from '../../../src/interfaces/cli/format.ts';
 import { drawGraph } from '../../../src/interfaces/cli/graph-drawing.ts';
 import { SyncProgress } from '../../../src/interfaces/cli/sync-progress.ts';
-import { datasetId, graph, OWNER, snapshot } from '../../core/graph-language.ts';
+import { datasetId, graph, OWNER, REPLICA, snapshot } from '../../core/graph-language.ts';
 
 const root = 'tank/mirror' as DatasetName;
 const name = 'web/app' as RelativeName;
@@ -23,20 +23,15 @@ const conflicts: { readonly [Reason in Conflict['reason']]: Extract<Conflict, { 
   'name-taken': { dataset: datasetId('web'), name, reason: 'name-taken', by: datasetId('other') },
   'name-reserved': { dataset: datasetId('web'), name, reason: 'name-reserved' },
   'name-too-long': { dataset: datasetId('web'), name, reason: 'name-too-long' },
-  'snapshot-name-taken': {
-    dataset: datasetId('web'),
-    name,
-    reason: 'snapshot-name-taken',
-    snapshot: 'v1' as SnapshotName,
-  },
   'no-common-snapshot': { dataset: datasetId('web'), name, reason: 'no-common-snapshot', localOnly: snapshots('x') },
-  diverged: {
+  'root-diverged': {
     dataset: datasetId('web'),
     name,
-    reason: 'diverged',
+    reason: 'root-diverged',
     lastCommon: 'v1' as SnapshotName,
     localOnly: snapshots('a', 'b', 'c', 'd', 'e'),
   },
+  'not-owned-together': { dataset: datasetId('web'), name, reason: 'not-owned-together', by: 'own' as RelativeName },
   'origin-differs': { dataset: datasetId('web'), name, reason: 'origin-differs' },
   'written-without-snapshot': { dataset: datasetId('web'), name, reason: 'written-without-snapshot' },
   'rename-blocked': { dataset: datasetId('web'), name, reason: 'rename-blocked', current: 'old' as RelativeName },
@@ -59,7 +54,7 @@ describe('a conflict', () => {
   });
 
   test('by divergence names the snapshot to go back to, and the first of those that would be lost', () => {
-    const sentence = describeConflict(conflicts.diverged, root);
+    const sentence = describeConflict(conflicts['root-diverged'], root);
     expect(sentence).toContain('(a, b, c and 2 more)');
     expect(sentence).toContain('"zfs rollback -r tank/mirror/web/app@v1"');
   });
@@ -90,6 +85,12 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
   },
   'dataset.renamed': { type: 'dataset.renamed', dataset, from: name, to: 'new' as RelativeName },
   'dataset.promoted': { type: 'dataset.promoted', dataset },
+  'dataset.rolled-back': {
+    type: 'dataset.rolled-back',
+    dataset,
+    to: snapshot('web', '@a').guid,
+    name: 'a' as SnapshotName,
+  },
   'dataset.destroyed': { type: 'dataset.destroyed', dataset, name },
   'dataset.properties-changed': {
     type: 'dataset.properties-changed',
@@ -133,6 +134,16 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     tree: admin.tree,
     held: ['a@b'],
     targets: [],
+  },
+  'preservation.started': {
+    type: 'preservation.started',
+    transfer: 't' as TransferId,
+    tree: admin.tree,
+    dataset,
+    name: 'tank/mirror/web' as DatasetName,
+    aside: 'tank/mirror/.pando/diverged/web-t' as DatasetName,
+    successor: 'tank/mirror/.pando/diverged/successor-t' as DatasetName,
+    lastCommon: 'a' as SnapshotName,
   },
   'transfer.ended': { type: 'transfer.ended', transfer: 't' as TransferId, outcome: 'completed', bytes: 2048 },
 };
@@ -185,14 +196,14 @@ test('every difference is a line of its own that names the place', () => {
 describe('a plan', () => {
   const source = graph('. ', 'base @v1 @v2 @v3', 'moved#web < base@v2 @a');
   const local = graph('. ', 'base @v1', 'web');
-  const { steps } = plan({ source, wanted: source, local });
+  const { steps } = plan({ source, wanted: source, local, ...REPLICA });
 
   test('is told step by step', () => {
     expect(steps.map((step) => describeStep('images', step))).toEqual([
       'rename images/web to images/moved',
       'receive images/base@v3 from @v1 (2 snapshots)',
     ]);
-    const fresh = plan({ source, wanted: source, local: graph() });
+    const fresh = plan({ source, wanted: source, local: graph(), ...REPLICA });
     expect(fresh.steps.map((step) => describeStep('images', step))).toEqual([
       'create images, empty until its owner takes a snapshot',
       'receive images/base@v1 in full',
@@ -202,7 +213,7 @@ describe('a plan', () => {
   });
 
   test('makes progress from what is told of its steps', () => {
-    const fresh = plan({ source, wanted: source, local: graph() });
+    const fresh = plan({ source, wanted: source, local: graph(), ...REPLICA });
     const progress = new SyncProgress('images', fresh);
     progress.add({ kind: 'step-started', step: 1, estimatedBytes: 4096 }, 1000);
     progress.add({ kind: 'step-progress', step: 1, bytes: 1024 }, 2000);

@@ -1,0 +1,125 @@
+/** A graph under construction, and what people do to datasets as changes to it: the one place that knows what a promote or a rename moves. */
+import { PandoError } from '../errors.ts';
+import type { Snapshot } from '../events.ts';
+import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
+import { type Dataset, Graph } from './graph.ts';
+
+export type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } & { snapshots: Snapshot[] };
+
+/**
+ * Copies the table of datasets once and each dataset on its first change, so that a batch of changes costs the batch and one table,
+ * not one table per change.
+ */
+export class GraphDraft {
+  root: DatasetName | null;
+  readonly #datasets: Map<DatasetId, Dataset>;
+  /** Datasets that were added or copied, and may be changed in place. */
+  readonly #owned = new Map<DatasetId, MutableDataset>();
+
+  constructor(base: Graph) {
+    this.root = base.root;
+    this.#datasets = new Map(base.datasets);
+  }
+
+  get(id: DatasetId): Dataset | undefined {
+    return this.#datasets.get(id);
+  }
+
+  has(id: DatasetId): boolean {
+    return this.#datasets.has(id);
+  }
+
+  values(): Iterable<Dataset> {
+    return this.#datasets.values();
+  }
+
+  add(dataset: MutableDataset): void {
+    this.#datasets.set(dataset.id, dataset);
+    this.#owned.set(dataset.id, dataset);
+  }
+
+  remove(id: DatasetId): void {
+    this.#datasets.delete(id);
+    this.#owned.delete(id);
+  }
+
+  clear(): void {
+    this.#datasets.clear();
+    this.#owned.clear();
+  }
+
+  /** The dataset, ready to be changed. Throws `EVENT_INVALID` when there is none. */
+  change(id: DatasetId): MutableDataset {
+    const owned = this.#owned.get(id);
+    if (owned !== undefined) return owned;
+    const dataset = this.#datasets.get(id);
+    if (dataset === undefined) throw new PandoError('EVENT_INVALID', `no dataset ${id} was created before`);
+    const copy: MutableDataset = { ...dataset, snapshots: dataset.snapshots.slice() };
+    this.add(copy);
+    return copy;
+  }
+
+  /** Gives a dataset another name, and all below it with it, as `zfs rename` does. */
+  rename(id: DatasetId, to: RelativeName): void {
+    const renamed = this.change(id);
+    const prefix = `${renamed.name}/`;
+    for (const dataset of this.#datasets.values()) {
+      if (!dataset.name.startsWith(prefix)) continue;
+      this.change(dataset.id).name = `${to}/${dataset.name.slice(prefix.length)}` as RelativeName;
+    }
+    renamed.name = to;
+  }
+
+  /**
+   * What zfs-promote.8 says: the origin snapshot and all before it move to the clone, clones of what moved follow, and the
+   * origin edge turns round. The clone inherits the origin of its former parent. Throws `EVENT_INVALID` for what is no clone in this tree.
+   */
+  promote(id: DatasetId): void {
+    const clone = this.change(id);
+    const origin = clone.origin;
+    if (origin === null || origin.dataset === null) {
+      throw new PandoError('EVENT_INVALID', `dataset ${id} has no origin in this tree to be promoted over`);
+    }
+    const parent = this.change(origin.dataset);
+    const cut = parent.snapshots.findIndex(({ guid }) => guid === origin.snapshot) + 1;
+    if (cut === 0) throw new PandoError('EVENT_INVALID', `origin snapshot ${origin.snapshot} is not in ${parent.id}`);
+    const moved = parent.snapshots.splice(0, cut);
+    clone.snapshots.unshift(...moved);
+    clone.origin = parent.origin;
+    parent.origin = { dataset: clone.id, snapshot: origin.snapshot };
+    const movedGuids = new Set(moved.map(({ guid }) => guid));
+    for (const dataset of this.#datasets.values()) {
+      if (dataset.origin?.dataset !== parent.id || !movedGuids.has(dataset.origin.snapshot)) continue;
+      this.change(dataset.id).origin = { dataset: clone.id, snapshot: dataset.origin.snapshot };
+    }
+  }
+
+  /** Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
+  renameSnapshot(id: DatasetId, guid: SnapshotGuid, name: Snapshot['name']): void {
+    const dataset = this.change(id);
+    const index = indexOfSnapshot(dataset, guid);
+    dataset.snapshots[index] = { ...(dataset.snapshots[index] as Snapshot), name };
+  }
+
+  /** Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
+  destroySnapshot(id: DatasetId, guid: SnapshotGuid): void {
+    const dataset = this.change(id);
+    dataset.snapshots.splice(indexOfSnapshot(dataset, guid), 1);
+  }
+
+  /** Takes away all snapshots behind that one. Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
+  rollBack(id: DatasetId, guid: SnapshotGuid): void {
+    const dataset = this.change(id);
+    dataset.snapshots.length = indexOfSnapshot(dataset, guid) + 1;
+  }
+
+  finish(): Graph {
+    return new Graph(this.root, this.#datasets);
+  }
+}
+
+function indexOfSnapshot(dataset: Dataset, guid: SnapshotGuid): number {
+  const index = dataset.snapshots.findLastIndex((snapshot) => snapshot.guid === guid);
+  if (index < 0) throw new PandoError('EVENT_INVALID', `dataset ${dataset.id} has no snapshot ${guid}`);
+  return index;
+}

@@ -1,0 +1,143 @@
+/**
+ * Re-rooting of clone families, as metadata (zfs-promote.8).
+ *
+ * Snapshots form trees in which a promote moves nothing: where paths fork it only decides which of the datasets below owns what lies above. So each
+ * promote settles one fork for good, their order does not matter, and as many as forks differ are the fewest that there can be.
+ *
+ * 1. What a dataset owns at its source, it must own here. If an ancestor of its origin is among that, it is promoted, until none is.
+ * 2. A dataset that is not here yet, though snapshots of it are (it was cloned and promoted at its source), is cloned here from the newest of these, and
+ *    then promoted like the others.
+ */
+import type { Snapshot } from '../events.ts';
+import { type Dataset, type Graph, snapshotOf } from '../graph/graph.ts';
+import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import type { Conflict } from './steps.ts';
+import type { WorkingCopy } from './working-copy.ts';
+
+/** Plans the promotes, and the clones before them. Gives the conflicts: datasets that a promote would take from another owner. */
+export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): Conflict[] {
+  const conflicts: Conflict[] = [];
+  for (const { dataset, origin, guid } of movedToNewDatasets(copy, source, wanted)) {
+    if (copy.isOwn(origin.id)) conflicts.push(notOwned(copy, dataset, origin.id));
+    else copy.clone(dataset, origin, guid, nameForClone(copy, dataset));
+  }
+  for (const dataset of source.datasets.values()) {
+    const conflict = promoteUntilOwning(copy, dataset);
+    if (conflict !== undefined) conflicts.push(conflict);
+  }
+  return conflicts;
+}
+
+function promoteUntilOwning(copy: WorkingCopy, atSource: Dataset): Conflict | undefined {
+  const { id } = atSource;
+  let here = copy.get(id);
+  if (here === undefined || here.origin?.dataset == null || sameOrigin(here, atSource) || copy.isOwn(id))
+    return undefined;
+  const owns = new Set(atSource.snapshots.map(({ guid }) => guid));
+  while (here?.origin?.dataset != null && ancestorAmong(copy, here, owns)) {
+    const over = copy.get(here.origin.dataset);
+    if (over === undefined) return undefined;
+    if (copy.isOwn(over.id)) return notOwned(copy, atSource, over.id);
+    avoidCollisions(copy, here, over, atSource);
+    copy.promote(id);
+    here = copy.get(id);
+  }
+  return undefined;
+}
+
+function sameOrigin(a: Dataset, b: Dataset): boolean {
+  return a.origin?.dataset === b.origin?.dataset && a.origin?.snapshot === b.origin?.snapshot;
+}
+
+/** Whether the origin of a dataset, or a snapshot before it, is one of these. */
+function ancestorAmong(copy: WorkingCopy, dataset: Dataset, guids: ReadonlySet<SnapshotGuid>): boolean {
+  for (let { origin } = dataset; origin?.dataset != null; ) {
+    const parent = copy.get(origin.dataset);
+    if (parent === undefined) return false;
+    if (upTo(parent, origin.snapshot).some(({ guid }) => guids.has(guid))) return true;
+    origin = parent.origin;
+  }
+  return false;
+}
+
+/** The snapshots of a dataset from its first to that one. */
+function upTo({ snapshots }: Dataset, guid: SnapshotGuid): readonly Snapshot[] {
+  return snapshots.slice(0, snapshots.findIndex((snapshot) => snapshot.guid === guid) + 1);
+}
+
+/**
+ * A promote fails where both have a snapshot of the same name. One of the two gets its name at the source already, if it has another there
+ * and that is free; otherwise a temporary one.
+ */
+function avoidCollisions(copy: WorkingCopy, clone: Dataset, parent: Dataset, atSource: Dataset): void {
+  const origin = clone.origin?.snapshot;
+  if (origin === undefined) return;
+  const names = new Set(clone.snapshots.map(({ name }) => name));
+  const moved = upTo(parent, origin);
+  const taken = new Set([...names, ...parent.snapshots.map(({ name }) => name)]);
+  const final = new Map(atSource.snapshots.map(({ guid, name }) => [guid, name]));
+  for (const { guid, name } of moved) {
+    if (!names.has(name)) continue;
+    const free = (wanted: SnapshotName | undefined) => (wanted === undefined || taken.has(wanted) ? undefined : wanted);
+    const other = clone.snapshots.find((snapshot) => snapshot.name === name) as Snapshot;
+    const movedTo = free(final.get(guid));
+    const to = movedTo ?? free(final.get(other.guid)) ?? temporarySnapshotName(other.guid);
+    if (movedTo === undefined) copy.renameSnapshot(clone.id, other.guid, to);
+    else copy.renameSnapshot(parent.id, guid, to);
+    taken.add(to);
+  }
+}
+
+/** A name that a snapshot has for a moment, while another takes its own. */
+export function temporarySnapshotName(guid: SnapshotGuid): SnapshotName {
+  return `renaming-${guid}` as SnapshotName;
+}
+
+interface MovedSnapshot {
+  readonly dataset: Dataset;
+  /** Where its newest snapshot that is here lies here. */
+  readonly origin: Dataset;
+  readonly guid: SnapshotGuid;
+}
+
+/** Wanted datasets that are not here, of which snapshots are, in datasets that do not have them at the source. */
+function movedToNewDatasets(copy: WorkingCopy, source: Graph, wanted: Graph): MovedSnapshot[] {
+  const missing = Array.from(wanted.datasets.keys(), (id) => source.get(id)).filter(
+    (dataset) => dataset !== undefined && copy.get(dataset.id) === undefined,
+  ) as Dataset[];
+  const located = locate(copy, source, new Set(missing.flatMap(({ snapshots }) => snapshots.map(({ guid }) => guid))));
+  if (located.size === 0) return [];
+  return missing.flatMap((dataset): MovedSnapshot[] => {
+    const newest = dataset.snapshots.findLast(({ guid }) => located.has(guid));
+    const origin = newest === undefined ? undefined : copy.get(located.get(newest.guid) as DatasetId);
+    return newest === undefined || origin === undefined ? [] : [{ dataset, origin, guid: newest.guid }];
+  });
+}
+
+function locate(copy: WorkingCopy, source: Graph, guids: ReadonlySet<SnapshotGuid>): Map<SnapshotGuid, DatasetId> {
+  const located = new Map<SnapshotGuid, DatasetId>();
+  if (guids.size === 0) return located;
+  for (const { id, snapshots } of copy.values()) {
+    for (const { guid } of snapshots) {
+      if (guids.has(guid) && !hasAtSource(source, id, guid)) located.set(guid, id);
+    }
+  }
+  return located;
+}
+
+/** A guid can be twice in a tree: somebody sent a dataset into the same tree again. Then nothing moved. */
+function hasAtSource(source: Graph, id: DatasetId, guid: SnapshotGuid): boolean {
+  const dataset = source.get(id);
+  return dataset !== undefined && snapshotOf(dataset, guid) !== undefined;
+}
+
+function nameForClone(copy: WorkingCopy, { id, name }: Dataset): RelativeName {
+  const parent = parentOf(name);
+  const isFree = copy.names.holder(name) === undefined;
+  const hasParent = parent !== undefined && copy.names.holder(parent) !== undefined;
+  return isFree && hasParent ? name : copy.temporaryName(id);
+}
+
+function notOwned(copy: WorkingCopy, { id, name }: Dataset, other: DatasetId): Conflict {
+  return { dataset: id, name, reason: 'not-owned-together', by: copy.nameOf(other) };
+}

@@ -1,0 +1,162 @@
+import { GraphDraft, type MutableDataset } from '../graph/draft.ts';
+import { type Dataset, Graph } from '../graph/graph.ts';
+import { NameTree } from '../graph/name-tree.ts';
+import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { PlanInput, PreserveStep, Step } from './steps.ts';
+
+type WithoutAfter<S extends Step> = S extends Step ? Omit<S, 'after'> : never;
+
+/** Digits of an id that make a name of Pando's own unmistakable, and short. */
+const ID_DIGITS = 12;
+
+/**
+ * The local copy while it is being planned: each step is written down and applied to it at once, so that the next one is planned against what
+ * will be there then.
+ */
+export class WorkingCopy {
+  readonly steps: Step[] = [];
+  readonly names: NameTree;
+  readonly self: NodeId;
+  readonly #base: Graph;
+  readonly #draft: GraphDraft;
+  readonly #names = new Set<DatasetId>();
+  /** The last step that changed a dataset, its name or its snapshots. */
+  readonly #last = new Map<DatasetId, number>();
+  /** The last step that took something away from a name. */
+  readonly #freed = new Map<RelativeName, number>();
+
+  constructor({ local, self }: Pick<PlanInput, 'local' | 'self'>) {
+    this.#base = local;
+    this.#draft = new GraphDraft(local);
+    this.names = new NameTree(local.datasets.values());
+    this.self = self;
+  }
+
+  /** The dataset as it will be. Its name is that of the beginning: see {@link names}. */
+  get(id: DatasetId): Dataset | undefined {
+    return this.#draft.get(id);
+  }
+
+  values(): Iterable<Dataset> {
+    return this.#draft.values();
+  }
+
+  nameOf(id: DatasetId): RelativeName {
+    return this.names.nameOf(id) ?? ('' as RelativeName);
+  }
+
+  /** Whether this node owns the dataset, so that no peer's view changes it. */
+  isOwn(id: DatasetId): boolean {
+    return this.#draft.get(id)?.owner.node === this.self;
+  }
+
+  /** The steps that changed these datasets, or what they lie below. */
+  changesOf(...ids: readonly DatasetId[]): number[] {
+    const steps = new Set<number>();
+    for (const id of ids) {
+      for (const one of this.names.lineOf(id)) {
+        const step = this.#last.get(one);
+        if (step !== undefined) steps.add(step);
+      }
+    }
+    return [...steps].sort((a, b) => a - b);
+  }
+
+  promote(id: DatasetId): void {
+    const over = this.#draft.get(id)?.origin?.dataset;
+    if (over == null) return;
+    this.#push({ kind: 'promote', dataset: id, name: this.nameOf(id), over: this.nameOf(over) }, [over]);
+    this.#draft.promote(id);
+  }
+
+  clone(model: Dataset, origin: Dataset, guid: SnapshotGuid, name: RelativeName): void {
+    const snapshot = origin.snapshots.find((one) => one.guid === guid);
+    if (snapshot === undefined) return;
+    const source = { dataset: origin.id, name: this.nameOf(origin.id), snapshot };
+    const parent = this.names.holder(parentName(name));
+    this.#draft.add({ ...model, origin: { dataset: origin.id, snapshot: guid }, snapshots: [] } as MutableDataset);
+    this.names.add(model.id, name);
+    this.#names.add(model.id);
+    this.#push({ kind: 'clone', dataset: model.id, name, origin: source }, [origin.id, ...only(parent)]);
+  }
+
+  renameSnapshot(id: DatasetId, guid: SnapshotGuid, to: SnapshotName): void {
+    const from = this.#draft.get(id)?.snapshots.find((one) => one.guid === guid)?.name;
+    if (from === undefined) return;
+    this.#push({ kind: 'rename-snapshot', dataset: id, name: this.nameOf(id), guid, from, to });
+    this.#draft.renameSnapshot(id, guid, to);
+  }
+
+  /** Moves a dataset with all below it. `also` are steps that it waits for beside those that changed it and its parent. */
+  rename(id: DatasetId, to: RelativeName, also: readonly number[] = []): void {
+    const from = this.nameOf(id);
+    const parent = this.names.holder(parentName(to));
+    const before = [...this.changesOf(id, ...only(parent)), ...also, ...only(this.#freed.get(to))];
+    this.names.move(id, to);
+    this.#names.add(id);
+    this.#freed.set(from, this.#add({ kind: 'rename', dataset: id, name: to, from }, before));
+  }
+
+  /**
+   * Moves a diverged dataset out of the way, and before that what lies below it. False, with nothing done, when this node owns some of that.
+   */
+  preserve(id: DatasetId, step: Pick<PreserveStep, 'lastCommon' | 'localOnly'>): boolean {
+    const children = this.names.childrenOf(id);
+    if (children.some((child) => this.isOwn(child))) return false;
+    for (const child of children) this.rename(child, this.temporaryName(child));
+    this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step });
+    const before = this.#draft.get(id)?.snapshots ?? [];
+    if (step.lastCommon === null) {
+      this.#draft.remove(id);
+      this.names.remove(id);
+    } else {
+      this.#draft.rollBack(id, step.lastCommon.guid);
+    }
+    const left = new Set(this.#draft.get(id)?.snapshots.map(({ guid }) => guid));
+    this.#cutOff(id, new Set(before.map(({ guid }) => guid).filter((guid) => !left.has(guid))));
+    return true;
+  }
+
+  /** Clones of snapshots that leave the tree have their origin outside it. */
+  #cutOff(id: DatasetId, gone: ReadonlySet<SnapshotGuid>): void {
+    for (const clone of [...this.#draft.values()]) {
+      if (clone.origin?.dataset !== id || !gone.has(clone.origin.snapshot)) continue;
+      this.#draft.change(clone.id).origin = { dataset: null, snapshot: clone.origin.snapshot };
+    }
+  }
+
+  /** A name at the top of the tree that a dataset has for a moment, while another takes its own. */
+  temporaryName(id: DatasetId): RelativeName {
+    return `renaming-${id.slice(-ID_DIGITS)}` as RelativeName;
+  }
+
+  /** The graph as it will be after the steps so far. */
+  graph(): Graph {
+    if (this.steps.length === 0) return this.#base;
+    const datasets = Array.from(this.#draft.values(), (dataset): [DatasetId, Dataset] => {
+      const name = this.nameOf(dataset.id);
+      return [dataset.id, name === dataset.name ? dataset : { ...dataset, name }];
+    });
+    return new Graph(this.#base.root, new Map(datasets));
+  }
+
+  #push(step: WithoutAfter<Step>, others: readonly DatasetId[] = []): void {
+    this.#add(step, this.changesOf(step.dataset, ...others));
+    for (const id of others) this.#last.set(id, this.steps.length - 1);
+  }
+
+  #add(step: WithoutAfter<Step>, before: readonly number[]): number {
+    const after = [...new Set(before)].sort((a, b) => a - b);
+    const index = this.steps.push({ ...step, after } as Step) - 1;
+    this.#last.set(step.dataset, index);
+    return index;
+  }
+}
+
+function only<T>(value: T | undefined): T[] {
+  return value === undefined ? [] : [value];
+}
+
+function parentName(name: RelativeName): RelativeName {
+  return name.slice(0, Math.max(0, name.lastIndexOf('/'))) as RelativeName;
+}

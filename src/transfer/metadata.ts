@@ -1,0 +1,120 @@
+/** Replays what an owner did to its datasets as the same ZFS commands here: no data, one step after the other (design §7). */
+import type { PreservationStarted } from '../core/events.ts';
+import {
+  absoluteName,
+  type DatasetName,
+  divergedRoot,
+  type RelativeName,
+  type TransferId,
+  type TreeName,
+} from '../core/ids.ts';
+import type { MetadataStep, PreserveStep } from '../core/plan/steps.ts';
+import type { Zfs } from '../zfs/zfs.ts';
+import type { TransferJournal } from './journal.ts';
+import { finishPreservation, undoPreservation } from './preservation.ts';
+import { placeholderProperties, replicaProperties } from './replica-properties.ts';
+
+export interface MetadataOptions {
+  readonly zfs: Zfs;
+  readonly journal: TransferJournal;
+  readonly tree: TreeName;
+  /** Where this node keeps its copy. */
+  readonly root: DatasetName;
+  readonly mintTransferId: () => TransferId;
+}
+
+/** Executes steps of one plan, and knows what has to be looked at afterwards. */
+export class MetadataReplay {
+  readonly #options: MetadataOptions;
+  /** Datasets that changed since they were last looked at, by the names that they have now. */
+  #changed = new Set<DatasetName>();
+
+  constructor(options: MetadataOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects as ZFS does; then nothing has changed. */
+  async execute(step: MetadataStep): Promise<void> {
+    const { zfs } = this.#options;
+    const name = this.#name(step.name);
+    switch (step.kind) {
+      case 'rename':
+        await zfs.rename(this.#name(step.from), name);
+        this.#moved(this.#name(step.from), name);
+        break;
+      case 'promote':
+        await zfs.promote(name);
+        this.#changed.add(this.#name(step.over));
+        break;
+      case 'clone': {
+        const origin = { dataset: this.#name(step.origin.name), snapshot: step.origin.snapshot.name };
+        await zfs.clone(origin, name, replicaProperties(step.dataset));
+        break;
+      }
+      case 'rename-snapshot':
+        await zfs.renameSnapshot({ dataset: name, snapshot: step.from }, step.to);
+        break;
+      case 'create-placeholder':
+        await zfs.create(name, placeholderProperties(step.dataset));
+        break;
+      case 'preserve':
+        await this.#preserve(step);
+        break;
+    }
+    this.#changed.add(name);
+  }
+
+  /** The datasets that changed since this was last asked. */
+  takeChanged(): DatasetName[] {
+    const changed = [...this.#changed];
+    this.#changed = new Set();
+    return changed;
+  }
+
+  #name(relative: RelativeName): DatasetName {
+    return absoluteName(this.#options.root, relative);
+  }
+
+  #moved(from: DatasetName, to: DatasetName): void {
+    const follow = (name: DatasetName): DatasetName =>
+      name === from || name.startsWith(`${from}/`) ? (`${to}${name.slice(from.length)}` as DatasetName) : name;
+    this.#changed = new Set(Array.from(this.#changed, follow));
+  }
+
+  async #preserve(step: PreserveStep): Promise<void> {
+    const { zfs, journal } = this.#options;
+    const intent = this.#preservation(step);
+    await journal.start(intent);
+    const end = { type: 'transfer.ended', transfer: intent.transfer, bytes: 0 } as const;
+    try {
+      await finishPreservation(intent, zfs);
+      await journal.end({ ...end, outcome: 'completed' });
+    } catch (error) {
+      try {
+        await undoPreservation(intent, zfs);
+        await journal.end({ ...end, outcome: 'failed' });
+      } catch {
+        journal.leave(intent.transfer);
+      }
+      throw error;
+    }
+  }
+
+  #preservation(step: PreserveStep): PreservationStarted {
+    const { tree, root, mintTransferId } = this.#options;
+    const transfer = mintTransferId();
+    const leaf = step.name.slice(step.name.lastIndexOf('/') + 1);
+    const diverged = divergedRoot(root);
+    return {
+      type: 'preservation.started',
+      transfer,
+      tree,
+      dataset: step.dataset,
+      name: this.#name(step.name),
+      // A UUIDv7 begins with its time: copies of one dataset stand in the order in which they were kept
+      aside: absoluteName(diverged, `${leaf}-${transfer}` as RelativeName),
+      successor: absoluteName(diverged, `successor-${transfer}` as RelativeName),
+      lastCommon: step.lastCommon?.name ?? null,
+    };
+  }
+}
