@@ -55,6 +55,10 @@ export interface ListedDataset {
   /** Its own guid, local to the pool, as a decimal string. */
   readonly guid: string;
   readonly createtxg: number;
+  /** Bytes reachable from it now. */
+  readonly referenced: number;
+  /** Bytes written since its newest snapshot, or null where the ZFS cannot tell. */
+  readonly written: number | null;
   /** The snapshot it was cloned from; `guid` is null when that snapshot could not be listed. */
   readonly origin: { readonly reference: SnapshotReference; readonly guid: SnapshotGuid | null } | null;
   /**
@@ -166,6 +170,11 @@ export interface Zfs {
    * its older snapshots only.
    */
   destroy(name: DatasetName): Promise<void>;
+  /**
+   * Takes a dataset back to one of its snapshots: what was written since is lost, and newer snapshots are destroyed with it (`zfs rollback -r`), but never their
+   * clones. Rejects with `ZFS_HAS_DEPENDENTS` when they have some, and with `ZFS_BUSY` when one is held; then nothing has changed.
+   */
+  rollback(snapshot: SnapshotReference): Promise<void>;
   /** Destroys one snapshot. `ZFS_HAS_DEPENDENTS` while it has clones, `ZFS_BUSY` while it is held. */
   destroySnapshot(snapshot: SnapshotReference): Promise<void>;
 

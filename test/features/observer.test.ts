@@ -175,6 +175,26 @@ describe('the observer', () => {
     expect(await typesSince(from)).toEqual(['dataset.promoted']);
   });
 
+  it('tells a rollback as a rollback, but only where nothing is left of what came after', async () => {
+    const base = 'alpha/images/base';
+    const take = async (name: string) => {
+      alpha.zfs.write(base, 'file', name);
+      await alpha.zfs.snapshot([at(base, name)]);
+    };
+    for (const name of ['4', '5']) await take(name);
+    await look(alpha);
+    const from = nextSeq();
+    await alpha.zfs.rollback(at(base, '3'));
+    await look(alpha);
+    expect(await typesSince(from)).toEqual(['dataset.rolled-back']);
+    await take('6');
+    await look(alpha);
+    const later = nextSeq();
+    await alpha.zfs.destroySnapshot(at(base, '6'));
+    await look(alpha);
+    expect(await typesSince(later)).toEqual(['snapshot.destroyed']);
+  });
+
   it('does not take the id of a copy that carries the property along', async () => {
     const id = alpha.node.trees.graph(IMAGES).named('base' as never)?.id ?? '';
     await alpha.zfs.create(dataset('alpha/images/copy'), { 'pando:id': id });

@@ -125,6 +125,24 @@ describe('commands on a tree', () => {
     ).toEqual(['', 'base', 'web']);
   });
 
+  it('promote a clone where both sides are owned, and nothing else', async () => {
+    await alpha.node.trees.snapshot(shot('base', 's'), { recursive: false });
+    await alpha.node.trees.clone(shot('base', 's'), 'web' as RelativeName);
+    await alpha.node.trees.promote(place('web'));
+    const graph = alpha.node.trees.graph(IMAGES);
+    expect(graph.named('base' as RelativeName)?.origin?.dataset).toBe(graph.named('web' as RelativeName)?.id);
+    expect(await codeOf(alpha.node.trees.promote(place('web')))).toBe('ARGUMENT_INVALID');
+  });
+
+  it('roll back, over newer snapshots only when told to', async () => {
+    for (const name of ['s', 't', 'u']) await alpha.node.trees.snapshot(shot('base', name), { recursive: false });
+    const back = (destroyNewer: boolean) => alpha.node.trees.rollback(shot('base', 's'), { destroyNewer });
+    await expect(back(false)).rejects.toMatchObject({ code: 'ARGUMENT_INVALID', evidence: { newer: ['t', 'u'] } });
+    await back(true);
+    const base = alpha.node.trees.graph(IMAGES).named('base' as RelativeName);
+    expect(base?.snapshots.map(({ name }) => name)).toEqual(['s']);
+  });
+
   it('are logged as commands', async () => {
     await alpha.node.trees.snapshot(shot('base', 's'), { recursive: false });
     await alpha.node.trees.renameSnapshot(shot('base', 's'), 't' as SnapshotName);

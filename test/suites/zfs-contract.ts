@@ -434,6 +434,37 @@ function destroyTests(use: () => ZfsWorld): void {
     expect((await world.dataset(root)).snapshots.map(({ name }) => name)).toEqual(['1', '3']);
   });
 
+  test('a rollback takes back what was written, and newer snapshots with it', async () => {
+    const world = use();
+    const root = await world.root();
+    for (const name of ['1', '2', '3']) await world.change(at(root, name));
+    const [first] = await world.history(root);
+    await world.zfs.rollback(at(root, '1'));
+    expect(await world.history(root)).toEqual([first]);
+    expect(await world.underTest.readFile(root, 'file-1')).toBe('text of 1');
+    expect(await world.underTest.readFile(root, 'file-2').catch(() => '')).toBe('');
+    const { referenced, written, snapshots } = await world.dataset(root);
+    expect(written === null ? referenced - (snapshots[0]?.referenced ?? 0) : written).toBe(0);
+  });
+
+  test('a rollback takes no clone along, and passes over no hold', async () => {
+    const world = use();
+    const root = await world.root();
+    const source = below(root, 'source');
+    await world.zfs.create(source);
+    for (const name of ['1', '2', '3']) await world.change(at(source, name));
+    const back = () => world.zfs.rollback(at(source, '1'));
+    await world.zfs.clone(at(source, '3'), below(root, 'clone'));
+    const { evidence } = await world.refuses('ZFS_HAS_DEPENDENTS', [root], back);
+    expect(evidence.dependents).toEqual([below(root, 'clone')]);
+    await world.zfs.destroy(below(root, 'clone'));
+    await world.zfs.hold(tag('keep'), [at(source, '2')]);
+    await world.refuses('ZFS_BUSY', [root], back);
+    await world.zfs.release(tag('keep'), [at(source, '2')]);
+    await world.refuses('ZFS_NOT_FOUND', [root], () => world.zfs.rollback(at(source, 'missing')));
+    await back();
+  });
+
   test('a snapshot that is held, has clones or is missing is not destroyed', async () => {
     const world = use();
     const root = await world.root();

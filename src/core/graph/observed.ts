@@ -9,6 +9,10 @@ export interface ObservedDataset {
   readonly guid: string;
   /** The id it carries as a local `pando:id`, or null. */
   readonly id: DatasetId | null;
+  /** Bytes reachable from it now. */
+  readonly referenced: number;
+  /** Bytes written since its newest snapshot, or null where the ZFS cannot tell. */
+  readonly written: number | null;
   /** `dataset` is null where the origin lies outside the tree. */
   readonly origin: { readonly dataset: RelativeName | null; readonly snapshot: SnapshotGuid } | null;
   /** Local properties, without those that Pando keeps for itself. */

@@ -5,7 +5,8 @@
  *
  * 1. A dataset is the one it was when its own guid is; then another name is a rename, not a destroy and a create.
  * 2. A clone that now holds its former origin snapshot was promoted.
- * 3. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
+ * 3. A dataset whose last snapshots are gone, and that is as the newest one left it, was rolled back.
+ * 4. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
  *
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
@@ -139,6 +140,19 @@ function sameOrigin(a: Dataset['origin'], b: Dataset['origin']): boolean {
   return a?.dataset === b?.dataset && a?.snapshot === b?.snapshot;
 }
 
+/**
+ * The event of a rollback, if that is what happened: all that is gone stood at the end, and the dataset is as its newest snapshot left it. Where nothing was
+ * written in between, that is no other than a destroy of the last snapshots, and comes to the same.
+ */
+function rolledBack({ id, observed }: Identified, before: readonly Snapshot[]): TreeEventBody[] {
+  const present = new Set<SnapshotGuid>(observed.snapshots.map(({ guid }) => guid));
+  const last = before.findLastIndex(({ guid }) => present.has(guid));
+  const to = before[last];
+  if (to === undefined || last === before.length - 1 || observed.snapshots.at(-1)?.guid !== to.guid) return [];
+  const asLeft = observed.written === null ? observed.referenced === to.referenced : observed.written === 0;
+  return asLeft ? [{ type: 'dataset.rolled-back', dataset: id, to: to.guid, name: to.name }] : [];
+}
+
 function snapshotEvents(dataset: DatasetId, before: readonly Snapshot[], now: readonly Snapshot[]): TreeEventBody[] {
   if (
     before.length === now.length &&
@@ -158,6 +172,10 @@ function snapshotEvents(dataset: DatasetId, before: readonly Snapshot[], now: re
     }
   }
   return events;
+}
+
+function upTo(snapshots: readonly Snapshot[], guid: SnapshotGuid | undefined): readonly Snapshot[] {
+  return snapshots.slice(0, snapshots.findIndex((snapshot) => snapshot.guid === guid) + 1);
 }
 
 /** What a snapshot that was seen in a dataset says that the graph does not know: an event, or none. */
@@ -205,7 +223,9 @@ export function reconcile(
     const origin = resolve(dataset);
     const known = narration.graph.get(id);
     if (known !== undefined && sameOrigin(known.origin, origin)) {
-      changes.push(...propertyEvents(dataset, known), ...snapshotEvents(id, known.snapshots, now.snapshots));
+      const back = rolledBack(dataset, known.snapshots);
+      const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
+      changes.push(...propertyEvents(dataset, known), ...back, ...snapshotEvents(id, left, now.snapshots));
       continue;
     }
     // An origin that changed without a promote cannot be told as one fact: the dataset is told anew.

@@ -40,6 +40,8 @@ function observedDataset(root: DatasetName, name: RelativeName, listed: ListedDa
     kind: listed.kind,
     guid: listed.guid,
     id: idOf(listed.properties),
+    referenced: listed.referenced,
+    written: listed.written,
     origin: originOf(root, listed),
     properties,
     snapshots: listed.snapshots,

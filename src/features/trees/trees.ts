@@ -151,6 +151,39 @@ export class Trees {
     await this.#options.look(tree, [name], 'command');
   }
 
+  /**
+   * Promotes a clone over the dataset that its origin lies in. Rejects with `DATASET_NOT_OWNED` unless this node owns both: snapshots change hands, and
+   * `ARGUMENT_INVALID` for what is no clone in the tree.
+   */
+  async promote({ tree, name }: DatasetPlace): Promise<void> {
+    const graph = this.graph(tree);
+    const root = this.rootOf(tree);
+    const clone = requireDataset(graph, name);
+    const parent = clone.origin?.dataset == null ? undefined : graph.get(clone.origin.dataset);
+    if (parent === undefined) throw notAClone(tree, name);
+    for (const dataset of [clone, parent]) this.#requireOwned(tree, dataset);
+    await this.#options.zfs.promote(absoluteName(root, name));
+    await this.#options.look(tree, [name, parent.name], 'command');
+  }
+
+  /**
+   * Takes a dataset back to one of its snapshots; what was written since is lost. Newer snapshots are destroyed with `destroyNewer`, and otherwise keep it
+   * from happening (`ARGUMENT_INVALID`). Rejects with `ZFS_HAS_DEPENDENTS` when they have clones.
+   */
+  async rollback(
+    { tree, name, snapshot }: SnapshotPlace,
+    { destroyNewer }: { readonly destroyNewer: boolean },
+  ): Promise<void> {
+    await this.#options.look(tree, [name], 'observed');
+    const dataset = requireDataset(this.graph(tree), name);
+    this.#requireOwned(tree, dataset);
+    const index = dataset.snapshots.findIndex((one) => one.name === snapshot);
+    const newer = index < 0 ? [] : dataset.snapshots.slice(index + 1).map((one) => one.name);
+    if (newer.length > 0 && !destroyNewer) throw newerSnapshots(place(tree, name), newer);
+    await this.#options.zfs.rollback({ dataset: absoluteName(this.rootOf(tree), name), snapshot });
+    await this.#options.look(tree, [name], 'command');
+  }
+
   /** Destroys a dataset with its snapshots. Rejects with `ZFS_HAS_DEPENDENTS`, naming them, while it has children or clones. */
   async destroy({ tree, name }: DatasetPlace): Promise<void> {
     const graph = this.graph(tree);
@@ -225,6 +258,22 @@ function isMirror(tree: TreeName): PandoError {
     {
       tree,
     },
+  );
+}
+
+function notAClone(tree: TreeName, name: RelativeName): PandoError {
+  return new PandoError(
+    'ARGUMENT_INVALID',
+    `"${place(tree, name)}" is no clone of a dataset in its tree; "pando graph ${tree}" shows which there are.`,
+    { tree, dataset: name },
+  );
+}
+
+function newerSnapshots(dataset: string, newer: readonly string[]): PandoError {
+  return new PandoError(
+    'ARGUMENT_INVALID',
+    `A rollback would destroy newer snapshots of "${dataset}": ${newer.join(', ')}; say --destroy-newer if that is meant.`,
+    { dataset, newer },
   );
 }
 

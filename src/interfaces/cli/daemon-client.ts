@@ -102,5 +102,7 @@ export interface DaemonClient {
   snapshot(request: { readonly snapshot: string; readonly recursive: boolean }): Promise<void>;
   clone(snapshot: string, name: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  promote(dataset: string): Promise<void>;
+  rollback(snapshot: string, options: { readonly destroyNewer: boolean }): Promise<void>;
   destroy(target: string): Promise<void>;
 }

@@ -10,7 +10,9 @@ import { addLog } from './commands/log.ts';
 import { addMirror } from './commands/mirror.ts';
 import { addPeer } from './commands/peer.ts';
 import { addPlan } from './commands/plan.ts';
+import { addPromote } from './commands/promote.ts';
 import { addRename } from './commands/rename.ts';
+import { addRollback } from './commands/rollback.ts';
 import { addServe } from './commands/serve.ts';
 import { addSnapshot } from './commands/snapshot.ts';
 import { addStatus } from './commands/status.ts';
@@ -35,7 +37,9 @@ const COMMANDS = [
   addLog,
   addSnapshot,
   addClone,
+  addPromote,
   addRename,
+  addRollback,
   addDestroy,
   addVerify,
 ] as const;

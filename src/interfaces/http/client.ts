@@ -103,6 +103,14 @@ export class HttpClient {
     return this.#done({ method: 'POST', path: '/v1/rename', body: { from, to } });
   }
 
+  promote(dataset: string): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/promote', body: { dataset } });
+  }
+
+  rollback(snapshot: string, { destroyNewer }: { readonly destroyNewer: boolean }): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/rollback', body: { snapshot, destroyNewer } });
+  }
+
   destroy(target: string): Promise<void> {
     return this.#done({ method: 'POST', path: '/v1/destroy', body: { target } });
   }

@@ -1,7 +1,15 @@
 import type { FastifyInstance } from 'fastify';
 import { parseRelativeName, parseSnapshotName } from '../../core/ids.ts';
 import { parseDatasetPlace, parseSnapshotPlace } from '../../features/trees/tree-names.ts';
-import { checked, cloneSchema, destroySchema, renameSchema, snapshotSchema } from './requests.ts';
+import {
+  checked,
+  cloneSchema,
+  destroySchema,
+  promoteSchema,
+  renameSchema,
+  rollbackSchema,
+  snapshotSchema,
+} from './requests.ts';
 import type { DaemonServices } from './services.ts';
 
 /** What people do to datasets and snapshots through Pando. Places are written `TREE/NAME` and `TREE/NAME@SNAPSHOT`. */
@@ -22,6 +30,18 @@ export function datasetRoutes(app: FastifyInstance, { trees }: DaemonServices): 
     const { from, to } = checked(renameSchema, body);
     if (from.includes('@')) await trees.renameSnapshot(parseSnapshotPlace(from), parseSnapshotName(to));
     else await trees.rename(parseDatasetPlace(from), parseRelativeName(to));
+    return reply.code(204).send();
+  });
+
+  app.post('/v1/promote', async ({ body }, reply) => {
+    const { dataset } = checked(promoteSchema, body);
+    await trees.promote(parseDatasetPlace(dataset));
+    return reply.code(204).send();
+  });
+
+  app.post('/v1/rollback', async ({ body }, reply) => {
+    const { snapshot, destroyNewer } = checked(rollbackSchema, body);
+    await trees.rollback(parseSnapshotPlace(snapshot), { destroyNewer });
     return reply.code(204).send();
   });
 

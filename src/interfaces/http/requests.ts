@@ -41,6 +41,8 @@ export const syncSchema = z.strictObject({ refresh: z.boolean().default(false) }
 export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false) });
 export const cloneSchema = z.strictObject({ snapshot: word, name: word });
 export const renameSchema = z.strictObject({ from: word, to: word });
+export const promoteSchema = z.strictObject({ dataset: word });
+export const rollbackSchema = z.strictObject({ snapshot: word, destroyNewer: z.boolean().default(false) });
 export const destroySchema = z.strictObject({ target: word });
 
 /** `at` is a Unix time in ms. */

@@ -23,6 +23,7 @@ import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
+import { rollBack } from './rollback.ts';
 import { Runner } from './runner.ts';
 import { receiveWords, runReceive, runSend, sendWords, writtenName } from './streams.ts';
 import { renameUnmounted, whileUnmounted } from './unmounted.ts';
@@ -144,6 +145,10 @@ export class CliZfs implements Zfs {
   async destroy(name: DatasetName): Promise<void> {
     const { capabilities } = await this.#ask();
     await destroyDataset(this.#runner, capabilities.dialect, name);
+  }
+
+  rollback(snapshot: SnapshotReference): Promise<void> {
+    return rollBack(this.#runner, snapshot);
   }
 
   async destroySnapshot(snapshot: SnapshotReference): Promise<void> {

@@ -25,7 +25,7 @@ export async function destroyDataset(
   };
   if (!name.includes('/')) refuse('ZFS_UNSUPPORTED', `'${name}' is a pool`);
 
-  const snapshots = await snapshotsOf(runner, name);
+  const snapshots = await snapshotsOf(runner, name, action);
   const { dependents, mounted } = await surroundingsOf(runner, name);
   if (dependents.length > 0) refuse('ZFS_HAS_DEPENDENTS', dependents.join(', '), { dependents });
   const held = snapshots.filter(({ userrefs }) => userrefs > 0).map((snapshot) => `${name}@${snapshot.name}`);
@@ -45,15 +45,15 @@ export async function destroyDataset(
   }
 }
 
-interface OwnSnapshot {
+export interface OwnSnapshot {
   readonly name: string;
   readonly userrefs: number;
 }
 
 /** The dataset's own snapshots, oldest first. */
-async function snapshotsOf(runner: Runner, name: DatasetName): Promise<OwnSnapshot[]> {
+export async function snapshotsOf(runner: Runner, name: DatasetName, action: string): Promise<OwnSnapshot[]> {
   const words = ['list', '-H', '-d', '1', '-t', 'snapshot', '-s', 'createtxg', '-o', 'name,userrefs', name];
-  const lines = await runner.lines({ words, action: `destroy ${name}`, names: [name] });
+  const lines = await runner.lines({ words, action, names: [name] });
   return lines.flatMap((line) => {
     const [snapshot = '', userrefs] = line.split('\t');
     // The snapshots of children stand at depth 2

@@ -42,6 +42,8 @@ export class Listing {
       kind,
       guid: parseSnapshotGuid(row.guid),
       createtxg: Number(row.createtxg),
+      referenced: Number(row.referenced),
+      written: row.written === '-' ? null : Number(row.written),
       originName: row.origin === '-' || row.origin === '' ? null : row.origin,
       snapshots: [],
     });

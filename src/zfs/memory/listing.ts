@@ -3,12 +3,14 @@ import type { ListedDataset, ListedSnapshot } from '../zfs.ts';
 import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predecessorOf } from './model.ts';
 
 export function listedDataset(dataset: MemoryDataset): ListedDataset {
-  const { name, guid, createtxg, origin, properties, snapshots } = dataset;
+  const { name, guid, createtxg, origin, properties, snapshots, content } = dataset;
   return {
     name,
     kind: 'filesystem',
     guid,
     createtxg,
+    referenced: bytesIn(content),
+    written: bytesWritten(content, (snapshots.at(-1) ?? origin)?.content),
     origin:
       origin === null
         ? null

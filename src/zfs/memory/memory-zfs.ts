@@ -61,7 +61,7 @@ const CAPABILITIES: ZfsCapabilities = {
 
 /**
  * A ZFS in memory with the rules of the real one, for tests and simulations. Beside the port it has what a person does at a
- * shell: pools, files in datasets, rollback.
+ * shell: pools and files in datasets.
  */
 export class MemoryZfs implements Zfs {
   readonly #pools: MemoryPools;
@@ -138,11 +138,6 @@ export class MemoryZfs implements Zfs {
           : this.#pools.snapshot({ dataset: name, snapshot: snapshot as SnapshotName }).snapshot;
       return Object.fromEntries(Array.from(content, ([path, { text }]) => [path, text]));
     });
-  }
-
-  /** Takes a dataset back to one of its snapshots, as `zfs rollback -r`. Throws `ZFS_HAS_DEPENDENTS`, `ZFS_BUSY`. */
-  rollback(snapshot: SnapshotReference): void {
-    this.#byHand(`roll back to ${written(snapshot)}`, () => rollBack(this.#pools, snapshot));
   }
 
   async capabilities(): Promise<ZfsCapabilities> {
@@ -240,6 +235,11 @@ export class MemoryZfs implements Zfs {
     return this.#command(`destroy ${written(snapshot)}`, ['destroy', written(snapshot)], () =>
       destroySnapshot(this.#pools, snapshot),
     );
+  }
+
+  rollback(snapshot: SnapshotReference): Promise<void> {
+    const name = written(snapshot);
+    return this.#command(`roll back to ${name}`, ['rollback', '-r', name], () => rollBack(this.#pools, snapshot));
   }
 
   setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {

@@ -62,6 +62,18 @@ describe('on the node that owns a tree', () => {
     expect(await build.pando(['clone', 'images/base@v1', 'web'])).toMatchObject(DONE);
   });
 
+  test('promote and rollback change the tree', async () => {
+    await build.pando(['clone', 'images/base@v1', 'next']);
+    expect(await build.pando(['promote', 'images/next'])).toMatchObject(DONE);
+    expect(await build.pando(['promote', 'images/base'])).toMatchObject(DONE);
+    await build.pando(['snapshot', 'images/next@a']);
+    await build.pando(['snapshot', 'images/next@b']);
+    const refused = await build.pando(['rollback', 'images/next@a']);
+    expect(refused.stderr).toContain('newer snapshots of "images/next": b; say --destroy-newer');
+    expect(await build.pando(['rollback', 'images/next@a', '--destroy-newer'])).toMatchObject(DONE);
+    expect(await build.pando(['destroy', 'images/next'])).toMatchObject(DONE);
+  });
+
   test('destroy names what depends on the dataset', async () => {
     const refused = await build.pando(['destroy', 'images/base']);
     expect(refused.code).toBe(1);

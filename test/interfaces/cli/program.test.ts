@@ -48,7 +48,7 @@ describe('the help', () => {
         ['tree', 'tree ls', 'tree add', 'tree rm'],
         ['peer', 'peer ls', 'peer add', 'peer rm'],
         ['mirror', 'mirror ls', 'mirror add', 'mirror rm'],
-        ['sync', 'plan', 'graph', 'log', 'snapshot', 'clone', 'rename', 'destroy', 'verify'],
+        ['sync', 'plan', 'graph', 'log', 'snapshot', 'clone', 'promote', 'rename', 'rollback', 'destroy', 'verify'],
       ].flat(),
     );
   });
