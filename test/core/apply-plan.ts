@@ -71,6 +71,7 @@ function applyReceive(source: Graph, local: Map<string, Dataset>, step: ReceiveS
   const guid = step.base.snapshot.guid;
   const origin = Array.from(local.values()).find((dataset) => snapshotOf(dataset, guid) !== undefined);
   assert.ok(origin, `origin ${step.base.name}@${step.base.snapshot.name} is here`);
+  assert.equal(step.base.name, origin.name, 'the step knows the name that the origin has by then');
   local.set(step.dataset, create(from, step, { dataset: origin.id, snapshot: guid }, snapshots));
 }
 

@@ -148,9 +148,8 @@ class Planner {
     if (!isLate || this.#copy.nameOf(id) === name) return true;
     const parent = this.#input.wanted.named(parentOf(name) as RelativeName);
     if (isPlaceFor(this.#copy, id, name) && this.#renames.free(name, id)) {
-      const received = [...this.#lastStep].filter(([one]) => this.#copy.names.lineOf(one).includes(id));
       const parentReceived = parent === undefined ? undefined : this.#receivedAfter.get(parent.id);
-      this.#copy.rename(id, name, [...received.map(([, step]) => step), ...justAfter(parentReceived)]);
+      this.#copy.rename(id, name, [...this.#receivedUnder(id), ...justAfter(parentReceived)]);
       this.#unplaced.delete(id);
       return true;
     }
@@ -158,6 +157,16 @@ class Planner {
     if (mayCome) this.#unplaced.add(id);
     else this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
     return mayCome;
+  }
+
+  /** Steps that know a dataset, or what lies below it, by the name that it has now. */
+  #receivedUnder(id: DatasetId): number[] {
+    const isUnder = (one: DatasetId): boolean => this.#copy.names.lineOf(one).includes(id);
+    return this.#copy.steps.flatMap((step, index) =>
+      isReceive(step) && (isUnder(step.dataset) || (step.kind === 'receive-clone' && isUnder(step.base.dataset)))
+        ? [index]
+        : [],
+    );
   }
 
   /** Places what had to wait for the dataset, and what waited for that in turn. */
@@ -259,20 +268,24 @@ class Planner {
     const dataset = this.#input.source.get(id);
     const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
     if (dataset === undefined || snapshot === undefined) return undefined;
-    const origin = { dataset: id, name: dataset.name, snapshot };
     const here = this.#copy.get(id);
-    if (here !== undefined && snapshotOf(here, guid) !== undefined) return { origin, after: this.#copy.changesOf(id) };
+    if (here !== undefined && snapshotOf(here, guid) !== undefined)
+      return this.#originAt(id, snapshot, this.#copy.changesOf(id));
     // Where the origin's dataset is to go below its own clone, its snapshots have to come first
     if (here !== undefined && !isPlaceholder(here) && !this.#blocked.has(id))
       this.#followUp(this.#input.wanted.get(id) ?? dataset);
     const step = this.#originAfter.get(originKey(id, guid));
-    if (step !== undefined) return { origin, after: [step] };
+    if (step !== undefined) return this.#originAt(id, snapshot, [step]);
     if (this.#waitingIds.has(id)) {
       this.#wait(wanted, 'origin-waits');
       return 'missing';
     }
     this.#refuse({ ...place(wanted), reason: 'origin-missing', snapshot: snapshot.name });
     return 'missing';
+  }
+
+  #originAt(dataset: DatasetId, snapshot: Snapshot, after: readonly number[]): AvailableOrigin {
+    return { origin: { dataset, name: this.#copy.nameOf(dataset), snapshot }, after };
   }
 
   #receiveFull(wanted: Dataset, overPlaceholder: boolean, at: Place): void {

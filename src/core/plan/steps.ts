@@ -3,7 +3,7 @@ import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
 import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 
-/** A snapshot with its dataset, and the name that this has in the source's tree. */
+/** A snapshot with its dataset, and the name that this has here by then. */
 export interface PlannedSnapshot {
   readonly dataset: DatasetId;
   readonly name: RelativeName;

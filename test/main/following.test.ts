@@ -1,0 +1,93 @@
+/** A replica follows whatever happens to a hierarchy: whole nodes in memory, random histories made with plain `zfs` on either side. */
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SnapshotGuid } from '../../src/core/ids.ts';
+import type { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
+import { type Action, arbitraryHistory } from '../core/forest.ts';
+import { Gardener } from '../suites/gardener.ts';
+import { dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+
+/** Runs of the property; PANDO_TEST_RUNS asks for more. */
+const RUNS = Number(process.env.PANDO_TEST_RUNS ?? 30);
+const HERE = dataset('beta/copy');
+
+function gardener({ zfs }: WorldNode, root: string): Gardener {
+  return new Gardener({
+    zfs,
+    root: dataset(root),
+    write: async (name, path, text) => {
+      await zfs.setProperties([name], { readonly: 'off' });
+      zfs.write(name, path, text);
+    },
+  });
+}
+
+/** All snapshots of a pool with their content, by guid. */
+async function contents(zfs: MemoryZfs, root: string): Promise<Map<SnapshotGuid, Record<string, string>>> {
+  const listed = await zfs.list(dataset(root));
+  return new Map(
+    listed.flatMap(({ name, snapshots }) =>
+      snapshots.map(({ guid, name: snapshot }) => [guid, zfs.contentsOf({ dataset: name, snapshot })] as const),
+    ),
+  );
+}
+
+async function holdsOn(zfs: MemoryZfs, root: string): Promise<number> {
+  const listed = await zfs.list(dataset(root));
+  return listed.flatMap(({ snapshots }) => snapshots).reduce((sum, { userrefs }) => sum + userrefs, 0);
+}
+
+describe('a replica', () => {
+  let world: MemoryWorld;
+  let alpha: WorldNode;
+  let beta: WorldNode;
+
+  const begin = async () => {
+    world = new MemoryWorld();
+    alpha = await world.start('alpha');
+    beta = await world.start('beta');
+    await alpha.zfs.create(dataset('alpha/images'));
+    await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    await introduce(alpha, beta);
+    const from = alpha.node.id;
+    await beta.node.mirrors.add({ tree: IMAGES, from, root: HERE, only: [], except: [], snapshots: 'all' });
+  };
+
+  beforeEach(begin);
+  afterEach(() => world.stop());
+
+  /** Differences that nobody has explained: not by a conflict, and not by something that has to wait. */
+  async function unexplained() {
+    const { plan, steps } = await syncImages(beta);
+    const failed = steps.filter(({ outcome }) => outcome.result !== 'done');
+    const excused = new Set([...plan.conflicts, ...plan.waiting].map((one) => one.dataset));
+    const differences = beta.node.mirrors.compare(IMAGES).filter((found) => !found.kind.endsWith('-extra'));
+    return { failed, differences: differences.filter((found) => !excused.has(found.dataset)) };
+  }
+
+  async function follows(histories: readonly Action[][]): Promise<void> {
+    const people = gardener(alpha, 'alpha/images');
+    let had = new Map<SnapshotGuid, Record<string, string>>();
+    for (const history of histories) {
+      await people.live(history);
+      expect(await unexplained()).toEqual({ failed: [], differences: [] });
+      const there = await contents(alpha.zfs, 'alpha/images');
+      const here = await contents(beta.zfs, 'beta');
+      for (const [guid, content] of here) expect(content).toEqual(there.get(guid) ?? had.get(guid));
+      for (const guid of had.keys()) expect(here.has(guid), 'invariant 1: nothing is lost').toBe(true);
+      expect(await holdsOn(beta.zfs, 'beta'), 'invariant 6: no hold is left').toBe(0);
+      expect(await holdsOn(alpha.zfs, 'alpha'), 'invariant 6: no hold is left').toBe(0);
+      had = new Map([...had, ...here]);
+    }
+  }
+
+  it('is as its owner has it after whatever people did there, and has lost nothing', async () => {
+    await fc.assert(
+      fc
+        .asyncProperty(fc.array(arbitraryHistory(25), { minLength: 2, maxLength: 3 }), follows)
+        .beforeEach(begin)
+        .afterEach(() => world.stop()),
+      { numRuns: RUNS },
+    );
+  });
+});
