@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BatchOperation, Level } from 'level';
+import { isPandoError } from '../core/errors.ts';
 import { type Activity, levelError, openError } from './level-errors.ts';
 import type { KeyRange } from './level-keys.ts';
 
@@ -12,6 +13,7 @@ const FETCH_BYTES = 1024 * 1024;
 const FETCH_ROWS_MAX = 1_000;
 
 type Database = Level<string, Uint8Array>;
+type Range = KeyRange | { readonly gt: string; readonly lt: string };
 export type Row = readonly [key: string, value: Uint8Array];
 export type Operation = BatchOperation<Database, string, Uint8Array>;
 /** A view of the database that later writes do not change. To be closed. */
@@ -60,14 +62,38 @@ export class LevelDatabase {
     return this.#guarded({}, () => this.#level.batch(operations, { sync: true }));
   }
 
-  /** Rows of a range in order, as many at a time as make a mebibyte. */
+  /**
+   * Rows of a range in order, as many at a time as make a mebibyte. Where LevelDB cannot read a block, the rows before and behind it come all
+   * the same, one by one, and `LOG_CORRUPT` comes last. That can be about a block which only borders on the range: whoever has all rows
+   * that there should be need not go on to the end.
+   */
   async *rows(range: KeyRange, about: Partial<Activity> = {}, snapshot?: DatabaseSnapshot): AsyncGenerator<Row[]> {
+    let rest: Range = range;
+    try {
+      for await (const rows of this.#fetched(rest, FETCH_ROWS_MAX, about, snapshot)) {
+        yield rows;
+        rest = { gt: rows.at(-1)?.[0] ?? '', lt: range.lt };
+      }
+    } catch (error) {
+      if (!isPandoError(error, 'LOG_CORRUPT')) throw error;
+      // LevelDB passes over what it cannot read, and says so only with the rows that it fetches at the end
+      yield* this.#fetched(rest, 1, about, snapshot);
+      throw error;
+    }
+  }
+
+  async *#fetched(
+    range: Range,
+    rowsMax: number,
+    about: Partial<Activity>,
+    snapshot: DatabaseSnapshot | undefined,
+  ): AsyncGenerator<Row[]> {
     const iterator = await this.#guarded(about, async () =>
       this.#level.iterator({ ...range, snapshot, highWaterMarkBytes: FETCH_BYTES, fillCache: false }),
     );
     try {
       for (;;) {
-        const rows = await this.#guarded(about, () => iterator.nextv(FETCH_ROWS_MAX));
+        const rows = await this.#guarded(about, () => iterator.nextv(rowsMax));
         if (rows.length === 0) return;
         yield rows;
       }
@@ -76,16 +102,29 @@ export class LevelDatabase {
     }
   }
 
-  /** The first key of a range, or its last. */
-  async endKey(range: KeyRange, end: 'first' | 'last', snapshot?: DatabaseSnapshot): Promise<string | undefined> {
+  /** The first key of a range that can be read, or its last. Rejects with `LOG_CORRUPT` when only unreadable ones are left. */
+  async endKey(
+    range: KeyRange,
+    end: 'first' | 'last',
+    about: Partial<Activity> = {},
+    snapshot?: DatabaseSnapshot,
+  ): Promise<string | undefined> {
     const options = { ...range, limit: 1, reverse: end === 'last', snapshot };
-    const [key] = await this.#guarded({}, () => this.#level.keys(options).all());
+    const [key] = await this.#guarded(about, () => this.#level.keys(options).all());
     return key;
   }
 
-  /** Deletes the rows of a range: remains that nothing refers to, so that a crash in between does no harm. */
-  clear(range: KeyRange): Promise<void> {
-    return this.#guarded({}, () => this.#level.clear(range));
+  /** Deletes the rows of a range, a part from the front when it rejects. LevelDB reads what it deletes, so an unreadable block is `LOG_CORRUPT`. */
+  clear(range: KeyRange, about: Partial<Activity> = {}): Promise<void> {
+    return this.#guarded(about, () => this.#level.clear(range));
+  }
+
+  /**
+   * Deletes the rows of a range that nothing refers to any more. Never rejects: what led to them is on the disk already, they do no harm, and
+   * the next start tries again.
+   */
+  async clearRemains(range: KeyRange): Promise<void> {
+    await this.clear(range).catch(() => undefined);
   }
 
   snapshot(): DatabaseSnapshot {

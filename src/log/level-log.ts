@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { SignedHead } from '../core/codec/chain.ts';
+import { isPandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import { type DatabaseSnapshot, del, LevelDatabase, type Operation, put } from './level-database.ts';
 import { checkpointKey, chunkKey, chunksRange, headKey, pageKey } from './level-keys.ts';
@@ -21,7 +22,8 @@ const CHUNK_BATCH_BYTES = 4 * 1024 * 1024;
  *
  * The small rows of all streams are in memory, the directory is locked, and so they are what is on disk. A checkpoint's chunks are
  * written first, under an id that nothing refers to; then one synchronous batch adds the pages, the head and the reference to the
- * chunks. Whatever is replaced is deleted after that. A crash in between leaves rows that nothing refers to; the next start deletes them.
+ * chunks. Whatever is replaced is deleted after that. A crash or a bad disk in between
+ * leaves rows that nothing refers to; the next start deletes them.
  */
 export class LevelLog implements Log {
   readonly #database: LevelDatabase;
@@ -220,9 +222,9 @@ export class LevelLog implements Log {
     return { seal, id, chunks: count };
   }
 
-  /** Fails with `error`, after deleting chunks that nothing refers to. Where that fails too, the next start does it. */
+  /** Fails with `error`, after deleting chunks that nothing refers to. */
   async #abandon(rows: readonly CheckpointRow[], error: unknown): Promise<never> {
-    await this.#deleteChunks(rows).catch(() => undefined);
+    await this.#deleteChunks(rows);
     throw error;
   }
 
@@ -232,13 +234,14 @@ export class LevelLog implements Log {
     for await (const rows of this.#database.rows(chunksRange(id), { stream, seq })) {
       for (const [, chunk] of rows) yield chunk;
       count += rows.length;
+      if (count === chunks) return;
     }
     if (count !== chunks)
       throw corrupt({ stream, seq, expected: `a checkpoint of ${chunks} chunks`, found: String(count) });
   }
 
   async #deleteChunks(rows: readonly CheckpointRow[]): Promise<void> {
-    for (const { id } of rows) await this.#database.clear(chunksRange(id));
+    for (const { id } of rows) await this.#database.clearRemains(chunksRange(id));
   }
 
   async #erase(stream: StreamId): Promise<void> {
@@ -246,7 +249,13 @@ export class LevelLog implements Log {
     if (state === undefined) return;
     await this.#database.write([put(headKey(stream), encodeHead(headKey(stream), null))]);
     this.#streams.delete(stream);
-    await erase(this.#database, stream, state.kind === 'open' ? state.checkpoints : []);
+    try {
+      await erase(this.#database, stream, state.kind === 'open' ? state.checkpoints : []);
+    } catch (error) {
+      // Nothing may be written between the rows that are left: it can only be removed again, here or by the next start.
+      if (isPandoError(error)) this.#streams.set(stream, { kind: 'damaged', error });
+      throw error;
+    }
   }
 }
 

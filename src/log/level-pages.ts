@@ -29,7 +29,7 @@ export async function* readStretch(
 ): AsyncGenerator<readonly LogRecord[]> {
   const { stream, incarnation, from, to } = stretch;
   const range = { gte: pageKey(stream, incarnation, 0), lt: pageKey(stream, incarnation, from + 1) };
-  const start = await database.endKey(range, 'last', snapshot);
+  const start = await database.endKey(range, 'last', { stream, seq: from }, snapshot);
   if (start === undefined) throw corrupt({ stream, seq: from, expected: 'a page', found: 'none' });
   const walk = new Walk(stretch);
   const pages = { gte: start, lt: pageKey(stream, incarnation, to + 1) };
@@ -37,6 +37,7 @@ export async function* readStretch(
     const { records, fault } = walk.steps(rows);
     if (records.length > 0) yield records;
     if (fault !== null) throw fault;
+    if (walk.isAtEnd) return;
   }
   walk.finish();
 }
@@ -61,6 +62,10 @@ class Walk {
       if (!isPandoError(error)) throw error;
       return { records: pages.flat(), fault: error };
     }
+  }
+
+  get isAtEnd(): boolean {
+    return this.#next !== null && this.#next > this.#stretch.to;
   }
 
   finish(): void {

@@ -24,7 +24,7 @@ export interface OpenStream extends HeadRow {
   readonly checkpoints: readonly CheckpointRow[];
 }
 
-/** A stream whose small rows are not what was written. */
+/** A stream whose small rows are not what was written, or whose removal was begun and cannot be finished. */
 export interface DamagedStream {
   readonly kind: 'damaged';
   readonly error: PandoError;
@@ -40,20 +40,28 @@ export function anchorsOf({ head, checkpoints }: OpenStream): Map<number, Hash> 
   return anchors;
 }
 
-/** Reads the small rows of all streams, and deletes remains. */
+/** Reads the small rows of all streams, and deletes remains. A stream whose head cannot be read is damaged, as one that has none. */
 export async function recover(database: LevelDatabase): Promise<Streams> {
   const streams: Streams = new Map();
-  for await (const rows of database.rows(spaceRange('head'))) {
-    for (const row of rows) await readHead(database, streams, row);
-  }
-  for await (const rows of database.rows(spaceRange('checkpoint'))) {
-    for (const row of rows) readCheckpoint(streams, row);
-  }
+  await eachRow(database, spaceRange('head'), (row) => readHead(database, streams, row));
+  const isWhole = await eachRow(database, spaceRange('checkpoint'), async (row) => readCheckpoint(streams, row));
   for await (const stream of owners(database, spaceRange('page'), (id) => pagesRange(id as StreamId))) {
     if (!streams.has(stream as StreamId)) streams.set(stream as StreamId, headless(stream as StreamId));
   }
-  await deleteRemains(database, streams);
+  // What cannot be read may be what refers to some chunks
+  if (isWhole) await deleteRemains(database, streams);
   return streams;
+}
+
+/** Hands on the rows of a space that can be read, and tells whether LevelDB could read all of them. */
+async function eachRow(database: LevelDatabase, space: KeyRange, onRow: (row: Row) => Promise<void>): Promise<boolean> {
+  try {
+    for await (const rows of database.rows(space)) for (const row of rows) await onRow(row);
+    return true;
+  } catch (error) {
+    if (isPandoError(error, 'LOG_CORRUPT')) return false;
+    throw error;
+  }
 }
 
 async function readHead(database: LevelDatabase, streams: Streams, [key, value]: Row): Promise<void> {
@@ -91,7 +99,7 @@ function damaged(error: unknown): DamagedStream {
   return { kind: 'damaged', error };
 }
 
-/** Whom the rows of a key space belong to, with one seek each. */
+/** Whom the rows of a key space belong to, with one seek each, as far as they can be read: damage is told to whoever uses what is damaged. */
 async function* owners(
   database: LevelDatabase,
   space: KeyRange,
@@ -99,7 +107,10 @@ async function* owners(
 ): AsyncGenerator<string> {
   let gte = space.gte;
   for (;;) {
-    const key = await database.endKey({ gte, lt: space.lt }, 'first');
+    const key = await database.endKey({ gte, lt: space.lt }, 'first').catch((error: unknown) => {
+      if (isPandoError(error, 'LOG_CORRUPT')) return undefined;
+      throw error;
+    });
     if (key === undefined) return;
     const owner = ownerOf(key);
     yield owner;
@@ -116,23 +127,26 @@ async function deleteRemains(database: LevelDatabase, streams: Streams): Promise
     for (const { id } of state.checkpoints) referenced.add(id);
   }
   for await (const id of owners(database, spaceRange('chunk'), chunksRange)) {
-    if (!referenced.has(id)) await database.clear(chunksRange(id));
+    if (!referenced.has(id)) await database.clearRemains(chunksRange(id));
   }
 }
 
-/** Deletes the pages of older incarnations, and those before the oldest record that counts. */
+/** Deletes the pages of older incarnations, and those before the oldest record that counts: remains, which may stay. */
 export function deleteOldPages(database: LevelDatabase, stream: StreamId, { head, oldest }: HeadRow): Promise<void> {
-  return database.clear({ gte: pagesRange(stream).gte, lt: pageKey(stream, head.incarnation, oldest) });
+  return database.clearRemains({ gte: pagesRange(stream).gte, lt: pageKey(stream, head.incarnation, oldest) });
 }
 
-/** Deletes all rows of a stream, the head last: until then, its head row says that the removal has begun. */
+/**
+ * Deletes all rows of a stream, the head last: until then, its head row says that the removal has begun. Rejects with `LOG_CORRUPT` when some
+ * cannot be deleted: they would come between what another stream of that name gets.
+ */
 export async function erase(
   database: LevelDatabase,
   stream: StreamId,
   checkpoints: readonly CheckpointRow[],
 ): Promise<void> {
-  await database.clear(pagesRange(stream));
-  await database.clear(checkpointsRange(stream));
-  for (const { id } of checkpoints) await database.clear(chunksRange(id));
+  await database.clear(pagesRange(stream), { stream });
+  await database.clear(checkpointsRange(stream), { stream });
+  for (const { id } of checkpoints) await database.clearRemains(chunksRange(id));
   await database.write([del(headKey(stream))]);
 }

@@ -105,7 +105,7 @@ export interface Log {
   compact(stream: StreamId, seq: number): Promise<number>;
   /** Seq of the oldest record that `read` can give (head seq + 1 when there is none). */
   oldest(stream: StreamId): Promise<number>;
-  /** Forgets a stream altogether. */
+  /** Forgets a stream altogether. Rejects with `LOG_CORRUPT`, and keeps it as a damaged one, when some of it cannot be deleted. */
   remove(stream: StreamId): Promise<void>;
 
   /**
