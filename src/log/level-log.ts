@@ -12,7 +12,7 @@ import { closed, compacted, corrupt, unknownStream } from './log-errors.ts';
 import { encodePage, firstSeqOf, pagesOf } from './page.ts';
 import { additionOf, checkCheckpoint, checkSuccession } from './succession.ts';
 import { Turns } from './turns.ts';
-import { verifyStream } from './verification.ts';
+import { isSealed, verifyStream } from './verification.ts';
 
 /** Bytes of chunks written at once: a checkpoint of any size goes through this much memory. */
 const CHUNK_BATCH_BYTES = 4 * 1024 * 1024;
@@ -115,7 +115,7 @@ export class LevelLog implements Log {
   compact(stream: StreamId, seq: number): Promise<number> {
     return this.#change(stream, async () => {
       const { head, oldest, checkpoints } = this.#require(stream);
-      const base = newestUpTo(checkpoints, seq);
+      const base = await this.#newestSealed(checkpoints, seq);
       if (base === undefined) return oldest;
       const start = base.seal.head.seq;
       const row = { head, oldest: start + 1 };
@@ -238,6 +238,13 @@ export class LevelLog implements Log {
     }
     if (count !== chunks)
       throw corrupt({ stream, seq, expected: `a checkpoint of ${chunks} chunks`, found: String(count) });
+  }
+
+  async #newestSealed(checkpoints: readonly CheckpointRow[], seq: number): Promise<CheckpointRow | undefined> {
+    for (const row of checkpoints.filter(({ seal }) => seal.head.seq <= seq).toReversed()) {
+      if (await isSealed({ seal: row.seal, chunks: this.#chunks(row) })) return row;
+    }
+    return undefined;
   }
 
   async #deleteChunks(rows: readonly CheckpointRow[]): Promise<void> {

@@ -99,8 +99,8 @@ export interface Log {
   checkpoint(stream: StreamId, seq?: number): Promise<StoredCheckpoint | null>;
 
   /**
-   * Forgets the records that the newest checkpoint at or below `seq` stands for, and older checkpoints. Returns the seq of the oldest
-   * record that is left (head seq + 1 when none is).
+   * Forgets the records that the newest sound checkpoint at or below `seq` stands for, and older checkpoints: one that is not what was sealed
+   * stands for nothing. Returns the seq of the oldest record that is left (head seq + 1 when none is).
    */
   compact(stream: StreamId, seq: number): Promise<number>;
   /** Seq of the oldest record that `read` can give (head seq + 1 when there is none). */

@@ -1,4 +1,5 @@
-import type { CheckpointSeal, SignedHead } from '../core/codec/chain.ts';
+import { type CheckpointSeal, equalHashes, type SignedHead } from '../core/codec/chain.ts';
+import { checkpointDigest } from '../core/codec/checkpoint-codec.ts';
 import type { StreamId } from '../core/ids.ts';
 import type { Append, Checkpoint, Log, LogRecord, StoredCheckpoint, StreamVerification } from './log.ts';
 import { closed, compacted, unknownStream } from './log-errors.ts';
@@ -75,7 +76,7 @@ export class MemoryLog implements Log {
 
   async compact(stream: StreamId, seq: number): Promise<number> {
     const { head, records, checkpoints } = this.#require(stream);
-    const base = newestUpTo(checkpoints, seq);
+    const base = newestUpTo(checkpoints.filter(isSealed), seq);
     if (base === undefined) return oldestOf(head, records);
     const start = base.seal.head.seq;
     const left = records.filter((record) => record.seq > start);
@@ -133,6 +134,10 @@ function withCheckpoint(
 
 function newestUpTo(checkpoints: readonly KeptCheckpoint[], seq: number): KeptCheckpoint | undefined {
   return checkpoints.findLast(({ seal }) => seal.head.seq <= seq);
+}
+
+function isSealed({ seal, chunks }: KeptCheckpoint): boolean {
+  return equalHashes(checkpointDigest(chunks), seal.digest);
 }
 
 async function* oneByOne(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

@@ -51,7 +51,7 @@ export function freshStream(stream: StreamId, signer: Signer): SoundStream {
 }
 
 /**
- * Reads a stream back: its newest checkpoint and the tail behind it, chain, seal and signature checked.
+ * Reads a stream back: its newest sound checkpoint and the tail behind it, chain, seal and signature checked.
  * `keeper` is the node whose log this is: it seals the checkpoints. Damage is told in the result, other failures reject.
  */
 export async function loadStream(log: Log, stream: StreamId, keeper: NodeId): Promise<SoundStream | FaultyStream> {
@@ -61,15 +61,33 @@ export async function loadStream(log: Log, stream: StreamId, keeper: NodeId): Pr
     head = await log.head(stream);
     if (head === null) throw unknownStream(stream);
     verifyHead(head);
-    const checkpoint = await log.checkpoint(stream);
-    if (checkpoint !== null) replay.restart(await readCheckpoint(checkpoint, keeper));
-    else if (head.incarnation > 1) throw missingCheckpoint(head);
+    replay.restart(await startOf(log, head, keeper));
     const checkpointSeq = replay.seq;
     await replay.run(log, stream);
     return { kind: 'sound', head, checkpointSeq, ...replay.finish() };
   } catch (error) {
     return { kind: 'faulty', error: damage(stream, replay.seq + 1, error), head, salvaged: replay.finish() };
   }
+}
+
+/** Where a replay of a stream can begin: at its newest sound checkpoint, or with its first event. Rejects when neither is left. */
+async function startOf(log: Log, head: SignedHead, keeper: NodeId): Promise<GraphAtSeq> {
+  const { stream, incarnation } = head;
+  let fault: PandoError | null = null;
+  for (let at = head.seq; at >= 0; ) {
+    const checkpoint = await log.checkpoint(stream, at);
+    if (checkpoint === null) break;
+    const { seq } = checkpoint.seal.head;
+    try {
+      return await readCheckpoint(checkpoint, keeper);
+    } catch (error) {
+      fault ??= damage(stream, seq, error);
+      at = seq - 1;
+    }
+  }
+  if (incarnation > 1) throw fault ?? missingCheckpoint(head);
+  if (fault !== null && (await log.oldest(stream)) > 1) throw fault;
+  return NOTHING;
 }
 
 /** A fold of stored records that remembers how far it has come. */

@@ -41,6 +41,17 @@ async function checkCheckpoints(log: Log, { stream, seq }: SignedHead): Promise<
   }
 }
 
+/** Whether a checkpoint's chunks are what was sealed: only then may it stand for events that are forgotten. */
+export async function isSealed(checkpoint: StoredCheckpoint): Promise<boolean> {
+  try {
+    await checkDigest(checkpoint);
+    return true;
+  } catch (error) {
+    if (isPandoError(error, 'LOG_CORRUPT')) return false;
+    throw error;
+  }
+}
+
 async function checkDigest({ seal, chunks }: StoredCheckpoint): Promise<void> {
   const digest = createHash('sha256');
   for await (const chunk of chunks) digest.update(chunk);

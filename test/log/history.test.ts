@@ -231,15 +231,46 @@ describe('A history of own streams', () => {
       expect(await checkpointSeq()).toBe(2_002);
     });
 
-    it('that were altered are refused as damage', async () => {
-      await history.record(tree, 'command', smallTree(1_000));
-      const stream = history.ownStream(tree);
-      const { seal } = (await log.checkpoint(stream)) ?? expect.fail();
-      const head = (await log.head(stream)) ?? expect.fail();
-      const { chunks } = await (await historyOf(smallTree(999))).checkpointOf(stream);
-      await log.append({ stream, events: [], head, checkpoint: { seal, chunks: await arrayOf(chunks) } });
-      const again = await reopened();
-      expect(again.faults()).toMatchObject([{ stream, error: { code: 'LOG_CORRUPT', evidence: { seq: 1_002 } } }]);
+    describe('that were altered', () => {
+      /** Puts the graph of another tree behind the seal of the checkpoint at the head. */
+      const alterNewest = async (): Promise<void> => {
+        const stream = history.ownStream(tree);
+        const { seal } = (await log.checkpoint(stream)) ?? expect.fail();
+        const head = (await log.head(stream)) ?? expect.fail();
+        const { chunks } = await (await historyOf(smallTree(999))).checkpointOf(stream);
+        await log.append({ stream, events: [], head, checkpoint: { seal, chunks: await arrayOf(chunks) } });
+      };
+      const isAsBefore = async (): Promise<void> => {
+        const again = await reopened();
+        expect(again.faults()).toEqual([]);
+        expect(contentsOf(again.graph(history.ownStream(tree)))).toEqual(contentsOf(graph()));
+        expect((await again.verify())[0]?.fault).not.toBeNull();
+      };
+
+      it('are passed over where the stream is kept from its first event', async () => {
+        await history.record(tree, 'command', smallTree(1_000));
+        await alterNewest();
+        await isAsBefore();
+      });
+
+      it('are passed over for an older one', async () => {
+        await history.record(tree, 'command', smallTree(1_000));
+        await history.compact(history.ownStream(tree), 1_002);
+        const more = Array.from({ length: 1_100 }, (_, index) => snapshotCreated(1, 2_000 + index));
+        await history.record(tree, 'command', more);
+        await alterNewest();
+        await isAsBefore();
+      });
+
+      it('are damage where nothing else is left of what they stand for', async () => {
+        await history.record(tree, 'command', smallTree(1_000));
+        await history.startIncarnation(tree);
+        await alterNewest();
+        const stream = history.ownStream(tree);
+        expect((await reopened()).faults()).toMatchObject([{ stream, error: { code: 'LOG_CORRUPT' } }]);
+        await history.record(tree, 'command', [snapshotCreated(1, 1_001)]);
+        expect((await reopened()).faults()).toMatchObject([{ stream, error: { evidence: { seq: 0 } } }]);
+      });
     });
   });
 

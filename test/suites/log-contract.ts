@@ -295,6 +295,16 @@ export function logContract(name: string, open: () => Promise<LogFixture>): void
     });
 
     describe('compaction', () => {
+      it('never lets a checkpoint that is not what was sealed stand for anything', async () => {
+        const first = await grow(log, beginning(), 4, true);
+        const append = appendAfter(first, eventsOf(4));
+        const { seal } = checkpointAt(append.head);
+        await log.append({ ...append, checkpoint: { seal, chunks: eventsOf(1, 'something else') } });
+        expect(await log.compact(stream, 8)).toBe(5);
+        expect(await readAll(log, 5)).toHaveLength(4);
+        expect(await chunksOf(log, 4)).toMatchObject({ seq: 4 });
+      });
+
       it('forgets what the newest checkpoint at or before a seq stands for, and older checkpoints', async () => {
         const first = await grow(log, beginning(), 4, true);
         const second = await grow(log, first, 4, true);
