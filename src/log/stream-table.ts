@@ -138,6 +138,7 @@ export class StreamTable {
   /** Resolves at the next change of any stream, when the table is closed, and when the signal is aborted. */
   async changed(signal: AbortSignal): Promise<void> {
     if (this.#closed) throw closed();
+    if (signal.aborted) return;
     const { promise, resolve } = withResolvers();
     this.#waiting.add(resolve);
     signal.addEventListener('abort', resolve, { once: true });

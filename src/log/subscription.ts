@@ -26,10 +26,13 @@ export async function* subscription(
       await table.changed(signal);
       continue;
     }
+    const before = next;
     for await (const records of table.log.read(stream, next)) {
       yield { first: next, events: records.map(({ bytes }) => decodeStoredEvent(bytes)) };
       next += records.length;
       if (signal.aborted) return;
     }
+    // A log that gives nothing is ahead of its table, which goes over to a new incarnation only once that is on disk
+    if (next === before && table.require(stream).head === head) await table.changed(signal);
   }
 }

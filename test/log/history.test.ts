@@ -405,6 +405,66 @@ describe('A history of own streams', () => {
     });
   });
 
+  describe('a subscription that begins while the stream goes over to a new incarnation', () => {
+    /** Holds the change back between the log, which has it, and everyone else. */
+    async function inBetween(
+      work: (next: Promise<unknown>, end: AbortController, finish: () => Promise<unknown>) => Promise<void>,
+    ): Promise<void> {
+      await history.record(tree, 'command', smallTree(1));
+      let release = (): void => undefined;
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const { reset, read } = MemoryLog.prototype;
+      const resetting = vi.spyOn(MemoryLog.prototype, 'reset').mockImplementation(async function (
+        this: MemoryLog,
+        ...change
+      ) {
+        await reset.apply(this, change);
+        await held;
+      });
+      let reads = 0;
+      const reading = vi.spyOn(MemoryLog.prototype, 'read').mockImplementation(function (this: MemoryLog, ...range) {
+        reads += 1;
+        if (reads > 100) throw new Error('It reads the log over and over');
+        return read.apply(this, range);
+      });
+      const stream = history.ownStream(tree);
+      const started = history.startIncarnation(tree);
+      const finish = () => {
+        release();
+        return started;
+      };
+      try {
+        await vi.waitFor(async () => expect(await log.head(stream)).toMatchObject({ incarnation: 2 }));
+        const end = new AbortController();
+        const next = history.subscribe(stream, 1, end.signal)[Symbol.asyncIterator]().next();
+        next.catch(() => undefined);
+        await vi.waitFor(() => expect(reads).toBe(1));
+        await work(next, end, finish);
+        expect(reads).toBe(1);
+      } finally {
+        await finish();
+        resetting.mockRestore();
+        reading.mockRestore();
+      }
+    }
+
+    it('waits for it, and says that the stream began anew', async () => {
+      await inBetween(async (next, _end, finish) => {
+        await finish();
+        await expect(next).rejects.toMatchObject({ code: 'LOG_FORKED' });
+      });
+    });
+
+    it('ends when it is given up', async () => {
+      await inBetween(async (next, end) => {
+        end.abort();
+        expect(await next).toMatchObject({ done: true });
+      });
+    });
+  });
+
   it('hands out events in batches with signed heads, of bounded size', async () => {
     const note = 'n'.repeat(8_000);
     const large: EventBody[] = Array.from({ length: 50 }, () => ({
