@@ -104,17 +104,36 @@ async function firstBytes(stream: Readable | null): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** Hands each line of a stream over, without its newline, holding no more than one line and one chunk. Ends when the stream is closed. */
-export async function eachLine(stream: Readable, onLine: (line: string) => void): Promise<void> {
+/** A line that whoever it was for could not read, and what they threw. */
+export interface UnreadLine {
+  readonly line: string;
+  readonly error: unknown;
+}
+
+/**
+ * Hands each line of a stream over, without its newline, holding no more than one line and one chunk. Ends when the stream is closed; what
+ * comes after a line on which `onLine` throws is dropped, and that line is the result (null: there was none).
+ */
+export async function eachLine(stream: Readable, onLine: (line: string) => void): Promise<UnreadLine | null> {
   const decoder = new StringDecoder('utf8');
   let rest = '';
+  let unread: UnreadLine | null = null;
+  const read = (line: string): void => {
+    if (unread !== null) return;
+    try {
+      onLine(line);
+    } catch (error) {
+      unread = { line, error };
+    }
+  };
   stream.on('data', (chunk: Buffer) => {
     const lines = (rest + decoder.write(chunk)).split('\n');
     rest = lines.pop() ?? '';
-    for (const line of lines) onLine(line);
+    lines.forEach(read);
   });
   await closed(stream);
-  if (rest !== '') onLine(rest);
+  if (rest !== '') read(rest);
+  return unread;
 }
 
 async function closed(stream: Readable): Promise<void> {

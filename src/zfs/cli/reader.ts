@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { isPandoError } from '../../core/errors.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
 import { type DatasetName, parseDatasetName, parseSnapshotGuid, type SnapshotGuid } from '../../core/ids.ts';
 import { zfsFailure } from '../failure.ts';
 import type { ListedDataset, ListedSnapshot, ZfsCapabilities } from '../zfs.ts';
@@ -79,12 +79,17 @@ export class Reader {
     });
   }
 
-  /** Snapshots by their full names; those that do not exist are left out. */
+  /** Snapshots by their full names; those that do not exist are left out. What is listed besides rejects with `ZFS_FAILED`. */
   async listSnapshots(names: readonly string[], signal?: AbortSignal): Promise<Map<string, ListedSnapshot>> {
     const snapshots = new Map<string, ListedSnapshot>();
     for (const batch of this.#runner.commandLine.batches(names)) {
+      const asked = new Set(batch);
+      const onRow = (row: Row): void => {
+        if (!asked.has(row.name)) throw new PandoError('INTERNAL', `ZFS listed ${row.name}, which was not asked for.`);
+        snapshots.set(row.name, listedSnapshot(row));
+      };
       await this.#runMissing({
-        ...this.#rowCommand('snapshots', batch, (row) => snapshots.set(row.name, listedSnapshot(row))),
+        ...this.#rowCommand('snapshots', batch, onRow),
         action: `list ${batch.join(', ')}`,
         names: batch.map((name) => parseDatasetName(name.slice(0, name.indexOf('@')))),
         signal,

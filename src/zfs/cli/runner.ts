@@ -1,10 +1,13 @@
-import { isPandoError } from '../../core/errors.ts';
+import { isPandoError, type PandoError } from '../../core/errors.ts';
 import { type DatasetName, poolOf } from '../../core/ids.ts';
-import { zfsFailure } from '../failure.ts';
-import { Child, type ChildEnding, eachLine } from './child.ts';
+import { type Attempt, zfsFailure } from '../failure.ts';
+import { Child, type ChildEnding, eachLine, type UnreadLine } from './child.ts';
 import type { CommandLine } from './command-line.ts';
 import { failureOf } from './failures.ts';
 import { Semaphore } from './semaphore.ts';
+
+/** Longest part of a line that makes no sense which is quoted, in characters. */
+const LINE_CHARACTERS_MAX = 200;
 
 /** A command that ends by itself soon. */
 export interface ShortCommand {
@@ -15,7 +18,7 @@ export interface ShortCommand {
   /** Datasets that it names: the first one's pool is the one whose queue it waits in. */
   readonly names: readonly DatasetName[];
   readonly signal?: AbortSignal | undefined;
-  /** Gets each line of standard output as it comes. */
+  /** Gets each line of standard output as it comes. When it throws, the command fails with `ZFS_FAILED` and the line as evidence. */
   readonly onLine?: (line: string) => void;
   /** Complaints, line by line, that are no failure if there are no others. */
   readonly passOver?: RegExp;
@@ -35,10 +38,15 @@ export class Runner {
   /** Runs to the end; resolves with the complaints that were passed over. Rejects with the code of what was printed. */
   async run(command: ShortCommand): Promise<string> {
     const [first] = command.names;
-    const ending = await this.#queue(first === undefined ? '' : poolOf(first)).run(() => this.#once(command));
+    const { unread, ...ending } = await this.#queue(first === undefined ? '' : poolOf(first)).run(() =>
+      this.#once(command),
+    );
     const attempt = { action: command.action, command: this.#words(command) };
     if (command.signal?.aborted === true) throw zfsFailure('ZFS_ABORTED', attempt, ending);
-    if (ending.exitCode === 0 || isPassedOver(ending, command.passOver)) return ending.stderr;
+    if (ending.exitCode === 0 || isPassedOver(ending, command.passOver)) {
+      if (unread !== null) throw unreadable(attempt, ending, unread);
+      return ending.stderr;
+    }
     const failure = failureOf(attempt, ending);
     // Both dialects say "dataset does not exist" for a missing pool too
     if (isPandoError(failure, 'ZFS_NOT_FOUND')) await this.requirePools(command.names, command.action);
@@ -67,15 +75,15 @@ export class Runner {
     throw zfsFailure('ZFS_NO_POOL', { action, command }, { exitCode: 0, stderr: '' }, `no such pool '${missing}'`);
   }
 
-  async #once(command: ShortCommand): Promise<ChildEnding> {
+  async #once(command: ShortCommand): Promise<ChildEnding & { readonly unread: UnreadLine | null }> {
     const { signal, onLine } = command;
-    if (signal?.aborted === true) return { exitCode: null, stderr: '', started: false };
+    if (signal?.aborted === true) return { exitCode: null, stderr: '', started: false, unread: null };
     const child = new Child(this.#words(command), { stdin: 'ignore', stdout: 'pipe' });
     const abort = (): void => void child.end();
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      if (child.stdout !== null) await eachLine(child.stdout, onLine ?? (() => undefined));
-      return await child.ended;
+      const unread = child.stdout === null ? null : await eachLine(child.stdout, onLine ?? (() => undefined));
+      return { ...(await child.ended), unread };
     } finally {
       signal?.removeEventListener('abort', abort);
       await child.end();
@@ -94,6 +102,12 @@ export class Runner {
     }
     return queue;
   }
+}
+
+function unreadable(attempt: Attempt, ending: ChildEnding, { line: whole, error }: UnreadLine): PandoError {
+  const line = whole.length > LINE_CHARACTERS_MAX ? `${whole.slice(0, LINE_CHARACTERS_MAX)}…` : whole;
+  const detail = `a line that it printed makes no sense, keep login shells from printing anything: "${line}"`;
+  return zfsFailure('ZFS_FAILED', attempt, ending, detail, { line }, { cause: error });
 }
 
 function isPassedOver({ stderr, started }: ChildEnding, passOver: RegExp | undefined): boolean {
