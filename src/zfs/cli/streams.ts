@@ -96,16 +96,23 @@ async function sendToStream(command: Attempt, stream: Writable, signal: AbortSig
   });
   const piped = outcome(pipeline(zfs.stdout ?? [], stream, { end: false }));
   void piped.then((failure) => (failure === null ? undefined : endIfItLingers(zfs)));
-  const ending = await untilEnded(zfs, signal);
-  if (signal.aborted) {
-    stream.destroy();
-    await piped;
-    throw aborted(command, ending);
+  // The far end may leave what `zfs` sent lying long after that has ended
+  const giveUp = (): void => void stream.destroy();
+  if (signal.aborted) giveUp();
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    const ending = await untilEnded(zfs, signal);
+    const broken = await piped;
+    if (signal.aborted) throw aborted(command, ending);
+    requireSent(command, ending, broken ?? endedEarly(stream));
+    stream.end();
+    const unflushed = await outcome(finished(stream, { readable: false }));
+    if (signal.aborted) throw aborted(command, ending);
+    requireSent(command, ending, unflushed);
+    return { bytes };
+  } finally {
+    signal.removeEventListener('abort', giveUp);
   }
-  requireSent(command, ending, (await piped) ?? endedEarly(stream));
-  stream.end();
-  await finished(stream, { readable: false });
-  return { bytes };
 }
 
 /** A socket whose far end went away is ended by Node, and a pipeline may take that for its own end. */

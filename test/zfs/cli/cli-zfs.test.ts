@@ -1,4 +1,5 @@
 /** What the command line driver makes of commands that do what no ZFS does at will. */
+import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
 import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
@@ -30,5 +31,38 @@ describe('Output that makes no sense', () => {
   it('does not keep what makes sense from being read', async () => {
     const zfs = await fakeZfs(row('tank/a@s'));
     expect(await zfs.listSnapshots([listed, at('tank/a', 'gone')])).toMatchObject([{ guid: '7', name: 's' }, null]);
+  });
+});
+
+describe('A send through this process', () => {
+  const request = { snapshot: at('tank/a', 's'), base: null };
+  const unheard = new AbortController().signal;
+
+  /** Takes all that a test sends into its buffer, and gets rid of nothing. */
+  const neverWritten = (): Writable => new Writable({ highWaterMark: 1024 ** 2, write: () => undefined });
+
+  it('can be given up when zfs is done but nobody takes the rest', async () => {
+    const zfs = await fakeZfs('head -c 20000 /dev/zero');
+    const stuck = neverWritten();
+    const abort = new AbortController();
+    const sending = zfs.send(request, { kind: 'stream', stream: stuck }, abort.signal);
+    sending.catch(() => undefined);
+    await expect.poll(() => stuck.writableEnded).toBe(true);
+    abort.abort();
+    await expect(sending).rejects.toMatchObject({ code: 'ZFS_ABORTED' });
+    expect(stuck.destroyed).toBe(true);
+  });
+
+  it('fails when the far end goes away with the rest', async () => {
+    const zfs = await fakeZfs('head -c 20000 /dev/zero');
+    const stuck = neverWritten();
+    const sending = zfs.send(request, { kind: 'stream', stream: stuck }, unheard);
+    sending.catch(() => undefined);
+    await expect.poll(() => stuck.writableEnded).toBe(true);
+    stuck.destroy();
+    await expect(sending).rejects.toMatchObject({
+      code: 'ZFS_FAILED',
+      message: expect.stringContaining('the receiving end closed the connection'),
+    });
   });
 });
