@@ -233,12 +233,14 @@ export class CliZfs implements Zfs {
     const words = ['send', ...sendWords(request)];
     const command = { action: `send ${writtenName(request.snapshot)}`, command: this.#commandLine.words('zfs', words) };
     try {
+      const { dialect } = await this.capabilities();
       const end = this.#piped(target);
       // As with a socket that the child has: what the far end says is its end
       if (end !== target && target.kind === 'socket')
         target.socket.once('data', () => target.socket.destroy()).resume();
-      return await runSend(command, end, signal);
+      return await runSend({ ...command, dialect }, end, signal);
     } catch (error) {
+      (target.kind === 'stream' ? target.stream : target.socket).destroy();
       if (isPandoError(error, 'ZFS_NOT_FOUND')) await this.#runner.requirePools(namesOf(request), command.action);
       throw baseMissing(error, request);
     }

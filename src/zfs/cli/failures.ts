@@ -1,6 +1,7 @@
 /** From what `zfs` and `zpool` print to the codes of ours. The wordings are those of libzfs_util.c, libzfs_sendrecv.c and zfs_main.c. */
 import type { PandoError } from '../../core/errors.ts';
 import { type Attempt, type ZfsErrorCode, zfsFailure } from '../failure.ts';
+import type { ZfsCapabilities } from '../zfs.ts';
 import type { ChildEnding } from './child.ts';
 
 /** The first pattern that matches counts, so what is special stands before what is general. */
@@ -50,7 +51,9 @@ const NOT_STARTED_EXIT_CODES: readonly (number | null)[] = [126, 127, 255];
 const DETAIL_CHARACTERS_MAX = 300;
 
 /** What the wrong end of a pipe complains about; the cause is elsewhere. */
-const BROKEN_PIPE = /^.*(Broken pipe|Connection reset by peer|Input\/output error).*$\n?/gm;
+const BROKEN_PIPE = /^.*(Broken pipe|Connection reset by peer).*$\n?/gm;
+/** What zfs-fuse says of a broken pipe, and any ZFS of a disk that it cannot read. */
+const UNREADABLE = /^.*Input\/output error.*$\n?/gm;
 
 /** The code for what was printed. `ZFS_FAILED` for a wording that is not known. */
 export function codeOf({ exitCode, stderr, started }: ChildEnding): ZfsErrorCode {
@@ -73,16 +76,25 @@ export function dependentsIn(stderr: string): string[] {
   return Array.from(new Set(names));
 }
 
-/** Whether a stream's process failed for no other reason than that the far end went away. */
-export function onlyBrokenPipe({ exitCode, stderr, started }: ChildEnding): boolean {
-  return started && exitCode !== 0 && stderr.replace(BROKEN_PIPE, '').trim() === '';
+/**
+ * Whether a stream's process failed for no other reason than that the far end went away. `farEndFailed` tells whether that is known: then it may
+ * also have been ended for it by a signal, or have taken it for a failure of the disk.
+ */
+export function onlyBrokenPipe(
+  { exitCode, stderr, started }: ChildEnding,
+  farEndFailed: boolean,
+  dialect: ZfsCapabilities['dialect'],
+): boolean {
+  if (!started || exitCode === 0 || (exitCode === null && !farEndFailed)) return false;
+  const others = stderr.replace(BROKEN_PIPE, '');
+  return (farEndFailed || dialect === 'zfs-fuse' ? others.replace(UNREADABLE, '') : others).trim() === '';
 }
 
 /** The error for a command that ended so. */
 export function failureOf(attempt: Attempt, ending: ChildEnding, cause?: unknown): PandoError {
   const code = codeOf(ending);
   const dependents = code === 'ZFS_HAS_DEPENDENTS' ? { dependents: dependentsIn(ending.stderr) } : {};
-  return zfsFailure(code, attempt, ending, detailOf(ending.stderr), dependents, cause === undefined ? {} : { cause });
+  return zfsFailure(code, attempt, ending, detailOf(ending), dependents, cause === undefined ? {} : { cause });
 }
 
 /** What is complained of, without the usage that follows some: it mentions permissions and more. */
@@ -91,8 +103,8 @@ function withoutUsage(stderr: string): string {
 }
 
 /** The complaint on one line. */
-function detailOf(stderr: string): string | undefined {
+function detailOf({ exitCode, stderr, started }: ChildEnding): string | undefined {
   const text = withoutUsage(stderr).trim().replace(/\s+/g, ' ').replace(/\.$/, '');
-  if (text === '') return undefined;
+  if (text === '') return started && exitCode === null ? 'the command was ended by a signal; try again' : undefined;
   return text.length > DETAIL_CHARACTERS_MAX ? `${text.slice(0, DETAIL_CHARACTERS_MAX)}…` : text;
 }

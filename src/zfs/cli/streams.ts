@@ -17,6 +17,7 @@ import type {
   SendTarget,
   SnapshotReference,
   StreamResult,
+  ZfsCapabilities,
 } from '../zfs.ts';
 import { Child, type ChildEnding, eachLine } from './child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
@@ -60,8 +61,13 @@ export function writtenName({ dataset, snapshot }: SnapshotReference): string {
   return `${dataset}@${snapshot}`;
 }
 
+/** A `zfs send`, and which ZFS it is. */
+export interface SendCommand extends Attempt {
+  readonly dialect: ZfsCapabilities['dialect'];
+}
+
 /** Sends. On success the target is ended, on failure it is destroyed. */
-export async function runSend(command: Attempt, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
+export async function runSend(command: SendCommand, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
   const end = target.kind === 'stream' ? target.stream : target.socket;
   try {
     if (target.kind === 'socket') return await sendToSocket(command, target.socket, signal);
@@ -72,13 +78,14 @@ export async function runSend(command: Attempt, target: SendTarget, signal: Abor
   }
 }
 
-async function sendToSocket(command: Attempt, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
+async function sendToSocket(command: SendCommand, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);
   const zfs = new Child(command.command, { stdin: 'ignore', stdout: socket });
   endWithFarEnd(socket);
   const ending = await untilEnded(zfs, signal, () => shutDown(socket));
   if (signal.aborted) throw aborted(command, ending);
-  requireSent(command, ending, null);
+  // The far end of a stream that is complete may be gone already
+  requireSent(command, ending, ending.exitCode === 0 ? null : endedEarly(socket));
   await shutDown(socket);
   return { bytes: null };
 }
@@ -88,7 +95,7 @@ function shutDown(socket: Socket): Promise<void> {
   return new Promise((resolve) => void socket.end(resolve));
 }
 
-async function sendToStream(command: Attempt, stream: Writable, signal: AbortSignal): Promise<StreamResult> {
+async function sendToStream(command: SendCommand, stream: Writable, signal: AbortSignal): Promise<StreamResult> {
   const zfs = new Child(command.command, { stdin: 'ignore', stdout: 'pipe' });
   let bytes = 0;
   zfs.stdout?.on('data', (chunk: Buffer) => {
@@ -128,9 +135,11 @@ async function endIfItLingers(zfs: Child): Promise<void> {
 }
 
 /** Tells the two ends apart: what `zfs` says of itself is the story; a broken pipe is that of the other end. */
-function requireSent(command: Attempt, ending: ChildEnding, farEnd: unknown): void {
-  if (ending.exitCode !== 0 && !onlyBrokenPipe(ending)) throw failureOf(command, ending);
-  if (farEnd == null && ending.exitCode === 0) return;
+function requireSent(command: SendCommand, ending: ChildEnding, farEnd: unknown): void {
+  if (farEnd === null && ending.exitCode === 0) return;
+  if (ending.exitCode !== 0 && !onlyBrokenPipe(ending, farEnd !== null, command.dialect)) {
+    throw failureOf(command, ending);
+  }
   throw zfsFailure('ZFS_FAILED', command, ending, 'the receiving end closed the connection', {}, { cause: farEnd });
 }
 

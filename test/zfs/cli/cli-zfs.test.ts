@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
+import { CliZfs } from '../../../src/zfs/cli/cli-zfs.ts';
 import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
 import { fakeZfs } from './fake-zfs.ts';
 
@@ -64,5 +65,45 @@ describe('A send through this process', () => {
       code: 'ZFS_FAILED',
       message: expect.stringContaining('the receiving end closed the connection'),
     });
+  });
+
+  const UNREADABLE = `echo "warning: cannot send 'tank/a@s': Input/output error" >&2; exit 1`;
+  const taken = (): Writable => new Writable({ write: (_chunk, _encoding, done) => done() });
+
+  it.each([
+    ['a disk that cannot be read', UNREADABLE, 'Input/output error'],
+    ['a command that was killed', 'kill -9 $$', 'ended by a signal'],
+  ])('does not blame the far end for %s', async (_what, script, reason) => {
+    const zfs = await fakeZfs(script);
+    const target = taken();
+    await expect(zfs.send(request, { kind: 'stream', stream: target }, unheard)).rejects.toMatchObject({
+      code: 'ZFS_FAILED',
+      message: expect.stringContaining(reason),
+    });
+    expect(target.destroyed).toBe(true);
+  });
+
+  it('blames the far end for the same when that is gone', async () => {
+    const zfs = await fakeZfs(UNREADABLE);
+    const gone = taken().destroy();
+    await expect(zfs.send(request, { kind: 'stream', stream: gone }, unheard)).rejects.toMatchObject({
+      message: expect.stringContaining('the receiving end closed the connection'),
+    });
+  });
+
+  it('takes it for the far end on zfs-fuse, which says so of a broken pipe', async () => {
+    const zfs = await fakeZfs(UNREADABLE, { dialect: 'zfs-fuse' });
+    await expect(zfs.send(request, { kind: 'stream', stream: taken() }, unheard)).rejects.toMatchObject({
+      message: expect.stringContaining('the receiving end closed the connection'),
+    });
+  });
+
+  it('breaks the stream off when no ZFS answers', async () => {
+    const zfs = new CliZfs({ zfsPath: 'no-such-program', zpoolPath: 'no-such-program' });
+    const target = taken();
+    await expect(zfs.send(request, { kind: 'stream', stream: target }, unheard)).rejects.toMatchObject({
+      code: 'ZFS_UNAVAILABLE',
+    });
+    expect(target.destroyed).toBe(true);
   });
 });

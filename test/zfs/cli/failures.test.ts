@@ -101,9 +101,18 @@ test('a program that could not be started, or a host that could not be reached, 
 
 test('a broken pipe alone is the story of the other end, a broken pipe after a failure is not', () => {
   const ending = (stderr: string) => ({ exitCode: 1, stderr, started: true });
-  expect(onlyBrokenPipe(ending("warning: cannot send 'a@s': Broken pipe\n"))).toBe(true);
-  expect(onlyBrokenPipe(ending('internal error: Connection reset by peer\n'))).toBe(true);
-  expect(onlyBrokenPipe({ exitCode: null, stderr: '', started: true })).toBe(true);
-  expect(onlyBrokenPipe(ending("cannot open 'a@s': dataset does not exist\n"))).toBe(false);
-  expect(onlyBrokenPipe({ exitCode: 0, stderr: '', started: true })).toBe(false);
+  for (const farEndFailed of [false, true]) {
+    expect(onlyBrokenPipe(ending("warning: cannot send 'a@s': Broken pipe\n"), farEndFailed, 'openzfs')).toBe(true);
+    expect(onlyBrokenPipe(ending('internal error: Connection reset by peer\n'), farEndFailed, 'openzfs')).toBe(true);
+    expect(onlyBrokenPipe(ending("cannot open 'a@s': dataset does not exist\n"), farEndFailed, 'openzfs')).toBe(false);
+    expect(onlyBrokenPipe({ exitCode: 0, stderr: '', started: true }, farEndFailed, 'openzfs')).toBe(false);
+  }
+});
+
+test.each([false, true])('a disk error or a signal is the story of the other end only if that failed: %j', (failed) => {
+  const unreadable = "warning: cannot send 'a@s': Input/output error\n";
+  const killed = { exitCode: null, stderr: '', started: true };
+  expect(onlyBrokenPipe({ exitCode: 1, stderr: unreadable, started: true }, failed, 'openzfs')).toBe(failed);
+  expect(onlyBrokenPipe({ exitCode: 1, stderr: unreadable, started: true }, failed, 'zfs-fuse')).toBe(true);
+  for (const dialect of ['openzfs', 'zfs-fuse'] as const) expect(onlyBrokenPipe(killed, failed, dialect)).toBe(failed);
 });

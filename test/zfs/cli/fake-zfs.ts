@@ -4,11 +4,24 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { CliZfs, type CliZfsOptions } from '../../../src/zfs/cli/cli-zfs.ts';
 
+const VERSIONS = {
+  openzfs: { zfs: 'echo zfs-2.3.2-1; exit 0', zpool: '' },
+  'zfs-fuse': {
+    zfs: `echo "unrecognized command 'version'" >&2; exit 2`,
+    zpool: '[ "$1" = upgrade ] && echo "This system is currently running ZFS pool version 23." && exit 0',
+  },
+};
+
+interface FakeOptions extends CliZfsOptions {
+  /** Which ZFS it passes for (default: OpenZFS 2.3.2). */
+  readonly dialect?: keyof typeof VERSIONS;
+}
+
 /**
- * A driver whose `zfs` is a shell script, for what no ZFS does at will. It calls itself OpenZFS 2.3.2 and has a pool named `tank`; `script` is what
- * it does for any command but `version`.
+ * A driver whose `zfs` is a shell script, for what no ZFS does at will. It has a pool named `tank`; `script` is what it does for any command but
+ * `version`.
  */
-export async function fakeZfs(script: string, options: CliZfsOptions = {}): Promise<CliZfs> {
+export async function fakeZfs(script: string, { dialect = 'openzfs', ...options }: FakeOptions = {}): Promise<CliZfs> {
   const directory = await mkdtemp(join(tmpdir(), 'pando-fake-zfs-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
   const program = async (name: string, body: string): Promise<string> => {
@@ -17,6 +30,7 @@ export async function fakeZfs(script: string, options: CliZfsOptions = {}): Prom
     await chmod(path, 0o755);
     return path;
   };
-  const zfsPath = await program('zfs', `[ "$1" = version ] && echo zfs-2.3.2-1 && exit 0\n${script}`);
-  return new CliZfs({ zfsPath, zpoolPath: await program('zpool', 'echo tank'), ...options });
+  const { zfs, zpool } = VERSIONS[dialect];
+  const zfsPath = await program('zfs', `if [ "$1" = version ]; then ${zfs}; fi\n${script}`);
+  return new CliZfs({ zfsPath, zpoolPath: await program('zpool', `${zpool}\necho tank`), ...options });
 }
