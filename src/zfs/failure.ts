@@ -43,6 +43,15 @@ const REASONS: Readonly<Record<ZfsErrorCode, string>> = {
   ZFS_FAILED: 'ZFS failed',
 };
 
+/** Names that a message has room for. */
+const NAMES_TOLD_MAX = 3;
+
+/** Names for the action of an {@link Attempt}: the first few, and how many more there are. */
+export function firstOf(names: readonly string[]): string {
+  const more = names.length - NAMES_TOLD_MAX;
+  return more > 0 ? `${names.slice(0, NAMES_TOLD_MAX).join(', ')} and ${more} more` : names.join(', ');
+}
+
 /**
  * The error for an attempt that ended so. `detail` says what exactly is in the way, in place of nothing: names, a tag,
  * ZFS's own words.

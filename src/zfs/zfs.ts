@@ -155,7 +155,10 @@ export interface Zfs {
 
   /** Creates a filesystem. Its parent must exist. */
   create(name: DatasetName, properties?: Properties): Promise<void>;
-  /** Takes all these snapshots; atomically where they share a pool and the ZFS can do it (zfs-fuse takes them one by one). */
+  /**
+   * Takes all these snapshots; atomically where they share a pool and the ZFS can do it (zfs-fuse takes them one by one). `ZFS_UNSUPPORTED`, before
+   * any is taken, where they are more than one command takes.
+   */
   snapshot(snapshots: readonly SnapshotReference[]): Promise<void>;
   /** Clones a snapshot to a new dataset in the same pool. */
   clone(origin: SnapshotReference, target: DatasetName, properties?: Properties): Promise<void>;

@@ -5,7 +5,7 @@ import type { Properties } from '../../core/events.ts';
 import type { DatasetName, HoldTag, SnapshotName } from '../../core/ids.ts';
 import { poolOf } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
-import { zfsFailure } from '../failure.ts';
+import { firstOf, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
   ListedSnapshot,
@@ -108,10 +108,20 @@ export class CliZfs implements Zfs {
 
   async snapshot(snapshots: readonly SnapshotReference[]): Promise<void> {
     const { capabilities } = await this.#ask();
-    for (const together of snapshotsTogether(snapshots, capabilities.dialect)) {
+    const groups = snapshotsTogether(snapshots, capabilities.dialect);
+    for (const together of groups) this.#requireOneCommand(together.map(writtenName));
+    for (const together of groups) {
       const names = together.map(writtenName);
-      await this.#run(`snapshot ${names.join(', ')}`, datasetsOf(together), ['snapshot', ...names]);
+      await this.#run(`snapshot ${firstOf(names)}`, datasetsOf(together), ['snapshot', ...names]);
     }
+  }
+
+  /** What is to be atomic cannot be divided among commands. */
+  #requireOneCommand(names: readonly string[]): void {
+    if (this.#commandLine.takes(names)) return;
+    const attempt = { action: `snapshot ${firstOf(names)}`, command: this.#commandLine.words('zfs', ['snapshot']) };
+    const detail = `${names.length} names are more than one command takes; snapshot fewer datasets at once`;
+    throw zfsFailure('ZFS_UNSUPPORTED', attempt, { exitCode: null, stderr: '' }, detail);
   }
 
   async clone(origin: SnapshotReference, target: DatasetName, properties: Properties = {}): Promise<void> {
@@ -159,7 +169,7 @@ export class CliZfs implements Zfs {
   async setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
     const { capabilities } = await this.#ask();
     const assignments = Object.entries(properties).map(([name, value]) => `${name}=${value}`);
-    const action = `set properties of ${names.join(', ')}`;
+    const action = `set properties of ${firstOf(names)}`;
     checkProperties(properties, action);
     // zfs-fuse takes one property at a time
     const groups = capabilities.dialect === 'zfs-fuse' ? assignments.map((each) => [each]) : [assignments];
@@ -169,7 +179,7 @@ export class CliZfs implements Zfs {
   }
 
   async inheritProperty(names: readonly DatasetName[], property: string): Promise<void> {
-    const action = `inherit ${property} in ${names.join(', ')}`;
+    const action = `inherit ${property} in ${firstOf(names)}`;
     checkProperties({ [property]: '' }, action);
     await this.#onEach(action, ['inherit', property], names);
   }
@@ -177,14 +187,14 @@ export class CliZfs implements Zfs {
   async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     checkTag(tag);
     const names = snapshots.map(writtenName);
-    const action = `hold ${names.join(', ')} under ${tag}`;
+    const action = `hold ${firstOf(names)} under ${tag}`;
     const datasets = datasetsOf(snapshots);
     await this.#sideBySide(names, async (some) => void (await this.#run(action, datasets, ['hold', tag, ...some])));
   }
 
   async release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     checkTag(tag);
-    const action = (names: readonly string[]): string => `release ${tag} from ${names.join(', ')}`;
+    const action = (names: readonly string[]): string => `release ${tag} from ${firstOf(names)}`;
     const datasets = datasetsOf(snapshots);
     await this.#sideBySide(snapshots.map(writtenName), async (names) => {
       const complaints = await this.#run(action(names), datasets, ['release', tag, ...names], NOT_HELD);
@@ -402,15 +412,18 @@ function snapshotsTogether(
   dialect: ZfsCapabilities['dialect'],
 ): SnapshotReference[][] {
   if (dialect === 'zfs-fuse') return snapshots.map((snapshot) => [snapshot]);
-  const groups: SnapshotReference[][] = [];
+  const groups = new Map<string, SnapshotReference[]>();
+  const rounds = new Map<DatasetName, number>();
   for (const snapshot of snapshots) {
-    const group = groups.find((others) =>
-      others.every(({ dataset }) => dataset !== snapshot.dataset && poolOf(dataset) === poolOf(snapshot.dataset)),
-    );
-    if (group === undefined) groups.push([snapshot]);
+    const { dataset } = snapshot;
+    const round = rounds.get(dataset) ?? 0;
+    rounds.set(dataset, round + 1);
+    const key = `${round} ${poolOf(dataset)}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [snapshot]);
     else group.push(snapshot);
   }
-  return groups;
+  return Array.from(groups.values());
 }
 
 /** OpenZFS says of a missing base what it says of a missing snapshot. */

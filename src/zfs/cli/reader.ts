@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import { type DatasetName, parseDatasetName, parseSnapshotGuid, type SnapshotGuid } from '../../core/ids.ts';
-import { zfsFailure } from '../failure.ts';
+import { firstOf, zfsFailure } from '../failure.ts';
 import type { ListedDataset, ListedSnapshot, ZfsCapabilities } from '../zfs.ts';
 import { Listing, listedSnapshot } from './listing.ts';
 import { OPENZFS_COLUMNS, openZfsRow, PropertyRows, type Row, ZFS_FUSE_PROPERTIES, ZfsFuseRows } from './rows.ts';
@@ -90,7 +90,7 @@ export class Reader {
       };
       await this.#runMissing({
         ...this.#rowCommand('snapshots', batch, onRow),
-        action: `list ${batch.join(', ')}`,
+        action: `list ${firstOf(batch)}`,
         names: batch.map((name) => parseDatasetName(name.slice(0, name.indexOf('@')))),
         signal,
       });
@@ -168,7 +168,7 @@ export class Reader {
   ): Promise<Listing> {
     const listing = new Listing(this.#onSkipped);
     const command = this.#rowCommand(scope, names, (row) => listing.accept(row));
-    await this.#runMissing({ ...command, action: `list ${names.join(', ')}`, names, signal }, scope);
+    await this.#runMissing({ ...command, action: `list ${firstOf(names)}`, names, signal }, scope);
     return listing;
   }
 

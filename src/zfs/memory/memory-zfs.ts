@@ -1,6 +1,6 @@
 import type { Properties } from '../../core/events.ts';
 import { type DatasetName, type HoldTag, parseDatasetName, type SnapshotName } from '../../core/ids.ts';
-import { type Attempt, zfsFailure } from '../failure.ts';
+import { type Attempt, firstOf, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
   ListedSnapshot,
@@ -152,7 +152,7 @@ export class MemoryZfs implements Zfs {
 
   listOnly(names: readonly DatasetName[], signal?: AbortSignal): Promise<ListedDataset[]> {
     return this.#command(
-      `list ${names.join(', ')}`,
+      `list ${firstOf(names)}`,
       ['list', ...names],
       () =>
         names.flatMap((name) => {
@@ -166,7 +166,7 @@ export class MemoryZfs implements Zfs {
   listSnapshots(snapshots: readonly SnapshotReference[], signal?: AbortSignal): Promise<(ListedSnapshot | null)[]> {
     const names = snapshots.map(written);
     return this.#command(
-      `list ${names.join(', ')}`,
+      `list ${firstOf(names)}`,
       ['list', '-t', 'snapshot', ...names],
       () =>
         snapshots.map(({ dataset, snapshot: name }) => {
@@ -201,7 +201,7 @@ export class MemoryZfs implements Zfs {
 
   snapshot(snapshots: readonly SnapshotReference[]): Promise<void> {
     const names = snapshots.map(written);
-    return this.#command(`snapshot ${names.join(', ')}`, ['snapshot', ...names], () =>
+    return this.#command(`snapshot ${firstOf(names)}`, ['snapshot', ...names], () =>
       takeSnapshots(this.#pools, snapshots),
     );
   }
@@ -243,21 +243,21 @@ export class MemoryZfs implements Zfs {
   }
 
   setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
-    return this.#command(`set properties of ${names.join(', ')}`, ['set', ...names], () => {
+    return this.#command(`set properties of ${firstOf(names)}`, ['set', ...names], () => {
       checkProperties(properties);
       eachOf(names, (name) => setAll(this.#pools.dataset(name).dataset, properties));
     });
   }
 
   inheritProperty(names: readonly DatasetName[], property: string): Promise<void> {
-    return this.#command(`inherit ${property} in ${names.join(', ')}`, ['inherit', property, ...names], () =>
+    return this.#command(`inherit ${property} in ${firstOf(names)}`, ['inherit', property, ...names], () =>
       eachOf(names, (name) => this.#pools.dataset(name).dataset.properties.delete(property)),
     );
   }
 
   hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     const names = snapshots.map(written);
-    return this.#command(`hold ${names.join(', ')} under ${tag}`, ['hold', tag, ...names], () => {
+    return this.#command(`hold ${firstOf(names)} under ${tag}`, ['hold', tag, ...names], () => {
       eachOf(snapshots, (reference) => {
         const { snapshot } = this.#pools.snapshot(reference);
         if (snapshot.holds.has(tag)) throw new Refusal('ZFS_HOLD_EXISTS', fullName(snapshot));
@@ -268,7 +268,7 @@ export class MemoryZfs implements Zfs {
 
   release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
     const names = snapshots.map(written);
-    return this.#command(`release ${tag} from ${names.join(', ')}`, ['release', tag, ...names], () => {
+    return this.#command(`release ${tag} from ${firstOf(names)}`, ['release', tag, ...names], () => {
       for (const { dataset, snapshot } of snapshots) {
         const found = this.#pools.find(dataset)?.dataset.snapshots.find(({ name }) => name === snapshot);
         found?.holds.delete(tag);

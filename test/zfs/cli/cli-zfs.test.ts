@@ -1,9 +1,12 @@
 /** What the command line driver makes of commands that do what no ZFS does at will. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
 import { CliZfs } from '../../../src/zfs/cli/cli-zfs.ts';
 import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
+import { tempDirectory } from '../../log/temp-directory.ts';
 import { fakeZfs } from './fake-zfs.ts';
 
 function at(dataset: string, snapshot: string): SnapshotReference {
@@ -105,5 +108,60 @@ describe('A send through this process', () => {
       code: 'ZFS_UNAVAILABLE',
     });
     expect(target.destroyed).toBe(true);
+  });
+});
+
+describe('Snapshots that are taken together', () => {
+  const many = (count: number): SnapshotReference[] =>
+    Array.from({ length: count }, (_, index) => at(`tank/images/a dataset with a longer name/number ${index}`, 's'));
+  /** As ssh does: the words become one, which a shell splits again. */
+  const remote = { prefix: ['sh', '-c', 'exec sh -c "$*"', 'ssh'], remoteShell: true };
+
+  it.each([
+    ['here', {}, 20_000, 30_000],
+    ['through a remote shell', remote, 1_000, 3_000],
+  ])(
+    'are refused before any is taken where they are too many for one command: %s',
+    async (_what, options, few, tooMany) => {
+      const calls = join(await tempDirectory(), 'calls');
+      const zfs = await fakeZfs(`echo $# >> '${calls}'`, options);
+      await expect(zfs.snapshot([at('other/a', 's'), ...many(tooMany)])).rejects.toMatchObject({
+        code: 'ZFS_UNSUPPORTED',
+        message:
+          'Cannot snapshot tank/images/a dataset with a longer name/number 0@s, ' +
+          'tank/images/a dataset with a longer name/number 1@s, tank/images/a dataset with a longer name/number 2@s ' +
+          `and ${tooMany - 3} more: this ZFS cannot do that ` +
+          `(${tooMany} names are more than one command takes; snapshot fewer datasets at once).`,
+      });
+      await zfs.snapshot(many(few));
+      expect(await readFile(calls, 'utf8')).toBe(`${few + 1}\n`);
+    },
+  );
+
+  it('go into one command for each pool, and another for further ones of the same dataset', async () => {
+    const calls = join(await tempDirectory(), 'calls');
+    const zfs = await fakeZfs(`echo "$@" >> '${calls}'`);
+    const [first, second] = [at('tank/a', '1'), at('tank/a', '2')];
+    await zfs.snapshot([first, at('tank/b', '1'), second, at('ssd/c', '1'), at('tank/d', '1'), at('ssd/c', '2')]);
+    expect((await readFile(calls, 'utf8')).trim().split('\n')).toEqual([
+      'snapshot tank/a@1 tank/b@1 tank/d@1',
+      'snapshot tank/a@2',
+      'snapshot ssd/c@1',
+      'snapshot ssd/c@2',
+    ]);
+  });
+
+  it('are grouped with a few looks at each', async () => {
+    const zfs = await fakeZfs('');
+    let looks = 0;
+    const counted = many(1_000).map(({ dataset, snapshot }) => ({
+      snapshot,
+      get dataset() {
+        looks += 1;
+        return dataset;
+      },
+    }));
+    await zfs.snapshot(counted);
+    expect(looks).toBeLessThan(10_000);
   });
 });
