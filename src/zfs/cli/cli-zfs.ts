@@ -257,15 +257,19 @@ export class CliZfs implements Zfs {
   }
 
   async receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
-    const { capabilities } = await this.#ask();
-    const action = `receive ${request.target}`;
     try {
-      checkProperties(request.create?.properties ?? {}, action);
-      await this.#requirePlace(request, action, signal);
+      return await this.#receive(request, source, signal);
     } catch (error) {
       (source.kind === 'stream' ? source.stream : source.socket).destroy();
       throw error;
     }
+  }
+
+  async #receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
+    const { capabilities } = await this.#ask();
+    const action = `receive ${request.target}`;
+    checkProperties(request.create?.properties ?? {}, action);
+    await this.#requirePlace(request, action, signal);
     const words = receiveWords(request, this.#piped(source).kind, capabilities.receiveProperties);
     const command = { action, command: this.#commandLine.words('zfs', words) };
     const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal);
@@ -278,7 +282,6 @@ export class CliZfs implements Zfs {
       await this.inheritProperty([request.target], PLACEHOLDER_PROPERTY);
       return replaced;
     } catch (error) {
-      (source.kind === 'stream' ? source.stream : source.socket).destroy();
       if (isPandoError(error, 'ZFS_ABORTED') && request.create !== null && !request.overPlaceholder)
         await this.#untilGone(request.target);
       throw error;

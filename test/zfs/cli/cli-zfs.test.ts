@@ -1,7 +1,7 @@
 /** What the command line driver makes of commands that do what no ZFS does at will. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
 import { CliZfs } from '../../../src/zfs/cli/cli-zfs.ts';
@@ -108,6 +108,18 @@ describe('A send through this process', () => {
       code: 'ZFS_UNAVAILABLE',
     });
     expect(target.destroyed).toBe(true);
+  });
+});
+
+describe('A receive', () => {
+  it('breaks the stream off when no ZFS answers', async () => {
+    const zfs = new CliZfs({ zfsPath: 'no-such-program', zpoolPath: 'no-such-program' });
+    const stream = new PassThrough();
+    const request = { target: at('tank/a', 's').dataset, create: null, overPlaceholder: false, baseHeld: true };
+    await expect(zfs.receive(request, { kind: 'stream', stream }, new AbortController().signal)).rejects.toMatchObject({
+      code: 'ZFS_UNAVAILABLE',
+    });
+    expect(stream.destroyed).toBe(true);
   });
 });
 
