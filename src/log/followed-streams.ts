@@ -22,17 +22,21 @@ import type { StreamTable } from './stream-table.ts';
 import { checkCheckpoint, checkSuccession } from './succession.ts';
 
 /**
- * Largest checkpoint that is taken from a peer, in bytes: ten times a graph of a million snapshots. What a peer sends must not grow
- * without bound in memory (invariant 8).
+ * Datasets and snapshots that are kept of one peer, over all its streams: four trees of a million snapshots, which take 370 MB each. What a peer
+ * sends must not grow without bound in memory (invariant 8).
  */
+const PEER_ENTRIES_MAX = 4_000_000;
+/** Largest checkpoint that is taken from a peer, in bytes: so much that long names and properties of all those entries fit. */
 const CHECKPOINT_BYTES_MAX = 1024 ** 3;
 
 /** The streams of other nodes: takes over what their authors signed, after checking all of it (invariant 7). */
 export class FollowedStreams {
   readonly #table: StreamTable;
+  readonly #peerEntriesMax: number;
 
-  constructor(table: StreamTable) {
+  constructor(table: StreamTable, peerEntriesMax = PEER_ENTRIES_MAX) {
     this.#table = table;
+    this.#peerEntriesMax = peerEntriesMax;
   }
 
   async ingest({ head, events: bytes }: SignedBatch): Promise<readonly Event[]> {
@@ -46,6 +50,7 @@ export class FollowedStreams {
       if (bytes.length === 0) return [];
       const events = bytes.map((each, index) => decodeNumbered(stream, each, from.seq + 1 + index));
       const graph = fold(before?.graph ?? EMPTY_GRAPH, events);
+      if (entriesOf(graph) > this.#roomFor(stream)) throw this.#tooMany(stream);
       await this.#table.append(before, { head, events, bytes, graph });
       return events;
     });
@@ -59,7 +64,10 @@ export class FollowedStreams {
     checkCheckpoint(head, seal.head);
     this.#checkForward(head);
     // Read outside of the stream's turn: a peer that is slow to send must not keep others from going on.
-    const { graph, at } = await receiveGraph(chunks, seal);
+    const room = this.#roomFor(stream);
+    const { graph, at } = await receiveGraph(chunks, seal, (entries) => {
+      if (entries > room) throw this.#tooMany(stream);
+    });
     await this.#table.inTurn(stream, () => {
       this.#checkForward(head);
       return this.#table.reset(head, graph, at);
@@ -80,6 +88,30 @@ export class FollowedStreams {
         stream,
       });
     }
+  }
+
+  /** How many datasets and snapshots a stream may have beside the other streams of its author: never fewer than it has. */
+  #roomFor(stream: StreamId): number {
+    const author = stream.slice(0, stream.indexOf('/') + 1);
+    let room = this.#peerEntriesMax;
+    let own = 0;
+    for (const [other, state] of this.#table.all()) {
+      if (state.kind !== 'sound' || !other.startsWith(author)) continue;
+      if (other === stream) own = entriesOf(state.graph);
+      else room -= entriesOf(state.graph);
+    }
+    return Math.max(room, own);
+  }
+
+  #tooMany(stream: StreamId): PandoError {
+    const { node, tree } = parseStreamId(stream);
+    const limit = this.#peerEntriesMax;
+    return new PandoError(
+      'CODEC_INVALID',
+      `With tree "${tree}", peer ${node} shares more than the ${limit} datasets and snapshots that are kept of one peer; ` +
+        'have it share less, or remove it as a peer.',
+      { stream, limit },
+    );
   }
 
   #checkForward(head: SignedHead): void {
@@ -111,10 +143,18 @@ function decodeNumbered(stream: StreamId, bytes: Uint8Array, seq: number): Event
   return event;
 }
 
-/** Puts a graph together as it arrives. Rejects with `LOG_CORRUPT` unless it is what was sealed, `CODEC_INVALID` when it is none. */
+function entriesOf(graph: Graph): number {
+  return graph.datasets.size + graph.snapshotCount;
+}
+
+/**
+ * Puts a graph together as it arrives. Rejects with `LOG_CORRUPT` unless it is what was sealed, `CODEC_INVALID` when it is none. `checkEntries`
+ * throws when there are too many of them.
+ */
 async function receiveGraph(
   chunks: AsyncIterable<Uint8Array>,
   { head: { stream, seq }, digest }: SealedCheckpoint['seal'],
+  checkEntries: (entries: number) => void,
 ): Promise<{ graph: Graph; at: number }> {
   const reader = new CheckpointReader({ trusted: false });
   let bytes = 0;
@@ -127,6 +167,7 @@ async function receiveGraph(
       );
     }
     reader.add(chunk);
+    checkEntries(reader.entries);
   }
   const received = reader.finish();
   if (!equalHashes(received.digest, digest)) {

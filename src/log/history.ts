@@ -33,6 +33,8 @@ export interface HistoryOptions {
   readonly now: () => number;
   /** Default: {@link amortisedPolicy}. */
   readonly checkpointPolicy?: CheckpointPolicy;
+  /** Datasets and snapshots that are kept of one peer, over all its streams (default: see followed-streams.ts). */
+  readonly peerEntriesMax?: number;
 }
 
 export class History {
@@ -40,15 +42,16 @@ export class History {
   readonly #own: OwnStreams;
   readonly #followed: FollowedStreams;
 
-  private constructor(table: StreamTable, now: () => number) {
+  private constructor(table: StreamTable, { now, peerEntriesMax }: HistoryOptions) {
     this.#table = table;
     this.#own = new OwnStreams(table, now);
-    this.#followed = new FollowedStreams(table);
+    this.#followed = new FollowedStreams(table, peerEntriesMax);
   }
 
   /** Reads every stream of the log: newest checkpoint, tail, chain and signatures. Damaged streams are in {@link faults}. */
-  static async open({ log, signer, now, checkpointPolicy = amortisedPolicy }: HistoryOptions): Promise<History> {
-    return new History(await StreamTable.open(log, signer, checkpointPolicy), now);
+  static async open(options: HistoryOptions): Promise<History> {
+    const { log, signer, checkpointPolicy = amortisedPolicy } = options;
+    return new History(await StreamTable.open(log, signer, checkpointPolicy), options);
   }
 
   get node(): NodeId {
@@ -94,7 +97,8 @@ export class History {
    * Takes over events of another node that follow on what is known of its stream. Resolves once they are on disk.
    * Rejects, and writes nothing, with `LOG_GAP` (evidence: `expected` and `found` seq) when they do not follow, `LOG_FORKED` for an own
    * stream or another incarnation (which begins with a checkpoint), `LOG_CORRUPT` when hashes or signature are not right,
-   * `CODEC_INVALID`, `CODEC_VERSION` or `EVENT_INVALID` for what is no event or contradicts the graph.
+   * `CODEC_INVALID`, `CODEC_VERSION` or `EVENT_INVALID` for what is no event or contradicts the graph, `CODEC_INVALID` for more datasets and
+   * snapshots than are kept of one peer.
    */
   ingest(batch: SignedBatch): Promise<readonly Event[]> {
     return this.#followed.ingest(batch);

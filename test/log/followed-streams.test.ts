@@ -11,7 +11,7 @@ import { History } from '../../src/log/history.ts';
 import type { Log } from '../../src/log/log.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { SealedCheckpoint, SignedBatch } from '../../src/log/signed.ts';
-import { asEvent, contentsOf, fittingBodies, smallTree, snapshotCreated } from './bodies.ts';
+import { asEvent, contentsOf, datasetId, fittingBodies, smallTree, snapshot, snapshotCreated } from './bodies.ts';
 import { signerOf } from './identity.ts';
 
 const tree = 'images' as TreeName;
@@ -299,6 +299,64 @@ describe('A history that follows another node', () => {
       await expect(followed.checkpointOf(stream)).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
       await expect(followed.signedHeadAt(stream, 1)).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
       await expect(arrayOf(followed.records(stream, 1))).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
+    });
+  });
+
+  describe('of limited size', () => {
+    const LIMIT = 20;
+    const images = (count: number) => batchOf(smallTree(count));
+    const checkpointOf = async (name: string, count: number): Promise<SealedCheckpoint> => {
+      const source = await History.open({ log: new MemoryLog(), signer: author, now });
+      await source.record(name as TreeName, 'command', smallTree(count));
+      return source.checkpointOf(source.ownStream(name as TreeName));
+    };
+    const tooMany = { code: 'CODEC_INVALID', evidence: { limit: LIMIT } };
+
+    beforeEach(async () => {
+      followed = await History.open({ log, signer: follower, now, peerEntriesMax: LIMIT });
+    });
+
+    it('takes as many datasets and snapshots as the limit, by events and by checkpoint', async () => {
+      await followed.ingest(images(9));
+      await followed.ingestCheckpoint(await checkpointOf('homes', 9));
+      expect(followed.streams()).toHaveLength(2);
+    });
+
+    it('refuses more in one stream, and changes nothing', async () => {
+      await expect(followed.ingest(images(20))).rejects.toMatchObject(tooMany);
+      await expect(followed.ingestCheckpoint(await checkpointOf('homes', 20))).rejects.toMatchObject(tooMany);
+      expect(await log.streams()).toEqual([]);
+    });
+
+    it('refuses more over all streams of a peer, and looks at each peer for itself', async () => {
+      await followed.ingest(images(10));
+      await expect(followed.ingestCheckpoint(await checkpointOf('homes', 9))).rejects.toMatchObject(tooMany);
+      await followed.ingest(batchOf(smallTree(19), { signer: signerOf(3) }));
+      await followed.ingestCheckpoint(await checkpointOf('images', 19));
+      expect(followed.graph(stream).snapshotCount).toBe(19);
+    });
+
+    it('stops taking a checkpoint as soon as it is too large', async () => {
+      const { head, seal, chunks } = await checkpointOf('homes', 9_000);
+      let taken = 0;
+      const counted = (async function* () {
+        for await (const chunk of chunks) {
+          taken += 1;
+          yield chunk;
+        }
+      })();
+      await expect(followed.ingestCheckpoint({ head, seal, chunks: counted })).rejects.toMatchObject(tooMany);
+      expect(taken).toBe(1);
+    });
+
+    it('lets a peer that has more than that already give some of it up', async () => {
+      followed = await History.open({ log, signer: follower, now });
+      await followed.ingest(images(30));
+      followed = await History.open({ log, signer: follower, now, peerEntriesMax: LIMIT });
+      const { guid, name } = snapshot(1);
+      const destroyed: EventBody = { type: 'snapshot.destroyed', dataset: datasetId(1), guid, name };
+      await followed.ingest(batchOf([...smallTree(30), destroyed], { from: 32 }));
+      expect(followed.graph(stream).snapshotCount).toBe(29);
     });
   });
 

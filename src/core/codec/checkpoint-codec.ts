@@ -168,6 +168,7 @@ export class CheckpointReader {
   readonly #names = new Map<string, string>();
   #at = 0;
   #root: DatasetName | null = null;
+  #entries = 0;
 
   constructor(options: { readonly trusted: boolean }) {
     this.#trusted = options.trusted;
@@ -184,6 +185,11 @@ export class CheckpointReader {
   /** Timestamp of the last event that the graph covers; every chunk tells it, so that the first is enough to know. */
   get at(): number {
     return this.#at;
+  }
+
+  /** Datasets and snapshots so far. */
+  get entries(): number {
+    return this.#entries;
   }
 
   /** The graph, and the digest of the chunks that made it. */
@@ -204,6 +210,7 @@ export class CheckpointReader {
     const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, columns, continues] = row;
     const snapshots = Array.from(snapshotsOf(columns, (text) => this.#intern(text)));
     const known = this.#datasets.get(id);
+    this.#entries += snapshots.length + (continues ? 0 : 1);
     if (continues) {
       if (known === undefined) throw new PandoError('CODEC_INVALID', `A checkpoint carries on with unknown ${id}.`);
       (known.snapshots as Snapshot[]).push(...snapshots);
