@@ -2,6 +2,7 @@ import { type AdminState, EMPTY_ADMIN_STATE, foldAdmin } from '../core/admin.ts'
 import type { AdminEventBody } from '../core/events.ts';
 import { ADMIN_TREE } from '../core/ids.ts';
 import type { History } from './history.ts';
+import { notify } from './notify.ts';
 import { Turns } from './turns.ts';
 
 /**
@@ -39,11 +40,11 @@ export class AdminJournal {
     return this.#turns.run('admin', async () => {
       const events = await this.#history.record(ADMIN_TREE, 'command', decide(this.#state));
       this.#state = foldAdmin(this.#state, events);
-      for (const listener of this.#listeners) listener(this.#state);
+      notify(this.#listeners, this.#state);
     });
   }
 
-  /** Calls the listener after each change. Returns how to stop it. */
+  /** Calls the listener after each change. What it throws becomes a process warning. Returns how to stop it. */
   onChange(listener: (state: AdminState) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -6,6 +6,7 @@ import type { StreamId } from '../core/ids.ts';
 import { type CheckpointPolicy, sealedGraph } from './checkpointing.ts';
 import type { Checkpoint, Log } from './log.ts';
 import { closed, unknownStream } from './log-errors.ts';
+import { notify } from './notify.ts';
 import { type FaultyStream, hasGraph, loadStream, type SoundStream } from './stream-state.ts';
 import { Turns } from './turns.ts';
 
@@ -161,20 +162,11 @@ export class StreamTable {
   #show(state: SoundStream, events: readonly Event[] | null): void {
     this.#streams.set(state.head.stream, state);
     this.#wake();
-    for (const listener of this.#listeners) notify(listener, { head: state.head, events });
+    notify(this.#listeners, { head: state.head, events });
   }
 
   #wake(): void {
     for (const wake of this.#waiting) wake();
-  }
-}
-
-/** What a listener throws is its own fault: the change is on disk, and the others are told all the same. */
-function notify(listener: HistoryListener, change: HistoryChange): void {
-  try {
-    listener(change);
-  } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error));
   }
 }
 
