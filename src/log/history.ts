@@ -182,8 +182,8 @@ export class History {
    * Begins an own stream anew with a checkpoint of its graph, when a peer knows more of it than this node (design §4): `known` is
    * the head that the peer showed, which this node signed before it lost it; the new incarnation is the one after both. A damaged
    * stream begins anew with the graph of what lies before the damage; the observer finds what is missing.
-   * Rejects with `LOG_CORRUPT` when this node did not sign `known`, `LOG_FORKED` for the private
-   * streams.
+   * Rejects with `LOG_CORRUPT` when this node did not sign `known`, or when not even the head of a damaged stream that peers may know can be
+   * read, `LOG_FORKED` for the admin stream.
    */
   startIncarnation(tree: TreeName, known: SignedHead | null = null): Promise<SignedHead> {
     return this.#own.startIncarnation(tree, known);

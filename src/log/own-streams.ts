@@ -8,7 +8,7 @@ import { isPrivateTree, type StreamId, streamIdOf, type TreeName } from '../core
 import { sealedGraph } from './checkpointing.ts';
 import { forked } from './log-errors.ts';
 import type { SealedCheckpoint, SignedBatch } from './signed.ts';
-import { freshStream, isWrittenBy, type SoundStream } from './stream-state.ts';
+import { freshStream, hasGraph, isWrittenBy, type SoundStream } from './stream-state.ts';
 import type { StreamTable } from './stream-table.ts';
 
 /**
@@ -57,12 +57,13 @@ export class OwnStreams {
 
   async startIncarnation(tree: TreeName, known: SignedHead | null): Promise<SignedHead> {
     const stream = this.idOf(tree);
-    if (isPrivateTree(tree)) throw forked(stream, 'facts about the node itself have no graph to begin anew from');
+    if (!hasGraph(stream)) throw forked(stream, 'facts about the node itself have no graph to begin anew from');
     if (known !== null) this.#checkOwn(stream, known);
     return this.#table.inTurn(stream, async () => {
       const state = this.#table.find(stream) ?? freshStream(stream, this.#table.signer);
-      if (state.head === null) throw (state as { error: PandoError }).error;
-      const incarnation = Math.max(state.head.incarnation, known?.incarnation ?? 0) + 1;
+      // Which incarnations there were matters to peers: nobody else knows of a private stream
+      if (state.head === null && !isPrivateTree(tree)) throw (state as { error: PandoError }).error;
+      const incarnation = Math.max(state.head?.incarnation ?? 0, known?.incarnation ?? 0) + 1;
       const hash = genesisHash(stream, incarnation);
       const head = signHead({ stream, incarnation, seq: 0, hash }, this.#table.signer);
       const { graph, at } = state.kind === 'sound' ? state : state.salvaged;

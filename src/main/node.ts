@@ -95,7 +95,8 @@ export class PandoNode {
     for (const { stream, error } of history.faults()) {
       options.reporter.warn(error.message, { stream, ...error.evidence });
     }
-    return new PandoNode(options, history, await AdminJournal.open(history), await TransferJournal.open(history));
+    const transfers = await TransferJournal.open(history, (message) => options.reporter.warn(message));
+    return new PandoNode(options, history, await AdminJournal.open(history), transfers);
   }
 
   private constructor(options: NodeOptions, history: History, admin: AdminJournal, transfers: TransferJournal) {

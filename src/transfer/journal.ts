@@ -1,3 +1,4 @@
+import { isPandoError } from '../core/errors.ts';
 import type { PreservationStarted, TransferEnded, TransferStarted } from '../core/events.ts';
 import { TRANSFER_TREE, type TransferId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
@@ -23,10 +24,17 @@ export class TransferJournal {
     this.#history = history;
   }
 
-  /** Reads the journal of this node. */
-  static async open(history: History): Promise<TransferJournal> {
+  /**
+   * Reads the journal of this node. A damaged one begins anew without any transfer, and `warn` hears what that leaves behind; where it cannot, each
+   * transfer is refused with `LOG_CORRUPT` before its first step.
+   */
+  static async open(history: History, warn: (message: string) => void): Promise<TransferJournal> {
     const journal = new TransferJournal(history);
     const stream = history.ownStream(TRANSFER_TREE);
+    if (history.faults().some((fault) => fault.stream === stream)) {
+      await beginAnew(history, warn);
+      return journal;
+    }
     if (history.head(stream) === null) return journal;
     const oldest = await history.oldest(stream);
     for await (const events of history.events(stream, oldest)) {
@@ -72,4 +80,18 @@ export class TransferJournal {
     const behind = Math.min(newest - FINISHED_EVENTS_KEPT, oldestOpen - 1);
     if (behind > 0) await this.#history.compact(this.#history.ownStream(TRANSFER_TREE), behind);
   }
+}
+
+async function beginAnew(history: History, warn: (message: string) => void): Promise<void> {
+  try {
+    await history.startIncarnation(TRANSFER_TREE);
+  } catch (error) {
+    // It stays a fault, which History tells of; whatever else the node does goes on
+    if (isPandoError(error, 'LOG_CORRUPT')) return;
+    throw error;
+  }
+  warn(
+    'The damaged journal of transfers begins anew. Holds of transfers that it knew of may be left: ' +
+      `release those whose tags begin with "pando:${history.node}:" ("zfs holds" lists them) once no transfer runs.`,
+  );
 }

@@ -30,7 +30,7 @@ beforeEach(async () => {
   await alpha.zfs.create(dataset('alpha/images'));
   await alpha.zfs.snapshot([at('alpha/images', '1')]);
   await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
-  journal = await TransferJournal.open(beta.node.history);
+  journal = await TransferJournal.open(beta.node.history, () => undefined);
   answers = {
     [PREPARE]: () => ({ mode: 'sealed', directPort: null, tickets: ['ticket'] }),
     [FINISH]: () => null,

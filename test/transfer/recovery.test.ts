@@ -1,7 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { holdTagOf, parseTransferId, type SnapshotGuid, uuidFrom } from '../../src/core/ids.ts';
+import {
+  holdTagOf,
+  parseTransferId,
+  type SnapshotGuid,
+  streamIdOf,
+  TRANSFER_TREE,
+  uuidFrom,
+} from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
+import { damaged } from '../main/damaged-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from '../main/memory-world.ts';
 
 const TRANSFER = parseTransferId(uuidFrom(1, new Uint8Array(16)));
@@ -28,7 +36,7 @@ async function crashAfterIntent(
   { node }: WorldNode,
   intent: { readonly held?: string[]; readonly targets?: { name: string; dataset: string; snapshot: SnapshotGuid }[] },
 ): Promise<void> {
-  const journal = await TransferJournal.open(node.history);
+  const journal = await TransferJournal.open(node.history, () => undefined);
   await journal.start({
     type: 'transfer.started',
     transfer: TRANSFER,
@@ -49,7 +57,20 @@ describe('a start after a crash', () => {
     await crashAfterIntent(alpha, { held: ['alpha/images@1', 'alpha/images@gone'] });
     alpha = await world.start('alpha', alpha);
     expect(await alpha.zfs.holds(snapshot)).toEqual(['somebody']);
-    expect((await TransferJournal.open(alpha.node.history)).unfinished()).toEqual([]);
+    expect((await TransferJournal.open(alpha.node.history, () => undefined)).unfinished()).toEqual([]);
+  });
+
+  it('goes on without the journal when that is damaged, and transfers again', async () => {
+    await crashAfterIntent(alpha, { held: ['alpha/images@1'] });
+    alpha = await world.start('alpha', {
+      ...alpha,
+      log: damaged(alpha.log, streamIdOf(alpha.identity.node, TRANSFER_TREE), 1),
+    });
+    expect(alpha.node.history.faults()).toEqual([]);
+    const mirror = { tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy'), ...EVERYTHING };
+    await beta.node.mirrors.add(mirror);
+    await syncImages(beta);
+    expect((await beta.node.verifier.verify(IMAGES)).ok).toBe(true);
   });
 
   it('keeps the intent while the pool is not there, and clears up once it is', async () => {
