@@ -40,23 +40,30 @@ export function anchorsOf({ head, checkpoints }: OpenStream): Map<number, Hash> 
   return anchors;
 }
 
-/** Reads the small rows of all streams, and deletes remains. A stream whose head cannot be read is damaged, as one that has none. */
+/**
+ * Reads the small rows of all streams, and deletes remains. Rejects with `LOG_CORRUPT` when LevelDB cannot read all heads: a stream that seemed
+ * to be unknown would begin again, and a node without its settings would retract all it shares.
+ */
 export async function recover(database: LevelDatabase): Promise<Streams> {
   const streams: Streams = new Map();
-  await eachRow(database, spaceRange('head'), (row) => readHead(database, streams, row));
-  const isWhole = await eachRow(database, spaceRange('checkpoint'), async (row) => readCheckpoint(streams, row));
+  for await (const rows of database.rows(spaceRange('head'))) {
+    for (const row of rows) await readHead(database, streams, row);
+  }
+  const areKnown = await readCheckpoints(database, streams);
   for await (const stream of owners(database, spaceRange('page'), (id) => pagesRange(id as StreamId))) {
     if (!streams.has(stream as StreamId)) streams.set(stream as StreamId, headless(stream as StreamId));
   }
   // What cannot be read may be what refers to some chunks
-  if (isWhole) await deleteRemains(database, streams);
+  if (areKnown) await deleteRemains(database, streams);
   return streams;
 }
 
-/** Hands on the rows of a space that can be read, and tells whether LevelDB could read all of them. */
-async function eachRow(database: LevelDatabase, space: KeyRange, onRow: (row: Row) => Promise<void>): Promise<boolean> {
+/** Reads what can be read of all checkpoint rows, and tells whether that was all. A stream can do without a checkpoint, or says that it cannot. */
+async function readCheckpoints(database: LevelDatabase, streams: Streams): Promise<boolean> {
   try {
-    for await (const rows of database.rows(space)) for (const row of rows) await onRow(row);
+    for await (const rows of database.rows(spaceRange('checkpoint'))) {
+      for (const row of rows) readCheckpoint(streams, row);
+    }
     return true;
   } catch (error) {
     if (isPandoError(error, 'LOG_CORRUPT')) return false;

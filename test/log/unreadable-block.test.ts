@@ -1,4 +1,5 @@
 /** A disk that does not give back what was written: LevelDB cannot read a block, and so neither delete what is in it. */
+import { Level } from 'level';
 import { describe, expect, it } from 'vitest';
 import { LevelLog } from '../../src/log/level-log.ts';
 import type { Log, LogRecord } from '../../src/log/log.ts';
@@ -92,23 +93,34 @@ describe.each([2, 4, 5])('A LevelLog whose page %i of 5 cannot be read', (page) 
   });
 });
 
-describe('A LevelLog some of whose heads cannot be read', () => {
-  it('opens, refuses their streams as damaged, and gives the others', async () => {
+describe('A LevelLog with many streams', () => {
+  const streams = Array.from({ length: 60 }, (_, index) => streamNamed(`tree-${String(index).padStart(2, '0')}`));
+
+  async function logWithUnreadableRows(kind: 'head' | 'checkpoint'): Promise<string> {
     const directory = await tempDirectory();
-    const streams = Array.from({ length: 60 }, (_, index) => streamNamed(`tree-${String(index).padStart(2, '0')}`));
     await withLog(directory, async (log) => {
-      for (const each of streams) await log.append(appendAfter(beginning(each), eventsOf(3)));
+      for (const each of streams) await grow(log, beginning(each), 3, true);
     });
-    await makeUnreadable(directory, 'head!', 0);
+    await makeUnreadable(directory, `${kind}!`, 0);
+    return directory;
+  }
+
+  it('does not open without the heads of some, as if it had never heard of them', async () => {
+    const directory = await logWithUnreadableRows('head');
+    await expect(LevelLog.open(directory)).rejects.toMatchObject({ code: 'LOG_CORRUPT', evidence: { directory } });
+  });
+
+  it('does without the checkpoints of some, and deletes nothing that those may refer to', async () => {
+    const directory = await logWithUnreadableRows('checkpoint');
     await withLog(directory, async (log) => {
-      expect(await log.streams()).toEqual(streams);
-      const faults = (await Promise.all(streams.map((each) => log.verify(each)))).map(({ fault }) => fault);
-      const damaged = faults.filter((fault) => fault !== null);
-      expect(damaged.length).toBeGreaterThan(1);
-      expect(damaged.length).toBeLessThan(30);
-      const [first] = damaged;
-      const refused = log.append(appendAfter(beginning(first?.stream), eventsOf(1)));
-      await expect(refused).rejects.toMatchObject({ code: 'LOG_CORRUPT' });
+      for (const each of streams) expect(await log.verify(each)).toMatchObject({ records: 3, fault: null });
+      const known = await Promise.all(streams.map((each) => log.checkpoint(each)));
+      expect(known).toContain(null);
+      expect(known.at(-1)).not.toBeNull();
     });
+    const rows = new Level<string, Uint8Array>(directory, { valueEncoding: 'view' });
+    const chunks = await rows.keys({ gte: 'chunk!', lt: 'chunk!~' }).all();
+    await rows.close();
+    expect(chunks).toHaveLength(3 * streams.length);
   });
 });
