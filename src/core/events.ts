@@ -207,7 +207,7 @@ export interface TransferStarted {
   readonly peer: NodeId;
   readonly tree: TreeName;
   /** Snapshots on this node that get a hold. */
-  readonly held: readonly string[];
+  readonly held: readonly { readonly snapshot: string; readonly guid: SnapshotGuid }[];
   /** Datasets that the transfer may create here: the ids they will carry, and the snapshot by which each is known again. */
   readonly targets: readonly {
     readonly name: DatasetName;
@@ -396,7 +396,7 @@ const bodySchemas = {
     role: z.enum(['sender', 'receiver']),
     peer: nodeId,
     tree: treeName,
-    held: z.array(z.string().max(512)).max(10_000),
+    held: z.array(z.object({ snapshot: z.string().max(512), guid: snapshotGuid })).max(10_000),
     targets: z.array(z.object({ name: datasetName, dataset: datasetId, snapshot: snapshotGuid })).max(10_000),
   }),
   'preservation.started': z.object({

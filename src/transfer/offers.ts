@@ -2,15 +2,25 @@
 import { PandoError } from '../core/errors.ts';
 import { type Graph, snapshotOf } from '../core/graph/graph.ts';
 import { absoluteName, type DatasetId, type DatasetName, type SnapshotGuid } from '../core/ids.ts';
-import type { SendRequest, SnapshotReference } from '../zfs/zfs.ts';
+import type { SendRequest } from '../zfs/zfs.ts';
+import type { HeldSnapshot } from './holds.ts';
 import type { WantedStream } from './protocol.ts';
-import { snapshotText } from './snapshot-text.ts';
+
+/** A stream that can be sent. */
+export interface Offer {
+  readonly request: SendRequest;
+  /** What has to stay until it is over. */
+  readonly ends: readonly HeldSnapshot[];
+}
 
 /** Throws `TRANSFER_REFUSED` for a snapshot that this node's graph does not have (any more). */
-export function sendRequestOf(graph: Graph, root: DatasetName, { snapshot, base }: WantedStream): SendRequest {
+export function offerOf(graph: Graph, root: DatasetName, { snapshot, base }: WantedStream): Offer {
+  const to = resolve(graph, root, snapshot);
+  if (base === null) return { request: { snapshot: to, base: null }, ends: [to] };
+  const from = resolve(graph, root, base);
   return {
-    snapshot: resolve(graph, root, snapshot),
-    base: base === null ? null : { ...resolve(graph, root, base), intermediates: base.intermediates },
+    request: { snapshot: to, base: { ...from, intermediates: base.intermediates } },
+    ends: [to, from],
   };
 }
 
@@ -18,7 +28,7 @@ function resolve(
   graph: Graph,
   root: DatasetName,
   { dataset: id, guid }: { readonly dataset: DatasetId; readonly guid: SnapshotGuid },
-): SnapshotReference {
+): HeldSnapshot {
   const dataset = graph.get(id);
   const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
   if (dataset === undefined || snapshot === undefined) {
@@ -28,15 +38,5 @@ function resolve(
       { dataset: id, snapshot: guid },
     );
   }
-  return { dataset: absoluteName(root, dataset.name), snapshot: snapshot.name };
-}
-
-/** Both ends of all streams, each once: a hold command refuses a snapshot that it names twice. */
-export function endsOf(requests: readonly SendRequest[]): SnapshotReference[] {
-  const ends = new Map<string, SnapshotReference>();
-  for (const { snapshot, base } of requests) {
-    ends.set(snapshotText(snapshot), snapshot);
-    if (base !== null) ends.set(snapshotText(base), { dataset: base.dataset, snapshot: base.snapshot });
-  }
-  return [...ends.values()];
+  return { dataset: absoluteName(root, dataset.name), snapshot: snapshot.name, guid };
 }

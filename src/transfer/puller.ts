@@ -23,6 +23,7 @@ import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } 
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
+import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
 import { MetadataReplay } from './metadata.ts';
@@ -42,7 +43,6 @@ import {
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
 import { replicaProperties } from './replica-properties.ts';
-import { snapshotText } from './snapshot-text.ts';
 
 export interface PullerOptions {
   readonly node: NodeId;
@@ -78,7 +78,7 @@ interface Transfer {
   readonly id: TransferId;
   readonly steps: readonly PlannedStep[];
   readonly receives: readonly PlannedStep<ReceiveStep>[];
-  readonly held: readonly SnapshotReference[];
+  readonly held: readonly HeldSnapshot[];
 }
 
 /** How long a peer may take to answer when a transfer is over, in ms: less than a node has for its stop. */
@@ -119,7 +119,7 @@ class Pull {
   /** The end of the metadata step that runs between streams. */
   #lane: Promise<unknown> = Promise.resolve();
   /** What is held here for the current transfer, by step. */
-  #heldBases: ReadonlyMap<number, SnapshotReference> = new Map();
+  #heldBases: ReadonlyMap<number, HeldSnapshot> = new Map();
 
   constructor(options: PullerOptions, request: PullRequest, lost: AbortSignal) {
     this.#options = options;
@@ -191,7 +191,7 @@ class Pull {
     const { peer, tree } = this.#request;
     const receives = steps.filter(isReceivePlanned);
     const bases = this.#localBases(receives);
-    const held = [...new Map(Array.from(bases.values(), (base) => [snapshotText(base), base])).values()];
+    const held = distinct(bases.values());
     const transfer: Transfer = { id: this.#options.mintTransferId(), steps, receives, held };
     await journal.start({
       type: 'transfer.started',
@@ -199,7 +199,7 @@ class Pull {
       role: 'receiver',
       peer,
       tree,
-      held: held.map(snapshotText),
+      held: journaledHolds(held),
       targets: receives.filter(isNew).map(({ step }) => ({
         name: this.#name(step),
         dataset: step.dataset,
@@ -216,7 +216,7 @@ class Pull {
   }
 
   /** Holds, asks and streams. False when it never came to streams: then all steps have failed. */
-  async #streamed(transfer: Transfer, bases: ReadonlyMap<number, SnapshotReference>): Promise<boolean> {
+  async #streamed(transfer: Transfer, bases: ReadonlyMap<number, HeldSnapshot>): Promise<boolean> {
     const { zfs, node } = this.#options;
     const { id, held, steps } = transfer;
     try {
@@ -257,17 +257,16 @@ class Pull {
 
   /** Releases the holds here. False when ZFS refused; the recovery tries again. */
   #released({ id, held }: Transfer): Promise<boolean> {
-    if (held.length === 0) return Promise.resolve(true);
-    return this.#options.zfs.release(holdTagOf(this.#options.node, id), held).then(
+    return releaseHolds(this.#options.zfs, holdTagOf(this.#options.node, id), held).then(
       () => true,
       () => false,
     );
   }
 
   /** Snapshots here that the streams build on; those that come with the transfer itself need no hold. */
-  #localBases(receives: readonly PlannedStep<ReceiveStep>[]): Map<number, SnapshotReference> {
+  #localBases(receives: readonly PlannedStep<ReceiveStep>[]): Map<number, HeldSnapshot> {
     const local = this.#request.local();
-    const bases = new Map<number, SnapshotReference>();
+    const bases = new Map<number, HeldSnapshot>();
     for (const { index, step } of receives) {
       const reference = this.#localBase(local, step);
       if (reference !== undefined) bases.set(index, reference);
@@ -275,12 +274,13 @@ class Pull {
     return bases;
   }
 
-  #localBase(local: Graph, step: ReceiveStep): SnapshotReference | undefined {
+  #localBase(local: Graph, step: ReceiveStep): HeldSnapshot | undefined {
     if (step.kind === 'receive-full') return undefined;
     const dataset = local.get(step.base.dataset);
     const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, step.base.snapshot.guid);
     if (dataset === undefined || snapshot === undefined) return undefined;
-    return { dataset: absoluteName(this.#request.root, dataset.name), snapshot: snapshot.name };
+    const { guid, name } = snapshot;
+    return { dataset: absoluteName(this.#request.root, dataset.name), snapshot: name, guid };
   }
 
   async #stream({ id, steps, receives }: Transfer, prepared: Prepared | undefined): Promise<void> {

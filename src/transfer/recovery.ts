@@ -2,10 +2,10 @@ import { PandoError } from '../core/errors.ts';
 import type { TransferStarted } from '../core/events.ts';
 import { holdTagOf, type NodeId } from '../core/ids.ts';
 import type { Zfs } from '../zfs/zfs.ts';
+import { holdsOf, releaseHolds } from './holds.ts';
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
-import { parseSnapshotText } from './snapshot-text.ts';
 
 /** A transfer that a crash cut short, and what kept it from being cleared up. */
 export interface UnrecoveredTransfer {
@@ -54,9 +54,7 @@ export class TransferRecovery {
 }
 
 async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise<void> {
-  if (intent.held.length > 0) {
-    await zfs.release(holdTagOf(node, intent.transfer), intent.held.map(parseSnapshotText));
-  }
+  await releaseHolds(zfs, holdTagOf(node, intent.transfer), holdsOf(intent));
   if (intent.targets.length === 0) return;
   const present = await zfs.listOnly(intent.targets.map(({ name }) => name));
   // By guid, not by name: whatever else has the name now is none of this transfer's.

@@ -16,9 +16,10 @@ import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
-import type { SendRequest, SendTarget, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { SendTarget, Zfs } from '../zfs/zfs.ts';
+import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
-import { endsOf, sendRequestOf } from './offers.ts';
+import { type Offer, offerOf } from './offers.ts';
 import type { PeerCalls } from './peer-calls.ts';
 import {
   checked,
@@ -35,7 +36,6 @@ import {
   TRANSFERS_PER_PEER_MAX,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
-import { snapshotText } from './snapshot-text.ts';
 
 const TICKET_BYTES = 32;
 
@@ -54,9 +54,8 @@ export interface TransferSenderOptions {
 }
 
 /** One stream that was asked for. */
-interface OfferedStream {
+interface OfferedStream extends Offer {
   readonly ticket: Buffer;
-  readonly request: SendRequest;
   /** Whether the ticket was shown. */
   claimed: boolean;
   /** Set once the stream has begun; never rejects. */
@@ -70,7 +69,7 @@ interface OpenTransfer {
   readonly tree: TreeName;
   readonly mode: LinkMode;
   readonly tag: HoldTag;
-  readonly held: readonly SnapshotReference[];
+  readonly held: readonly HeldSnapshot[];
   readonly streams: readonly OfferedStream[];
   readonly abort: AbortController;
   /** Settles once intent and holds are written, or could not be. */
@@ -169,7 +168,7 @@ export class TransferSender {
     }
     const streams = wanted.streams.map((one) => ({
       ticket: randomBytes(TICKET_BYTES),
-      request: sendRequestOf(graph, root, one),
+      ...offerOf(graph, root, one),
       claimed: false,
       running: undefined,
     }));
@@ -180,7 +179,7 @@ export class TransferSender {
       tree: wanted.tree,
       mode: direct ? 'direct' : 'sealed',
       tag: holdTagOf(history.node, wanted.transfer),
-      held: endsOf(streams.map(({ request }) => request)),
+      held: distinct(streams.flatMap(({ ends }) => ends)),
       streams,
       abort: new AbortController(),
       holding: Promise.resolve(),
@@ -204,7 +203,12 @@ export class TransferSender {
     offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
   }
 
-  async #send(request: SendRequest, target: SendTarget, connection: Duplex, signal: AbortSignal): Promise<Outcome> {
+  async #send(
+    request: Offer['request'],
+    target: SendTarget,
+    connection: Duplex,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
     try {
       const { bytes } = await this.#options.zfs.send(request, target, signal);
       connection.end();
@@ -258,7 +262,7 @@ export class TransferSender {
     await transfer.holding.catch(() => undefined);
     await Promise.all(transfer.streams.map(({ running }) => running));
     try {
-      await zfs.release(transfer.tag, transfer.held);
+      await releaseHolds(zfs, transfer.tag, transfer.held);
       await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
     } finally {
       journal.leave(transfer.id);
@@ -273,7 +277,7 @@ function intentOf(transfer: OpenTransfer): TransferStarted {
     role: 'sender',
     peer: transfer.peer,
     tree: transfer.tree,
-    held: transfer.held.map(snapshotText),
+    held: journaledHolds(transfer.held),
     targets: [],
   };
 }

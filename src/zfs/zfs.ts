@@ -194,8 +194,11 @@ export interface Zfs {
    * are held all the same, and {@link release} undoes it for all.
    */
   hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
-  /** Releases a hold. Snapshots that are gone or never had the tag are passed over: releasing is idempotent. */
-  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
+  /**
+   * Releases a hold. Snapshots that are gone or never had the tag are passed over: releasing is idempotent. Resolves to whether all of them had it; one that
+   * did not may have been renamed, and have it still.
+   */
+  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean>;
   /** Tags on a snapshot. `ZFS_UNSUPPORTED` where `listHolds` does not hold. */
   holds(snapshot: SnapshotReference): Promise<HoldTag[]>;
 

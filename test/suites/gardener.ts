@@ -4,7 +4,7 @@
  */
 import { isPandoError } from '../../src/core/errors.ts';
 import type { DatasetName, SnapshotName } from '../../src/core/ids.ts';
-import type { ListedDataset, Zfs } from '../../src/zfs/zfs.ts';
+import type { ListedDataset, SnapshotReference, Zfs } from '../../src/zfs/zfs.ts';
 import type { Action } from '../core/forest.ts';
 
 /** Names are few, so that they come back. */
@@ -15,6 +15,14 @@ export interface Garden {
   readonly root: DatasetName;
   /** Writes a file of a dataset, and mounts it for that where need be. */
   readonly write: (dataset: DatasetName, path: string, text: string) => Promise<void>;
+}
+
+/** What there is when something is done, and the numbers that pick what it is done to. */
+interface Scene {
+  readonly datasets: readonly ListedDataset[];
+  readonly dataset: ListedDataset;
+  readonly pick: number;
+  readonly second: number;
 }
 
 export class Gardener {
@@ -36,69 +44,52 @@ export class Gardener {
   }
 
   async #act({ kind, pick, second }: Action): Promise<void> {
-    const { zfs, root } = this.#garden;
     this.#acts += 1;
-    const datasets = (await zfs.list(root)).filter(({ name }) => !name.includes('/.pando'));
+    const datasets = (await this.#garden.zfs.list(this.#garden.root)).filter(({ name }) => !name.includes('/.pando'));
     const dataset = chosen(datasets, pick);
-    if (dataset === undefined) return;
-    const { name } = dataset;
-    switch (kind) {
-      case 'create':
-        await zfs.create(freeBelow(datasets, name, second));
-        return;
-      case 'snapshot':
-        await this.#garden.write(name, `file-${second % NAMES}`, `written by act ${this.#acts}`);
-        await zfs.snapshot([{ dataset: name, snapshot: freeSnapshot(dataset, second) }]);
-        return;
-      case 'clone': {
-        const origin = chosen(
-          datasets.filter(({ snapshots }) => snapshots.length > 0),
-          pick,
-        );
-        const at = chosen(origin?.snapshots ?? [], second);
-        const parent = chosen(datasets, pick + second);
-        if (origin === undefined || at === undefined || parent === undefined) return;
-        await zfs.clone({ dataset: origin.name, snapshot: at.name }, freeBelow(datasets, parent.name, second));
-        return;
-      }
-      case 'destroy-snapshot': {
-        const at = chosen(dataset.snapshots, second);
-        if (at !== undefined) await zfs.destroySnapshot({ dataset: name, snapshot: at.name });
-        return;
-      }
-      case 'destroy':
-        if (name !== root) await zfs.destroy(name);
-        return;
-      case 'promote': {
-        const clone = chosen(
-          datasets.filter(({ origin }) => origin !== null),
-          pick,
-        );
-        if (clone !== undefined) await zfs.promote(clone.name);
-        return;
-      }
-      case 'rename-snapshot': {
-        const at = chosen(dataset.snapshots, second);
-        if (at === undefined) return;
-        await zfs.renameSnapshot({ dataset: name, snapshot: at.name }, freeSnapshot(dataset, pick + second));
-        return;
-      }
-      case 'rollback': {
-        const to = chosen(dataset.snapshots, second);
-        if (to !== undefined) await zfs.rollback({ dataset: name, snapshot: to.name });
-        return;
-      }
-      case 'swap':
-        await this.#swap(name, chosen(datasets, second)?.name ?? name);
-        return;
-      case 'rename':
-        await this.#rename(name, freeBelow(datasets, root, second));
-        return;
-      case 'move':
-        await this.#rename(name, freeBelow(datasets, chosen(datasets, second)?.name ?? root, pick));
-        return;
-    }
+    if (dataset !== undefined) await this.#doings[kind]({ datasets, dataset, pick, second });
   }
+
+  readonly #doings: { readonly [Kind in Action['kind']]: (scene: Scene) => Promise<void> } = {
+    create: ({ datasets, dataset, second }) => this.#garden.zfs.create(freeBelow(datasets, dataset.name, second)),
+    snapshot: async ({ dataset, second }) => {
+      await this.#garden.write(dataset.name, `file-${second % NAMES}`, `written by act ${this.#acts}`);
+      await this.#garden.zfs.snapshot([{ dataset: dataset.name, snapshot: freeSnapshot(dataset, second) }]);
+    },
+    clone: async ({ datasets, pick, second }) => {
+      const origin = chosen(
+        datasets.filter(({ snapshots }) => snapshots.length > 0),
+        pick,
+      );
+      const at = chosen(origin?.snapshots ?? [], second);
+      const parent = chosen(datasets, pick + second);
+      if (origin === undefined || at === undefined || parent === undefined) return;
+      const target = freeBelow(datasets, parent.name, second);
+      await this.#garden.zfs.clone({ dataset: origin.name, snapshot: at.name }, target);
+    },
+    'destroy-snapshot': ({ dataset, second }) =>
+      onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.destroySnapshot(snapshot)),
+    destroy: async ({ dataset }) => {
+      if (dataset.name !== this.#garden.root) await this.#garden.zfs.destroy(dataset.name);
+    },
+    promote: async ({ datasets, pick }) => {
+      const clone = chosen(
+        datasets.filter(({ origin }) => origin !== null),
+        pick,
+      );
+      if (clone !== undefined) await this.#garden.zfs.promote(clone.name);
+    },
+    'rename-snapshot': ({ dataset, pick, second }) =>
+      onSnapshot(dataset, second, (snapshot) =>
+        this.#garden.zfs.renameSnapshot(snapshot, freeSnapshot(dataset, pick + second)),
+      ),
+    rollback: ({ dataset, second }) => onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.rollback(snapshot)),
+    swap: ({ datasets, dataset, second }) => this.#swap(dataset.name, chosen(datasets, second)?.name ?? dataset.name),
+    rename: ({ datasets, dataset, second }) =>
+      this.#rename(dataset.name, freeBelow(datasets, this.#garden.root, second)),
+    move: ({ datasets, dataset, pick, second }) =>
+      this.#rename(dataset.name, freeBelow(datasets, chosen(datasets, second)?.name ?? this.#garden.root, pick)),
+  };
 
   async #rename(from: DatasetName, to: DatasetName): Promise<void> {
     if (from !== this.#garden.root && !to.startsWith(`${from}/`)) await this.#garden.zfs.rename(from, to);
@@ -114,6 +105,15 @@ export class Gardener {
     await zfs.rename(other, one);
     await zfs.rename(between, other);
   }
+}
+
+async function onSnapshot(
+  { name, snapshots }: ListedDataset,
+  pick: number,
+  act: (snapshot: SnapshotReference) => Promise<void>,
+): Promise<void> {
+  const snapshot = chosen(snapshots, pick);
+  if (snapshot !== undefined) await act({ dataset: name, snapshot: snapshot.name });
 }
 
 function chosen<T>(items: readonly T[], pick: number): T | undefined {

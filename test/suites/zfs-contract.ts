@@ -555,8 +555,8 @@ function holdTests(use: () => ZfsWorld): void {
     await world.zfs.hold(tag('pando:a:1'), snapshots);
     await world.zfs.hold(tag('pando:b:1'), snapshots.slice(1));
     expect(await counts()).toEqual([1, 2]);
-    await world.zfs.release(tag('pando:a:1'), snapshots);
-    await world.zfs.release(tag('pando:a:1'), snapshots);
+    expect(await world.zfs.release(tag('pando:a:1'), snapshots)).toBe(true);
+    expect(await world.zfs.release(tag('pando:a:1'), snapshots)).toBe(false);
     expect(await counts()).toEqual([0, 1]);
     await world.zfs.release(tag('pando:b:1'), snapshots);
     expect(await counts()).toEqual([0, 0]);
@@ -567,7 +567,9 @@ function holdTests(use: () => ZfsWorld): void {
     const root = await world.root();
     const snapshot = await world.change(at(root, '1'));
     await world.zfs.hold(tag('keep'), [snapshot]);
-    await world.zfs.release(tag('keep'), [at(root, 'gone'), at(below(root, 'gone'), '1'), snapshot]);
+    expect(await world.zfs.release(tag('keep'), [at(root, 'gone'), at(below(root, 'gone'), '1'), snapshot])).toBe(
+      false,
+    );
     expect((await world.snapshot(snapshot)).userrefs).toBe(0);
   });
 

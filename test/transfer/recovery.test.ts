@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TransferStarted } from '../../src/core/events.ts';
 import {
   holdTagOf,
   parseTransferId,
@@ -34,7 +35,10 @@ afterEach(() => world.stop());
 /** Leaves an intent in the journal, as a node does that is gone before it could end it. */
 async function crashAfterIntent(
   { node }: WorldNode,
-  intent: { readonly held?: string[]; readonly targets?: { name: string; dataset: string; snapshot: SnapshotGuid }[] },
+  intent: {
+    readonly held?: TransferStarted['held'];
+    readonly targets?: { name: string; dataset: string; snapshot: SnapshotGuid }[];
+  },
 ): Promise<void> {
   const journal = await TransferJournal.open(node.history, () => undefined);
   await journal.start({
@@ -49,19 +53,37 @@ async function crashAfterIntent(
   await node.stop();
 }
 
+/** The first snapshot of the tree, as an intent says that it was called. */
+async function heldAs(snapshot: string): Promise<TransferStarted['held'][number]> {
+  const listed = await alpha.zfs.list(dataset('alpha'));
+  const guid = listed.flatMap(({ snapshots }) => snapshots)[0]?.guid as SnapshotGuid;
+  return { snapshot, guid };
+}
+
 describe('a start after a crash', () => {
+  it('finds a hold again whose snapshot was renamed meanwhile, even out of the tree', async () => {
+    await alpha.zfs.hold(holdTagOf(alpha.node.id, TRANSFER), [at('alpha/images', '1')]);
+    await crashAfterIntent(alpha, { held: [await heldAs('alpha/images@1')] });
+    await alpha.zfs.rename(dataset('alpha/images'), dataset('alpha/elsewhere'));
+    await alpha.zfs.renameSnapshot(at('alpha/elsewhere', '1'), 'first' as never);
+    alpha = await world.start('alpha', alpha);
+    expect(await alpha.zfs.holds(at('alpha/elsewhere', 'first'))).toEqual([]);
+  });
+
   it('releases the holds of a transfer that was cut short, and no others', async () => {
     const snapshot = at('alpha/images', '1');
     await alpha.zfs.hold(holdTagOf(alpha.node.id, TRANSFER), [snapshot]);
     await alpha.zfs.hold('somebody' as never, [snapshot]);
-    await crashAfterIntent(alpha, { held: ['alpha/images@1', 'alpha/images@gone'] });
+    await crashAfterIntent(alpha, {
+      held: [await heldAs('alpha/images@1'), { snapshot: 'alpha/images@gone', guid: '7' as SnapshotGuid }],
+    });
     alpha = await world.start('alpha', alpha);
     expect(await alpha.zfs.holds(snapshot)).toEqual(['somebody']);
     expect((await TransferJournal.open(alpha.node.history, () => undefined)).unfinished()).toEqual([]);
   });
 
   it('goes on without the journal when that is damaged, and transfers again', async () => {
-    await crashAfterIntent(alpha, { held: ['alpha/images@1'] });
+    await crashAfterIntent(alpha, { held: [await heldAs('alpha/images@1')] });
     alpha = await world.start('alpha', {
       ...alpha,
       log: damaged(alpha.log, streamIdOf(alpha.identity.node, TRANSFER_TREE), 1),
@@ -76,7 +98,7 @@ describe('a start after a crash', () => {
   it('keeps the intent while the pool is not there, and clears up once it is', async () => {
     const snapshot = at('alpha/images', '1');
     await alpha.zfs.hold(holdTagOf(alpha.node.id, TRANSFER), [snapshot]);
-    await crashAfterIntent(alpha, { held: ['alpha/images@1'] });
+    await crashAfterIntent(alpha, { held: [await heldAs('alpha/images@1')] });
     alpha.zfs.exportPool('alpha');
     const without = await world.start('alpha', alpha);
     await without.node.stop();

@@ -192,15 +192,18 @@ export class CliZfs implements Zfs {
     await this.#sideBySide(names, async (some) => void (await this.#run(action, datasets, ['hold', tag, ...some])));
   }
 
-  async release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
+  async release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean> {
     checkTag(tag);
+    let all = true;
     const action = (names: readonly string[]): string => `release ${tag} from ${firstOf(names)}`;
     const datasets = datasetsOf(snapshots);
     await this.#sideBySide(snapshots.map(writtenName), async (names) => {
       const complaints = await this.#run(action(names), datasets, ['release', tag, ...names], NOT_HELD);
+      if (complaints !== '') all = false;
       // The hold of a pool that is away is not released
       if (/dataset does not exist/.test(complaints)) await this.#runner.requirePools(datasets, action(names));
     });
+    return all;
   }
 
   async holds(snapshot: SnapshotReference): Promise<HoldTag[]> {

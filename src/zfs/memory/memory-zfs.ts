@@ -266,13 +266,14 @@ export class MemoryZfs implements Zfs {
     });
   }
 
-  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
+  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean> {
     const names = snapshots.map(written);
     return this.#command(`release ${tag} from ${firstOf(names)}`, ['release', tag, ...names], () => {
-      for (const { dataset, snapshot } of snapshots) {
+      const released = snapshots.map(({ dataset, snapshot }) => {
         const found = this.#pools.find(dataset)?.dataset.snapshots.find(({ name }) => name === snapshot);
-        found?.holds.delete(tag);
-      }
+        return found?.holds.delete(tag) ?? false;
+      });
+      return released.every((had) => had);
     });
   }
 

@@ -132,7 +132,7 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     role: 'sender',
     peer: OWNER.node,
     tree: admin.tree,
-    held: ['a@b'],
+    held: [{ snapshot: 'a@b', guid: snapshot('a', '@b').guid }],
     targets: [],
   },
   'preservation.started': {
