@@ -1,8 +1,8 @@
 /**
  * The taking end of transfers: executes a plan, decides nothing (design §8).
  *
- * 1. What is replayed as metadata runs one by one, in the order of the plan; streams in transfers of at most TRANSFER_STREAMS_MAX, each under a
- *    journaled intent.
+ * 1. What is replayed as metadata and streams take turns, in the order of the plan. The former runs one by one; streams run in transfers of at most
+ *    TRANSFER_STREAMS_MAX, each under a journaled intent.
  * 2. Streams run side by side as far as the plan's `after` and the queue's limits allow. A step whose need failed is skipped.
  * 3. What was received counts only once a listing has shown its guid and origin (zfs-rules, "Identity and order").
  * 4. However a transfer ends, its holds are released, its children gone, and the journal says so.
@@ -116,8 +116,6 @@ class Pull {
   readonly #outcomes = new Map<number, StepOutcome>();
   readonly #running = new Map<number, Promise<StepOutcome>>();
   readonly #metadata: MetadataReplay;
-  /** The end of the metadata step that runs between streams. */
-  #lane: Promise<unknown> = Promise.resolve();
   /** What is held here for the current transfer, by step. */
   #heldBases: ReadonlyMap<number, HeldSnapshot> = new Map();
 
@@ -133,14 +131,18 @@ class Pull {
 
   async run(): Promise<PullReport> {
     const steps = this.#request.plan.steps.map((step, index): PlannedStep => ({ index, step }));
-    const firstReceive = steps.findIndex(({ step }) => isReceive(step));
-    const rest = firstReceive < 0 ? [] : steps.slice(firstReceive);
-    await this.#replay(steps.slice(0, steps.length - rest.length));
-    for (let start = 0; start < rest.length; start += TRANSFER_STREAMS_MAX) {
-      const some = rest.slice(start, start + TRANSFER_STREAMS_MAX);
-      await this.#options.queue.transfer(this.#request.peer, this.#signal, () => this.#transfer(some));
+    for (const group of groupsOf(steps)) {
+      if (isReplayed(group[0])) await this.#replay(group);
+      else await this.#streamAll(group);
     }
     return this.#report();
+  }
+
+  async #streamAll(steps: readonly PlannedStep[]): Promise<void> {
+    for (let start = 0; start < steps.length; start += TRANSFER_STREAMS_MAX) {
+      const some = steps.slice(start, start + TRANSFER_STREAMS_MAX);
+      await this.#options.queue.transfer(this.#request.peer, this.#signal, () => this.#transfer(some));
+    }
   }
 
   #report(): PullReport {
@@ -158,7 +160,7 @@ class Pull {
     return outcome;
   }
 
-  /** What comes before all streams: looked at once, when all of it is done. */
+  /** One by one, and looked at once, when all is done. */
   async #replay(steps: readonly PlannedStep[]): Promise<void> {
     for (const { index, step } of steps) {
       if (isReceive(step)) continue;
@@ -291,7 +293,7 @@ class Pull {
         if (isReceive(step) && prepared !== undefined && stream !== undefined) {
           return this.#receive({ index, step }, id, prepared, stream);
         }
-        return isReceive(step) ? Promise.resolve({ result: 'skipped' }) : this.#replayBetween(step);
+        return isReceive(step) ? Promise.resolve({ result: 'skipped' }) : this.#createPlaceholder(step);
       };
       this.#running.set(index, this.#whenPossible(index, step, task));
     }
@@ -337,15 +339,9 @@ class Pull {
     return this.#settled(index, await queued.catch(failed));
   }
 
-  /** A step between streams, after all of its kind that come before it in the plan. */
-  #replayBetween(step: MetadataStep): Promise<StepOutcome> {
-    const turn = this.#lane.then(async (): Promise<StepOutcome> => {
-      await this.#metadata.execute(step);
-      await this.#lookAtChanged();
-      return { result: 'done', bytes: null };
-    });
-    this.#lane = turn.catch(() => undefined);
-    return turn;
+  async #createPlaceholder(step: MetadataStep): Promise<StepOutcome> {
+    await this.#metadata.execute(step);
+    return { result: 'done', bytes: null };
   }
 
   async #receive(
@@ -433,6 +429,24 @@ class Pull {
     const finish = { transfer: id, ...this.#result(receives) };
     await this.#options.calls.call(this.#request.peer, FINISH, finish, limit).catch(() => undefined);
   }
+}
+
+/**
+ * Steps that are replayed and steps of streams, in turns: whatever came must be verified and marked before it is renamed. Placeholders go with the streams, that
+ * wait for them and for which they wait.
+ */
+function groupsOf(steps: readonly PlannedStep[]): PlannedStep[][] {
+  const groups: PlannedStep[][] = [];
+  for (const planned of steps) {
+    const last = groups.at(-1);
+    if (last !== undefined && isReplayed(last[0]) === isReplayed(planned)) last.push(planned);
+    else groups.push([planned]);
+  }
+  return groups;
+}
+
+function isReplayed(planned: PlannedStep | undefined): boolean {
+  return planned !== undefined && !isReceive(planned.step) && planned.step.kind !== 'create-placeholder';
 }
 
 /** Both results once both have settled, or the first failure: nothing goes on behind the back of whoever clears up. */

@@ -13,7 +13,7 @@
 import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
 import type { DatasetId, RelativeName, SnapshotGuid } from '../ids.ts';
 import { fold } from './fold.ts';
-import { compareNames, type Dataset, type Graph } from './graph.ts';
+import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
 import type { ObservationScope, ObservedDataset } from './observed.ts';
 
 /** What the caller decides about datasets that were not known before. */
@@ -83,7 +83,9 @@ function destroyed(graph: Graph, found: readonly Identified[], scope: Observatio
 
 function wasPromoted(graph: Graph, { id, observed }: Identified): boolean {
   const origin = graph.get(id)?.origin;
-  if (origin?.dataset == null || graph.get(origin.dataset) === undefined) return false;
+  const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
+  // Where only some datasets were looked at, the graph may not have their origins where they are by now
+  if (origin == null || parent === undefined || snapshotOf(parent, origin.snapshot) === undefined) return false;
   return observed.snapshots.some(({ guid }) => guid === origin.snapshot);
 }
 

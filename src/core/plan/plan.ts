@@ -190,6 +190,14 @@ class Planner {
       this.#refuse({ ...place(wanted), reason: 'origin-differs' });
       return;
     }
+    if (
+      wanted.snapshots.length === 0 &&
+      wanted.origin?.dataset != null &&
+      here.origin?.snapshot !== wanted.origin.snapshot
+    ) {
+      this.#wait(wanted, 'no-snapshot');
+      return;
+    }
     const newest = newestSnapshot(here);
     if (newest === undefined) {
       if (wanted.snapshots.length > 0) this.#refuse({ ...place(wanted), reason: 'written-without-snapshot' });
@@ -238,27 +246,30 @@ class Planner {
 
   /** Where a new dataset goes, and the steps that it waits for because of that; undefined, with a conflict, when there will be no parent. */
   #placeFor({ id, name }: Dataset): Place | undefined {
+    // A placeholder: what replaces it goes where it is by now
+    if (this.#copy.names.has(id)) return { name: this.#copy.nameOf(id), after: this.#standing(id) };
     const above = parentOf(name);
     if (above === undefined) return { name, after: [] };
     const parent = this.#input.wanted.named(above);
+    const root = this.#copy.names.holder('' as RelativeName);
     if (parent !== undefined && this.#copy.names.holder(above) === parent.id) {
-      const received = justAfter(this.#receivedAfter.get(parent.id));
-      return { name, after: [...new Set([...this.#copy.changesOf(parent.id), ...received])] };
+      return { name, after: this.#standing(parent.id) };
     }
     if (parent !== undefined && this.#waitingIds.has(parent.id)) {
       this.#waiting.push({ dataset: id, name, reason: 'parent-waits' });
       this.#waitingIds.add(id);
-    } else if (parent === undefined || this.#blocked.has(parent.id) || !this.#hasRoot()) {
+    } else if (parent === undefined || this.#blocked.has(parent.id) || root === undefined) {
       this.#refuse({ dataset: id, name, reason: 'parent-missing', parent: above });
     } else {
       this.#unplaced.add(id);
-      return { name: this.#copy.temporaryName(id), after: [] };
+      return { name: this.#copy.temporaryName(id), after: this.#standing(root) };
     }
     return undefined;
   }
 
-  #hasRoot(): boolean {
-    return this.#copy.names.holder('' as RelativeName) !== undefined;
+  /** The steps after which a dataset stands where it is in the working copy. */
+  #standing(id: DatasetId): readonly number[] {
+    return [...new Set([...this.#copy.changesOf(id), ...justAfter(this.#receivedAfter.get(id))])];
   }
 
   /** Where a clone's origin is to be had; undefined for what is no clone in this tree and is received in full. */
