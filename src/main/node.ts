@@ -18,6 +18,7 @@ import {
   uuidFrom,
 } from '../core/ids.ts';
 import { Announcements } from '../features/announce/announcements.ts';
+import { Diverged } from '../features/diverged/diverged.ts';
 import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
@@ -73,6 +74,7 @@ export class PandoNode {
   readonly peers: Peers;
   readonly trees: Trees;
   readonly mirrors: Mirrors;
+  readonly diverged: Diverged;
   readonly verifier: Verifier;
   readonly observer: Observer;
   readonly hub: Hub;
@@ -119,6 +121,11 @@ export class PandoNode {
       zfs,
       ...this.#announcing(),
       look: (tree, names, cause) => this.#look(tree, names, cause),
+    });
+    this.diverged = new Diverged({
+      zfs,
+      rootOf: (tree) => this.trees.rootOf(tree),
+      look: (tree) => this.#look(tree, 'all', 'command'),
     });
     this.#sender = this.#createSender();
     this.mirrors = this.#createMirrors();

@@ -76,6 +76,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         history: node.history,
         trees: node.trees,
         mirrors: node.mirrors,
+        diverged: node.diverged,
         peers: node.peers,
         verifier: node.verifier,
         observer: node.observer,

@@ -16,7 +16,7 @@ import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { replicaProperties } from './replica-properties.ts';
 
 /** Says of a kept dataset where it came from: the name that it had. */
-const DIVERGED_PROPERTY = 'pando:diverged-from';
+export const DIVERGED_PROPERTY = 'pando:diverged-from';
 
 interface Found {
   readonly original: ListedDataset | undefined;

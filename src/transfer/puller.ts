@@ -171,7 +171,8 @@ class Pull {
       const outcome = this.#metadata.execute(step).then(() => ({ result: 'done', bytes: null }) as const, failed);
       this.#settled(index, await outcome);
     }
-    await this.#lookAtChanged();
+    // What nobody could look at does not count; the next sync looks at it first
+    await this.#lookAtChanged().catch((error: unknown) => this.#failed(steps, error));
   }
 
   async #lookAtChanged(): Promise<void> {

@@ -78,6 +78,7 @@ export function servicesOf({ node, zfs }: WorldNode): DaemonServices {
     history: node.history,
     trees: node.trees,
     mirrors: node.mirrors,
+    diverged: node.diverged,
     peers: node.peers,
     verifier: node.verifier,
     observer: node.observer,

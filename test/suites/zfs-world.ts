@@ -130,8 +130,13 @@ export class ZfsWorld {
     return outcome.error;
   }
 
-  #states(names: readonly DatasetName[]): Promise<ListedDataset[][]> {
-    return Promise.all(names.map((name) => this.zfs.list(name)));
+  /** All that a refusal must leave as it was. How much a dataset refers to now settles only with its next transaction group. */
+  #states(names: readonly DatasetName[]): Promise<Omit<ListedDataset, 'referenced' | 'written'>[][]> {
+    return Promise.all(
+      names.map(async (name) =>
+        (await this.zfs.list(name)).map(({ referenced: _referenced, written: _written, ...state }) => state),
+      ),
+    );
   }
 }
 

@@ -8,6 +8,7 @@ import type { Event, SnapshotRule } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId, StreamId } from '../../core/ids.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
+import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { TreeCondition } from '../../features/observe/look-memory.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
@@ -21,6 +22,8 @@ export type TreeStatus = KeptTree & TreeCondition;
 export type MirrorStatus = Mirror & {
   /** Whether a sync is writing into it now. */
   readonly receiving: boolean;
+  /** Copies of what diverged that wait for a decision; null where ZFS cannot be asked. */
+  readonly diverged: number | null;
   /** What a sync would do by what is known of the peer; null when that cannot be told, and then `error` says why. */
   readonly behind: {
     readonly steps: number;
@@ -104,5 +107,8 @@ export interface DaemonClient {
   rename(from: string, to: string): Promise<void>;
   promote(dataset: string): Promise<void>;
   rollback(snapshot: string, options: { readonly destroyNewer: boolean }): Promise<void>;
+  diverged(tree: string): Promise<readonly DivergedCopy[]>;
+  restoreDiverged(tree: string, copy: string, name: string): Promise<void>;
+  dropDiverged(tree: string, copy: string): Promise<void>;
   destroy(target: string): Promise<void>;
 }

@@ -4,6 +4,7 @@ import { describeError, PandoError } from '../../core/errors.ts';
 import { CommandContext, examples, type GlobalOptions, type Runner } from './command-context.ts';
 import { addClone } from './commands/clone.ts';
 import { addDestroy } from './commands/destroy.ts';
+import { addDiverged } from './commands/diverged.ts';
 import { addGraph } from './commands/graph.ts';
 import { addId } from './commands/id.ts';
 import { addLog } from './commands/log.ts';
@@ -42,6 +43,7 @@ const COMMANDS = [
   addRollback,
   addDestroy,
   addVerify,
+  addDiverged,
 ] as const;
 
 /**

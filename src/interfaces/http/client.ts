@@ -6,6 +6,7 @@ import type { Event } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId } from '../../core/ids.ts';
 import type { Plan } from '../../core/plan/steps.ts';
+import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
@@ -109,6 +110,18 @@ export class HttpClient {
 
   rollback(snapshot: string, { destroyNewer }: { readonly destroyNewer: boolean }): Promise<void> {
     return this.#done({ method: 'POST', path: '/v1/rollback', body: { snapshot, destroyNewer } });
+  }
+
+  diverged(tree: string): Promise<readonly DivergedCopy[]> {
+    return this.#json({ method: 'GET', path: `/v1/diverged/${encodeURIComponent(tree)}` });
+  }
+
+  restoreDiverged(tree: string, copy: string, name: string): Promise<void> {
+    return this.#done({ method: 'POST', path: divergedPath(tree, copy), body: { name } });
+  }
+
+  dropDiverged(tree: string, copy: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: divergedPath(tree, copy) });
   }
 
   destroy(target: string): Promise<void> {
@@ -239,4 +252,8 @@ async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<st
       parts = [other];
     }
   }
+}
+
+function divergedPath(tree: string, copy: string): string {
+  return `/v1/diverged/${encodeURIComponent(tree)}/${encodeURIComponent(copy)}`;
 }

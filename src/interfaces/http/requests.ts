@@ -43,6 +43,7 @@ export const cloneSchema = z.strictObject({ snapshot: word, name: word });
 export const renameSchema = z.strictObject({ from: word, to: word });
 export const promoteSchema = z.strictObject({ dataset: word });
 export const rollbackSchema = z.strictObject({ snapshot: word, destroyNewer: z.boolean().default(false) });
+export const restoreSchema = z.strictObject({ name: word });
 export const destroySchema = z.strictObject({ target: word });
 
 /** `at` is a Unix time in ms. */

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import fastify, { type FastifyInstance } from 'fastify';
 import { describeError, PandoError } from '../../core/errors.ts';
 import { datasetRoutes } from './dataset-routes.ts';
+import { divergedRoutes } from './diverged-routes.ts';
 import { ERROR_STATUS } from './error-status.ts';
 import { LineStreams } from './lines.ts';
 import { operationRoutes } from './operation-routes.ts';
@@ -46,6 +47,7 @@ function createApp(services: DaemonServices, streams: LineStreams, report: (erro
   });
   settingsRoutes(app, services);
   datasetRoutes(app, services);
+  divergedRoutes(app, services);
   readingRoutes(app, services, streams);
   operationRoutes(app, services, streams);
   return app;

@@ -1,4 +1,5 @@
 import type { NodeId } from '../../core/ids.ts';
+import type { Diverged } from '../../features/diverged/diverged.ts';
 import type { Mirrors } from '../../features/mirrors/mirrors.ts';
 import type { Observer } from '../../features/observe/observer.ts';
 import type { Peers } from '../../features/peers/peers.ts';
@@ -21,6 +22,7 @@ export interface DaemonServices {
   readonly history: History;
   readonly trees: Trees;
   readonly mirrors: Mirrors;
+  readonly diverged: Diverged;
   readonly peers: Peers;
   readonly verifier: Verifier;
   readonly observer: Observer;

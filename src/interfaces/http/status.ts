@@ -24,6 +24,14 @@ function behindOf({ mirrors }: DaemonServices, tree: TreeName) {
   }
 }
 
+/** How many copies of what diverged wait for a decision; null where ZFS cannot be asked. */
+async function divergedOf({ diverged }: DaemonServices, tree: TreeName): Promise<number | null> {
+  return diverged.list(tree).then(
+    ({ length }) => length,
+    () => null,
+  );
+}
+
 /** All peers, each with the tie to it. */
 export function peersOf({ peers, links }: DaemonServices) {
   const ties = new Map(links().map((link) => [link.node, link]));
@@ -45,11 +53,14 @@ export async function statusOf(services: DaemonServices) {
       return { ...tree, lookedAt, error: tree.error ?? error };
     }),
     peers: peersOf(services),
-    mirrors: mirrors.list().map((mirror) => ({
-      ...mirror,
-      receiving: mirrors.isReceiving(mirror.tree),
-      ...behindOf(services, mirror.tree),
-    })),
+    mirrors: await Promise.all(
+      mirrors.list().map(async (mirror) => ({
+        ...mirror,
+        receiving: mirrors.isReceiving(mirror.tree),
+        diverged: await divergedOf(services, mirror.tree),
+        ...behindOf(services, mirror.tree),
+      })),
+    ),
     faults: history.faults(),
   };
 }

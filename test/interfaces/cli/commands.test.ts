@@ -367,6 +367,28 @@ describe('on a node with a mirror', () => {
     expect((await backup.pando(['status'])).stdout).toContain('1 conflict ("pando plan" explains)');
   });
 
+  test('diverged lists what is kept, restores it and drops it', async () => {
+    expect(JSON.parse((await backup.pando(['diverged', 'ls', '--json'])).stdout)).toEqual([]);
+    for (const name of ['mine', 'other']) {
+      await backup.zfs.snapshot([at('backup/images/web', name)]);
+      await build.zfs.snapshot([at('build/images/web', `after-${name}`)]);
+      await backup.client.verify('images', new AbortController().signal);
+      await backup.pando(['sync']);
+    }
+    const kept = JSON.parse((await backup.pando(['diverged', 'ls', '--json'])).stdout) as { copy: string }[];
+    expect(kept).toMatchObject([
+      { from: 'backup/images/web', snapshots: ['mine'] },
+      { from: 'backup/images/web', snapshots: ['other'] },
+    ]);
+    expect((await backup.pando(['status'])).stdout).toContain('2 copies of what diverged ("pando diverged ls")');
+    const [first, second] = kept.map(({ copy }) => copy) as [string, string];
+    expect(await backup.pando(['diverged', 'restore', 'images', first, 'kept'])).toMatchObject(DONE);
+    expect(await backup.pando(['diverged', 'drop', 'images', second])).toMatchObject(DONE);
+    const gone = await backup.pando(['diverged', 'drop', 'images', second]);
+    expect(gone).toMatchObject({ code: 1, stdout: '' });
+    expect(await backup.pando(['destroy', 'images/kept'])).toMatchObject(DONE);
+  });
+
   test('a tree that the peer does not share fails alone; the others are synced and verified', async () => {
     await backup.client.addMirror({ tree: 'ghost', from: 'build', root: 'backup/ghost' });
     await backup.client.removeMirror('images');

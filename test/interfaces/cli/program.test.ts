@@ -49,6 +49,7 @@ describe('the help', () => {
         ['peer', 'peer ls', 'peer add', 'peer rm'],
         ['mirror', 'mirror ls', 'mirror add', 'mirror rm'],
         ['sync', 'plan', 'graph', 'log', 'snapshot', 'clone', 'promote', 'rename', 'rollback', 'destroy', 'verify'],
+        ['diverged', 'diverged ls', 'diverged restore', 'diverged drop'],
       ].flat(),
     );
   });

@@ -36,13 +36,16 @@ function describePeer(peer: PeerStatus, now: number): string {
   return `${describeLink(peer, now)}, ${mode}${bytes}${error === null ? '' : `; ${error.message}`}`;
 }
 
-function describeMirror({ behind, error, receiving }: MirrorStatus): string {
+function describeMirror({ behind, error, receiving, diverged }: MirrorStatus): string {
   const now = receiving ? 'syncing now, ' : '';
   if (behind === null) return `${now}${error?.message ?? ''}`;
   const { steps, bytes, conflicts, waiting } = behind;
   const notes = [
     steps === 0 ? 'nothing to fetch' : `behind by ${formatCount(steps, 'step')}, about ${formatBytes(bytes)}`,
     ...(conflicts.length === 0 ? [] : [`${formatCount(conflicts.length, 'conflict')} ("pando plan" explains)`]),
+    ...(diverged === null || diverged === 0
+      ? []
+      : [`${diverged === 1 ? '1 copy' : `${diverged} copies`} of what diverged ("pando diverged ls")`]),
     ...(waiting.length === 0 ? [] : [`${formatCount(waiting.length, 'dataset')} waiting for a first snapshot`]),
   ];
   return `${now}${notes.join(', ')}`;
