@@ -82,6 +82,8 @@ export class MemoryNetwork implements Wire {
     const take = options.acceptData(self, ticket);
     if (take === null) throw dialFailure.ticketUnknown(peer, address);
     const [near, far] = duplexPair();
+    cutTogether(near, far);
+    cutTogether(far, near);
     const entry = { pair: [near, far], nodes: [self, peer] };
     this.#streams.add(entry);
     far.once('close', () => this.#streams.delete(entry));
@@ -169,4 +171,11 @@ class MemoryTransport implements Transport {
       });
     });
   }
+}
+
+/** As with a socket: an end that is destroyed before it has said all cuts the other one off. */
+function cutTogether(one: Duplex, other: Duplex): void {
+  one.once('close', () => {
+    if (!one.writableFinished) other.destroy();
+  });
 }
