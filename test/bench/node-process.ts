@@ -1,6 +1,7 @@
 /** A node in a process of its own, told what to do by the benchmark that forked it: `dist/test/bench/node-process.js DIRECTORY`. */
 import { join } from 'node:path';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
+import { isReceive } from '../../src/core/plan/steps.ts';
 import { openAdapters, settingsOf } from '../../src/main/adapters.ts';
 import { parseConfig } from '../../src/main/config.ts';
 import { PandoNode } from '../../src/main/node.ts';
@@ -8,12 +9,19 @@ import type { Zfs } from '../../src/zfs/zfs.ts';
 
 /** What the benchmark can ask of a node. */
 export type NodeOrder =
-  | { readonly do: 'introduce'; readonly peer: NodeId; readonly address: string; readonly trustedLink: boolean }
+  | {
+      readonly do: 'introduce';
+      readonly peer: NodeId;
+      readonly address: string;
+      readonly trustedLink: boolean;
+      readonly shares: readonly string[];
+    }
   | { readonly do: 'share'; readonly tree: TreeName; readonly root: DatasetName }
   | { readonly do: 'mirror'; readonly tree: TreeName; readonly from: NodeId; readonly root: DatasetName }
   | { readonly do: 'look' }
   | { readonly do: 'catch-up'; readonly peer: NodeId }
   | { readonly do: 'sync'; readonly tree: TreeName; readonly times: number }
+  | { readonly do: 'traffic' }
   | { readonly do: 'stop' };
 
 export interface NodeHello {
@@ -27,6 +35,14 @@ export interface SyncTimes {
   readonly bytes: number;
   readonly failures: readonly string[];
   readonly zfsCalls: number;
+  readonly steps: number;
+  /** Streams among the steps. */
+  readonly streams: number;
+}
+
+/** Bytes on the control connections of a node, both ways, in all. */
+export interface Traffic {
+  readonly bytes: number;
 }
 
 export interface NodeFarewell {
@@ -68,7 +84,7 @@ async function sync(node: PandoNode, tree: TreeName, times: number): Promise<Syn
   const { signal } = new AbortController();
   const milliseconds: number[] = [];
   const failures: string[] = [];
-  let bytes = 0;
+  let [bytes, steps, streams] = [0, 0, 0];
   const before = zfsCalls;
   for (let time = 0; time < times; time += 1) {
     const start = performance.now();
@@ -76,16 +92,18 @@ async function sync(node: PandoNode, tree: TreeName, times: number): Promise<Syn
     const report = await node.mirrors.sync(tree, quiet);
     milliseconds.push(performance.now() - start);
     bytes += report.bytes;
+    steps += report.steps.length;
+    streams += report.steps.filter(({ step }) => isReceive(step)).length;
     for (const { outcome } of report.steps) if (outcome.result === 'failed') failures.push(outcome.error.message);
   }
-  return { milliseconds, bytes, failures, zfsCalls: zfsCalls - before };
+  return { milliseconds, bytes, failures, zfsCalls: zfsCalls - before, steps, streams };
 }
 
 async function obey(node: PandoNode, order: NodeOrder): Promise<unknown> {
   switch (order.do) {
     case 'introduce': {
-      const { peer, address, trustedLink } = order;
-      await node.peers.add({ peer, name: peer.slice(0, 7), address, shares: ['*'], trustedLink });
+      const { peer, address, trustedLink, shares } = order;
+      await node.peers.add({ peer, name: peer.slice(0, 7), address, shares, trustedLink });
       return null;
     }
     case 'share':
@@ -102,6 +120,11 @@ async function obey(node: PandoNode, order: NodeOrder): Promise<unknown> {
       return null;
     case 'sync':
       return sync(node, order.tree, order.times);
+    case 'traffic': {
+      const links = node.hub.status();
+      const traffic: Traffic = { bytes: links.reduce((sum, link) => sum + link.bytesReceived + link.bytesSent, 0) };
+      return traffic;
+    }
     case 'stop': {
       await node.stop();
       const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();

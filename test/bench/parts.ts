@@ -2,7 +2,7 @@
 import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
 import { measurePlan } from './plan-bench.ts';
 import { measureSync } from './sync-bench.ts';
-import { measureBulk, measureIdle, measureIncrements } from './zfs-bench.ts';
+import { measureBulk, measureFamily, measureIdle, measureIncrements } from './zfs-bench.ts';
 
 /** One line of the table. */
 export interface Row {
@@ -23,6 +23,10 @@ const LARGE = { datasets: 100_000, snapshotsEach: 10, clonesEach: 3, groupSize: 
 const BULK_MEBIBYTES = 1024;
 const BULK_ROUNDS = 3;
 const WIRE_BYTES_MAX = 4 * 1024;
+const FAMILY_CLONES = 100;
+/** What lies behind a family plays no part: nothing of it is sent. */
+const FAMILY_MEBIBYTES = Number(process.env.PANDO_BENCH_FAMILY_MEBIBYTES ?? 256);
+const FAMILY_WIRE_BYTES_MAX = 20_000;
 
 function row(what: string, measured: string, target: string, reached: boolean | null): Row {
   return { what, measured, target, reached };
@@ -130,6 +134,26 @@ async function bulk(): Promise<PartResult> {
   };
 }
 
+async function family(): Promise<PartResult> {
+  const measured = await measureFamily(FAMILY_CLONES, FAMILY_MEBIBYTES);
+  const streams = measured.reduce((sum, change) => sum + change.streams, 0);
+  return {
+    rows: [
+      ...measured.flatMap(({ what, wireBytes, steps, seconds }) => [
+        row(
+          `family of 100: ${what}`,
+          `${wireBytes} bytes`,
+          `≤ ${FAMILY_WIRE_BYTES_MAX}`,
+          wireBytes <= FAMILY_WIRE_BYTES_MAX,
+        ),
+        row(`family of 100: ${what}, ${steps} steps`, `${seconds.toFixed(2)} s`, '', null),
+      ]),
+      row('family of 100: streams', String(streams), '0', streams === 0),
+    ],
+    details: measured,
+  };
+}
+
 export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   log,
   open: openLarge,
@@ -138,4 +162,5 @@ export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   idle,
   increments,
   bulk,
+  family,
 };

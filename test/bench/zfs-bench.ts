@@ -10,7 +10,7 @@ import { execa } from 'execa';
 import { ensureZfs } from '../../peers/provision/ensure-zfs.ts';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
-import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes } from './node-process.ts';
+import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic } from './node-process.ts';
 
 const MIB = 1024 * 1024;
 const POOL_BYTES = 6 * 1024 * MIB;
@@ -82,17 +82,21 @@ class Bench {
   /** A sender and a receiver that know each other. */
   async pair(trustedLink: boolean): Promise<{ readonly sender: BenchNode; readonly receiver: BenchNode }> {
     const [sender, receiver] = [await this.node(), await this.node()];
-    await sender.order({ do: 'introduce', peer: receiver.id, address: receiver.address, trustedLink });
-    await receiver.order({ do: 'introduce', peer: sender.id, address: sender.address, trustedLink });
+    await sender.order({ do: 'introduce', peer: receiver.id, address: receiver.address, trustedLink, shares: ['*'] });
+    await receiver.order({ do: 'introduce', peer: sender.id, address: sender.address, trustedLink, shares: [] });
     return { sender, receiver };
   }
 }
 
 async function answerOf<Answer>(child: ChildProcess): Promise<Answer> {
-  const [message] = (await Promise.race([
-    once(child, 'message'),
-    once(child, 'exit').then(([code]) => [{ error: `the node ended with ${code}` }]),
-  ])) as [{ answer?: Answer; error?: string }];
+  const answered = new AbortController();
+  const { signal } = answered;
+  const ended = once(child, 'exit', { signal }).then(([code]) => [{ error: `the node ended with ${code}` }]);
+  ended.catch(() => undefined);
+  const [message] = (await Promise.race([once(child, 'message', { signal }), ended])) as [
+    { answer?: Answer; error?: string },
+  ];
+  answered.abort();
   if (message.error !== undefined) throw new Error(message.error);
   return message.answer as Answer;
 }
@@ -277,5 +281,60 @@ export function measureIdle(datasets: number, snapshotsEach: number): Promise<Id
       zfsCalls,
       nodes: [await sender.stop(), await receiver.stop()],
     };
+  });
+}
+
+/** What it took a replica to follow something that was done to a whole family. */
+export interface FamilyChange {
+  readonly what: string;
+  readonly steps: number;
+  readonly streams: number;
+  /** On the control connection, both ways. */
+  readonly wireBytes: number;
+  readonly seconds: number;
+}
+
+/** A family of clones that is renamed, re-rooted and destroyed at its owner, by plain `zfs`. */
+export function measureFamily(clones: number, mebibytes: number): Promise<readonly FamilyChange[]> {
+  return Bench.run(async (bench, source, target) => {
+    const tree = 'family' as TreeName;
+    const root = `${source.name}/family` as DatasetName;
+    const names = Array.from({ length: clones }, (_, index) => `c${index}`);
+    await zfs('create', root);
+    await zfs('create', `${root}/base`);
+    await writeFileOf(join(source.mountpoint, 'family', 'base', 'data'), mebibytes * MIB);
+    await zfs('snapshot', `${root}/base@1`);
+    for (const name of names) await zfs('clone', '-o', 'canmount=off', `${root}/base@1`, `${root}/${name}`);
+    await zfs('snapshot', '-r', `${root}@2`);
+    const { sender, receiver } = await bench.pair(true);
+    await sender.order({ do: 'share', tree, root });
+    await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/family` as DatasetName });
+    await syncOnce(receiver, tree);
+    await zfs('unmount', `${root}/base`);
+    const changes: FamilyChange[] = [];
+    const follow = async (what: string, change: () => Promise<unknown>): Promise<void> => {
+      await change();
+      const { bytes: before } = await receiver.order<Traffic>({ do: 'traffic' });
+      await sender.order({ do: 'look' });
+      await receiver.order({ do: 'catch-up', peer: sender.id });
+      const { milliseconds, failures, steps, streams } = await receiver.order<SyncTimes>({
+        do: 'sync',
+        tree,
+        times: 1,
+      });
+      if (failures.length > 0) throw new Error(`a step failed: ${failures[0]}`);
+      const { bytes: after } = await receiver.order<Traffic>({ do: 'traffic' });
+      changes.push({ what, steps, streams, wireBytes: after - before, seconds: (milliseconds[0] ?? 0) / 1000 });
+    };
+    await follow('promote', () => zfs('promote', `${root}/c7`));
+    await follow('rename', async () => {
+      for (const name of names) await zfs('rename', `${root}/${name}`, `${root}/renamed-${name}`);
+    });
+    await follow('destroy', async () => {
+      for (const name of names.filter((one) => one !== 'c7')) await zfs('destroy', '-r', `${root}/renamed-${name}`);
+    });
+    await sender.stop();
+    await receiver.stop();
+    return changes;
   });
 }
