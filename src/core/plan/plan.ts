@@ -148,8 +148,10 @@ class Planner {
     if (!isLate || this.#copy.nameOf(id) === name) return true;
     const parent = this.#input.wanted.named(parentOf(name) as RelativeName);
     if (isPlaceFor(this.#copy, id, name) && this.#renames.free(name, id)) {
+      // Whoever made way may have handed the name on already
+      const isThere = this.#copy.nameOf(id) === name;
       const parentReceived = parent === undefined ? undefined : this.#receivedAfter.get(parent.id);
-      this.#copy.rename(id, name, [...this.#receivedUnder(id), ...justAfter(parentReceived)]);
+      if (!isThere) this.#copy.rename(id, name, [...this.#receivedUnder(id), ...justAfter(parentReceived)]);
       this.#unplaced.delete(id);
       return true;
     }

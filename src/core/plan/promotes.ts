@@ -5,7 +5,9 @@
  * promote settles one fork for good, their order does not matter, and as many as forks differ are the fewest that there can be.
  *
  * 1. What a dataset owns at its source, it must own here. If an ancestor of its origin is among that, it is promoted, until none is.
- * 2. A dataset that is not here yet, though snapshots of it are (it was cloned and promoted at its source), is cloned here from the newest of these, and
+ * 2. What hangs off a dataset that its source gave up, by a snapshot that it gave up as well, is promoted over it: what is left of that keeps nobody from
+ *    standing alone, and can go one day.
+ * 3. A dataset that is not here yet, though snapshots of it are (it was cloned and promoted at its source), is cloned here from the newest of these, and
  *    then promoted like the others.
  */
 import type { Snapshot } from '../events.ts';
@@ -25,6 +27,7 @@ export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): C
     const conflict = promoteUntilOwning(copy, dataset);
     if (conflict !== undefined) conflicts.push(conflict);
   }
+  promoteOverGivenUp(copy, source);
   return conflicts;
 }
 
@@ -43,6 +46,26 @@ function promoteUntilOwning(copy: WorkingCopy, atSource: Dataset): Conflict | un
     here = copy.get(id);
   }
   return undefined;
+}
+
+function promoteOverGivenUp(copy: WorkingCopy, source: Graph): void {
+  const left = [...copy.values()].filter(
+    ({ id, origin }) => origin?.dataset != null && !copy.isOwn(id) && source.get(id)?.origin === null,
+  );
+  if (left.length === 0) return;
+  const guids = new Set(
+    Array.from(source.datasets.values()).flatMap(({ snapshots }) => snapshots.map(({ guid }) => guid)),
+  );
+  for (const { id } of left) {
+    const here = copy.get(id);
+    const over = here?.origin?.dataset == null ? undefined : copy.get(here.origin.dataset);
+    const atSource = source.get(id);
+    if (here?.origin == null || over === undefined || atSource === undefined) continue;
+    if (copy.isOwn(over.id) || source.get(over.id) !== undefined) continue;
+    if (upTo(over, here.origin.snapshot).some(({ guid }) => guids.has(guid))) continue;
+    avoidCollisions(copy, here, over, atSource);
+    copy.promote(id);
+  }
 }
 
 function sameOrigin(a: Dataset, b: Dataset): boolean {

@@ -4,6 +4,7 @@
  */
 import { compareNames, type Dataset, type Graph } from '../graph/graph.ts';
 import { DATASET_NAME_BYTES_MAX, type DatasetId, parentOf, type RelativeName } from '../ids.ts';
+import { CHAIN_MAX } from './snapshot-names.ts';
 import type { Conflict } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
@@ -73,7 +74,7 @@ export class Renames {
     if (this.#copy.isOwn(holder) || this.#copy.nameOf(holder) === '') return false;
     const wanted = this.#wanted.get(holder);
     const held = this.#copy.nameOf(holder);
-    if (wanted !== undefined && wanted.name !== held) this.#bring(wanted);
+    if (wanted !== undefined && wanted.name !== held && this.#moving.size < CHAIN_MAX) this.#bring(wanted);
     if (this.#copy.nameOf(holder) !== held) return true;
     this.#copy.rename(holder, wanted === undefined ? asideName(this.#copy, holder) : this.#copy.temporaryName(holder));
     return true;
