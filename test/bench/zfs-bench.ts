@@ -13,7 +13,8 @@ import type { DatasetName, TreeName } from '../../src/core/ids.ts';
 import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic } from './node-process.ts';
 
 const MIB = 1024 * 1024;
-const POOL_BYTES = 6 * 1024 * MIB;
+/** Sparse: it takes what is written. */
+const POOL_BYTES = 24 * 1024 * MIB;
 const NODE_PROCESS = fileURLToPath(new URL('./node-process.js', import.meta.url));
 const INCREMENT_BYTES = 16 * 1024;
 const IDLE_SYNCS = 100;
