@@ -39,6 +39,7 @@ const libraryOwners = {
   execa: ['^src/zfs/'],
   fastify: ['^src/interfaces/http/'],
   level: ['^src/log/'],
+  ms: ['^src/interfaces/cli/'],
   msgpackr: ['^src/core/codec/'],
   'p-queue': ['^src/transfer/'],
   picomatch: ['^src/core/'],

@@ -1,5 +1,5 @@
 /** What a node knows of itself: peers, trees and mirrors, folded from its admin stream (design §4). */
-import type { Event, LocalTreeAdded, MirrorAdded, PeerAdded } from './events.ts';
+import type { Event, LocalTreeAdded, MirrorAdded, MirrorRules, PeerAdded } from './events.ts';
 import type { NodeId, TreeName } from './ids.ts';
 
 export type Peer = Omit<PeerAdded, 'type'>;
@@ -21,6 +21,10 @@ function changed<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key, value: Valu
   return copy;
 }
 
+function rulesOf({ only, except, keep, graceMs }: MirrorRules): MirrorRules {
+  return { only, except, keep, graceMs };
+}
+
 function applyAdmin(state: AdminState, event: Event): AdminState {
   switch (event.type) {
     case 'peer.added': {
@@ -34,8 +38,13 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
     case 'local-tree.removed':
       return { ...state, trees: changed(state.trees, event.tree, null) };
     case 'mirror.added': {
-      const { tree, from, root, only, except, snapshots } = event;
-      return { ...state, mirrors: changed(state.mirrors, tree, { tree, from, root, only, except, snapshots }) };
+      const { tree, from, root } = event;
+      return { ...state, mirrors: changed(state.mirrors, tree, { tree, from, root, ...rulesOf(event) }) };
+    }
+    case 'mirror.changed': {
+      const mirror = state.mirrors.get(event.tree);
+      if (mirror === undefined) return state;
+      return { ...state, mirrors: changed(state.mirrors, event.tree, { ...mirror, ...rulesOf(event) }) };
     }
     case 'mirror.removed':
       return { ...state, mirrors: changed(state.mirrors, event.tree, null) };

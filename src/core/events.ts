@@ -32,6 +32,10 @@ export const EVENT_VERSION = 1;
 const PROPERTY_VALUE_CHARACTERS_MAX = 8192;
 /** Properties an event may carry; far above what anyone sets on a dataset, far below what would fill a frame. */
 const PROPERTIES_MAX = 256;
+/** Globs of one list; people write them. */
+export const GLOBS_MAX = 256;
+/** Departures of which one event tells, so that it fits a batch. */
+export const DEPARTURES_PER_EVENT_MAX = 1_000;
 
 const DATASET_KINDS = ['filesystem', 'volume'] as const;
 export type DatasetKind = (typeof DATASET_KINDS)[number];
@@ -156,9 +160,21 @@ export type TreeEventBody =
   | SnapshotDestroyed
   | OwnershipClaimed;
 
-/** Which snapshots of a dataset a mirror wants: each of them, or only the newest (and those that clones hang off). */
-export const SNAPSHOT_RULES = ['all', 'newest'] as const;
-export type SnapshotRule = (typeof SNAPSHOT_RULES)[number];
+export const KEEP_COUNTS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
+export type KeepCounts = Readonly<Partial<Record<(typeof KEEP_COUNTS)[number], number>>>;
+/** Which snapshots of a dataset a mirror keeps: all that the owner has, or so many (see `keep.ts`), and always those that clones hang off. */
+export type KeepRule = 'all' | KeepCounts;
+
+/** What a mirror takes of a tree, and what it keeps. */
+export interface MirrorRules {
+  /** Globs on names relative to the tree's root; none means everything. */
+  readonly only: readonly string[];
+  /** Globs of what is left out all the same. */
+  readonly except: readonly string[];
+  readonly keep: KeepRule;
+  /** How long what the owner has destroyed is kept all the same, in ms; null for ever. */
+  readonly graceMs: number | null;
+}
 
 export interface PeerAdded {
   readonly type: 'peer.added';
@@ -185,19 +201,36 @@ export interface LocalTreeRemoved {
   readonly type: 'local-tree.removed';
   readonly tree: TreeName;
 }
-export interface MirrorAdded {
+export interface MirrorAdded extends MirrorRules {
   readonly type: 'mirror.added';
   readonly tree: TreeName;
   readonly from: NodeId;
   /** Where this node keeps its copy. */
   readonly root: DatasetName;
-  readonly only: readonly string[];
-  readonly except: readonly string[];
-  readonly snapshots: SnapshotRule;
+}
+export interface MirrorChanged extends MirrorRules {
+  readonly type: 'mirror.changed';
+  readonly tree: TreeName;
 }
 export interface MirrorRemoved {
   readonly type: 'mirror.removed';
   readonly tree: TreeName;
+}
+/** A replica, or one of its snapshots. */
+export interface Departed {
+  readonly dataset: DatasetId;
+  /** Null for the dataset as a whole. */
+  readonly snapshot: SnapshotGuid | null;
+}
+/** What this node noticed of a mirror: what its owner has destroyed of that which is kept here. */
+export interface DeparturesNoticed {
+  readonly type: 'departures.noticed';
+  readonly tree: TreeName;
+  /** When this node noticed it first, in Unix ms. */
+  readonly since: number;
+  readonly departed: readonly Departed[];
+  /** What had departed, and is there again, or gone here as well. */
+  readonly settled: readonly Departed[];
 }
 /** Intent of a transfer, logged before its first step so that a crash cannot leave anything behind (invariant 6). */
 export interface TransferStarted {
@@ -247,7 +280,9 @@ export type AdminEventBody =
   | LocalTreeAdded
   | LocalTreeRemoved
   | MirrorAdded
+  | MirrorChanged
   | MirrorRemoved
+  | DeparturesNoticed
   | TransferStarted
   | PreservationStarted
   | TransferEnded;
@@ -314,9 +349,23 @@ export const snapshotSchema = z.object({
 });
 export const originSchema = z.object({ dataset: datasetId.nullable(), snapshot: snapshotGuid });
 export const ownershipSchema = z.object({ node: nodeId, epoch: z.int().positive() });
+export const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
+  z.literal('all'),
+  z.partialRecord(z.enum(KEEP_COUNTS), z.int().positive()).refine((counts) => Object.keys(counts).length > 0),
+]);
 export const propertiesSchema = boundedRecord(propertyValue);
 export const datasetKindSchema = z.enum(DATASET_KINDS);
 export { datasetId as datasetIdSchema, datasetName as datasetNameSchema, relativeName as relativeNameSchema };
+
+const mirrorRules = {
+  only: z.array(glob).max(GLOBS_MAX),
+  except: z.array(glob).max(GLOBS_MAX),
+  keep: keepRuleSchema,
+  graceMs: count.nullable(),
+};
+const departures = z
+  .array(z.object({ dataset: datasetId, snapshot: snapshotGuid.nullable() }))
+  .max(DEPARTURES_PER_EVENT_MAX);
 
 const bodySchemas = {
   'tree.added': z.object({ type: z.literal('tree.added'), root: datasetName }),
@@ -374,7 +423,7 @@ const bodySchemas = {
     peer: nodeId,
     name: z.string().min(1).max(64),
     address: z.string().max(300).nullable(),
-    shares: z.array(glob).max(256),
+    shares: z.array(glob).max(GLOBS_MAX),
     trustedLink: z.boolean(),
   }),
   'peer.removed': z.object({ type: z.literal('peer.removed'), peer: nodeId }),
@@ -385,11 +434,17 @@ const bodySchemas = {
     tree: treeName,
     from: nodeId,
     root: datasetName,
-    only: z.array(glob).max(256),
-    except: z.array(glob).max(256),
-    snapshots: z.enum(SNAPSHOT_RULES),
+    ...mirrorRules,
   }),
+  'mirror.changed': z.object({ type: z.literal('mirror.changed'), tree: treeName, ...mirrorRules }),
   'mirror.removed': z.object({ type: z.literal('mirror.removed'), tree: treeName }),
+  'departures.noticed': z.object({
+    type: z.literal('departures.noticed'),
+    tree: treeName,
+    since: count,
+    departed: departures,
+    settled: departures,
+  }),
   'transfer.started': z.object({
     type: z.literal('transfer.started'),
     transfer: transferId,

@@ -58,6 +58,11 @@ export class History {
     return this.#table.signer.node;
   }
 
+  /** Unix ms by this node's clock, but never before the last event that it logged: a clock that was set back does not turn time back. */
+  now(): number {
+    return this.#own.now();
+  }
+
   /** The stream in which this node tells about its copy of `tree` ({@link ADMIN_TREE}: about itself). */
   ownStream(tree: TreeName): StreamId {
     return this.#own.idOf(tree);
@@ -89,7 +94,11 @@ export class History {
    *
    * Up to 10,000 bodies are one atomic append. More are written 10,000 at a time: after a crash, a part from the front may be there.
    */
-  record(tree: TreeName, cause: Cause, bodies: readonly EventBody[]): Promise<readonly KnownEvent[]> {
+  record(
+    tree: TreeName,
+    cause: Cause | ((body: EventBody) => Cause),
+    bodies: readonly EventBody[],
+  ): Promise<readonly KnownEvent[]> {
     return this.#own.record(tree, cause, bodies);
   }
 

@@ -1,4 +1,4 @@
-import { nextTimestamp } from '../core/clock.ts';
+import { nextTimestamp, unixMsOf } from '../core/clock.ts';
 import { chainHash, genesisHash, type Hash, type SignedHead, signHead, verifyHead } from '../core/codec/chain.ts';
 import { encodeEvent } from '../core/codec/event-codec.ts';
 import { PandoError } from '../core/errors.ts';
@@ -37,15 +37,23 @@ export class OwnStreams {
     }
   }
 
+  now(): number {
+    return Math.max(this.#now(), unixMsOf(this.#timestamp));
+  }
+
   idOf(tree: TreeName): StreamId {
     return streamIdOf(this.#table.signer.node, tree);
   }
 
-  record(tree: TreeName, cause: Cause, bodies: readonly EventBody[]): Promise<readonly KnownEvent[]> {
+  record(
+    tree: TreeName,
+    cause: Cause | ((body: EventBody) => Cause),
+    bodies: readonly EventBody[],
+  ): Promise<readonly KnownEvent[]> {
     const stream = this.idOf(tree);
     return this.#table.inTurn(stream, async () => {
       let state = this.#table.sound(stream) ?? freshStream(stream, this.#table.signer);
-      const events = this.#stamp(state.seq, cause, bodies);
+      const events = this.#stamp(state.seq, typeof cause === 'function' ? cause : () => cause, bodies);
       // What does not fit is refused as a whole, before any part of it is written.
       if (events.length > APPEND_EVENTS_MAX) fold(state.graph, events);
       for (let start = 0; start < events.length; start += APPEND_EVENTS_MAX) {
@@ -129,11 +137,11 @@ export class OwnStreams {
     return signHead({ stream, incarnation, seq, hash }, this.#table.signer);
   }
 
-  #stamp(seq: number, cause: Cause, bodies: readonly EventBody[]): KnownEvent[] {
+  #stamp(seq: number, causeOf: (body: EventBody) => Cause, bodies: readonly EventBody[]): KnownEvent[] {
     const unixMs = this.#now();
     return bodies.map((body, index) => {
       this.#timestamp = nextTimestamp(this.#timestamp, unixMs);
-      return { v: EVENT_VERSION, seq: seq + 1 + index, at: this.#timestamp, cause, ...body };
+      return { v: EVENT_VERSION, seq: seq + 1 + index, at: this.#timestamp, cause: causeOf(body), ...body };
     });
   }
 

@@ -14,11 +14,13 @@ import {
   parseDatasetId,
   parseTransferId,
   type RelativeName,
+  type SnapshotGuid,
   type TreeName,
   uuidFrom,
 } from '../core/ids.ts';
 import { Announcements } from '../features/announce/announcements.ts';
 import { Diverged } from '../features/diverged/diverged.ts';
+import { DepartureJournal } from '../features/mirrors/departure-journal.ts';
 import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
@@ -61,6 +63,15 @@ export interface NodeOptions {
   readonly reporter: NodeReporter;
 }
 
+/** What a node keeps of its own business, each in a private stream. */
+interface Journals {
+  readonly admin: AdminJournal;
+  readonly transfers: TransferJournal;
+  readonly departures: DepartureJournal;
+}
+
+const NONE: ReadonlySet<SnapshotGuid> = new Set();
+
 const RANDOM_BYTES_PER_UUID = 16;
 
 function mintUuid(): string {
@@ -85,6 +96,7 @@ export class PandoNode {
   readonly #follower: Follower;
   readonly #announcements: Announcements;
   readonly #transfers: TransferJournal;
+  readonly #departures: DepartureJournal;
   readonly #recovery: TransferRecovery;
   #direct: DirectListener | null = null;
   #address = '';
@@ -98,10 +110,11 @@ export class PandoNode {
       options.reporter.warn(error.message, { stream, ...error.evidence });
     }
     const transfers = await TransferJournal.open(history, (message) => options.reporter.warn(message));
-    return new PandoNode(options, history, await AdminJournal.open(history), transfers);
+    const departures = await DepartureJournal.open(history);
+    return new PandoNode(options, history, { admin: await AdminJournal.open(history), transfers, departures });
   }
 
-  private constructor(options: NodeOptions, history: History, admin: AdminJournal, transfers: TransferJournal) {
+  private constructor(options: NodeOptions, history: History, { admin, transfers, departures }: Journals) {
     const { zfs, signer } = options.adapters;
     this.id = signer.node;
     this.zfs = zfs;
@@ -109,6 +122,7 @@ export class PandoNode {
     this.#options = options;
     this.#admin = admin;
     this.#transfers = transfers;
+    this.#departures = departures;
     this.#recovery = new TransferRecovery(transfers, zfs, this.id);
     this.#followed = new Set(admin.state.mirrors.keys());
     this.#announcements = new Announcements({ history, admin });
@@ -201,12 +215,19 @@ export class PandoNode {
     const { trees, mirrors } = this.#admin.state;
     const mine = () => ({ node: this.id, epoch: 1 });
     return [
-      ...Array.from(trees.values(), ({ tree, root }) => ({ tree, root, ownerOf: mine, mayBeAbsent: false })),
+      ...Array.from(trees.values(), ({ tree, root }) => ({
+        tree,
+        root,
+        ownerOf: mine,
+        atOwner: () => NONE,
+        mayBeAbsent: false,
+      })),
       ...Array.from(mirrors.values(), (mirror) => ({
         tree: mirror.tree,
         root: mirror.root,
         // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
         ownerOf: (id: DatasetId) => this.mirrors.ownerOf(mirror, id) ?? mine(),
+        atOwner: (id: DatasetId) => this.mirrors.atOwner(mirror, id),
         mayBeAbsent: true,
       })),
     ];
@@ -324,6 +345,7 @@ export class PandoNode {
     return new Mirrors({
       history: this.history,
       admin: this.#admin,
+      departures: this.#departures,
       zfs: this.zfs,
       ...this.#announcing(),
       catchUp: (peer, options) => this.hub.sync(peer, options),
@@ -331,7 +353,7 @@ export class PandoNode {
       pull: (request) => puller.pull(request),
       linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
       look: (tree) => this.observer.look(this.#watch(tree)),
-      settle: (tree, listed, arrived) => this.observer.settle(this.#watch(tree), listed, arrived),
+      settle: (tree, ...shown) => this.observer.settle(this.#watch(tree), ...shown),
     });
   }
 

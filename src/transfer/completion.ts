@@ -21,8 +21,14 @@ export interface ArrivedSnapshot {
   readonly snapshot: ListedSnapshot;
 }
 
-/** Takes what ZFS shows after a transfer: whole datasets, and single snapshots of others. */
-export type Settle = (listed: readonly ListedDataset[], arrived: readonly ArrivedSnapshot[]) => Promise<void>;
+/**
+ * Takes what ZFS shows after a transfer: whole datasets, and single snapshots of others. `asked` are the datasets that were looked for, where some may be gone.
+ */
+export type Settle = (
+  listed: readonly ListedDataset[],
+  arrived: readonly ArrivedSnapshot[],
+  asked?: readonly DatasetName[],
+) => Promise<void>;
 
 export interface CompletionOptions {
   readonly zfs: Zfs;

@@ -10,6 +10,7 @@ import {
 } from '../core/ids.ts';
 import type { MetadataStep, PreserveStep } from '../core/plan/steps.ts';
 import type { Zfs } from '../zfs/zfs.ts';
+import { destroyGivenUpDataset, destroyGivenUpSnapshot } from './giving-up.ts';
 import type { TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { placeholderProperties, replicaProperties } from './replica-properties.ts';
@@ -59,6 +60,12 @@ export class MetadataReplay {
         break;
       case 'preserve':
         await this.#preserve(step);
+        break;
+      case 'destroy-snapshot':
+        await destroyGivenUpSnapshot(zfs, name, step);
+        break;
+      case 'destroy-dataset':
+        await destroyGivenUpDataset(zfs, name, step);
         break;
     }
     this.#changed.add(name);

@@ -5,6 +5,8 @@ import type { Step } from '../core/plan/steps.ts';
 export type StepOutcome =
   | { readonly result: 'done'; readonly bytes: number | null }
   | { readonly result: 'failed'; readonly error: PandoError }
+  /** Not destroyed, since ZFS refused or it was not what had been planned for: it stays, and nothing is wrong. */
+  | { readonly result: 'kept'; readonly error: PandoError }
   /** Not tried, since a step that it needs failed or the whole was cancelled. */
   | { readonly result: 'skipped' };
 

@@ -23,6 +23,7 @@ import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } 
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
+import { isGivingUp, REASONS_TO_KEEP } from './giving-up.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
@@ -168,8 +169,8 @@ class Pull {
         this.#settled(index, { result: 'skipped' });
         continue;
       }
-      const outcome = this.#metadata.execute(step).then(() => ({ result: 'done', bytes: null }) as const, failed);
-      this.#settled(index, await outcome);
+      const done = (): StepOutcome => ({ result: 'done', bytes: null });
+      this.#settled(index, await this.#metadata.execute(step).then(done, isGivingUp(step) ? kept : failed));
     }
     // What nobody could look at does not count; the next sync looks at it first
     await this.#lookAtChanged().catch((error: unknown) => this.#failed(steps, error));
@@ -177,7 +178,7 @@ class Pull {
 
   async #lookAtChanged(): Promise<void> {
     const changed = this.#metadata.takeChanged();
-    if (changed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(changed), []);
+    if (changed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(changed), [], changed);
   }
 
   #name(step: Step): DatasetName {
@@ -454,6 +455,11 @@ function isReplayed(planned: PlannedStep | undefined): boolean {
 async function bothSettled<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
   await Promise.allSettled([a, b]);
   return Promise.all([a, b]);
+}
+
+/** What ZFS will not destroy is needed by somebody, and stays. */
+function kept(error: unknown): StepOutcome {
+  return isPandoError(error, ...REASONS_TO_KEEP) ? { result: 'kept', error } : failed(error);
 }
 
 function failed(error: unknown): StepOutcome {

@@ -52,7 +52,7 @@ export interface NodeFarewell {
   readonly cpuSeconds: number;
 }
 
-const EVERYTHING = { only: [], except: [], snapshots: 'all' } as const;
+const EVERYTHING = { only: [], except: [], keep: 'all', graceMs: null } as const;
 const MICROSECONDS = 1_000_000;
 
 let zfsCalls = 0;

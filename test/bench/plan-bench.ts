@@ -27,7 +27,7 @@ export function measurePlan(shape: GraphShape, behind: number): PlanTime {
     });
   const local = new Graph(source.root, datasets);
   const start = performance.now();
-  const planned = plan({ source, wanted: wantedGraph(source, EVERYTHING), local, ...REPLICA });
+  const planned = plan({ source, wanted: wantedGraph(source, EVERYTHING, { local, now: 0 }), local, ...REPLICA });
   const seconds = (performance.now() - start) / 1000;
   return { datasets: shape.datasets, snapshots: source.snapshotCount, behind, steps: planned.steps.length, seconds };
 }

@@ -69,8 +69,11 @@ function applyReceive(source: Graph, local: Map<string, Dataset>, step: ReceiveS
     return;
   }
   const guid = step.base.snapshot.guid;
-  const origin = Array.from(local.values()).find((dataset) => snapshotOf(dataset, guid) !== undefined);
-  assert.ok(origin, `origin ${step.base.name}@${step.base.snapshot.name} is here`);
+  const origin = local.get(step.base.dataset);
+  assert.ok(
+    origin !== undefined && snapshotOf(origin, guid) !== undefined,
+    `origin ${step.base.name}@${step.base.snapshot.name} is here`,
+  );
   assert.equal(step.base.name, origin.name, 'the step knows the name that the origin has by then');
   local.set(step.dataset, create(from, step, { dataset: origin.id, snapshot: guid }, snapshots));
 }
@@ -161,6 +164,25 @@ function applyMetadata(source: Graph, local: Map<string, Dataset>, step: Metadat
     case 'preserve':
       applyPreserve(local, step, aside);
       return;
+    case 'destroy-snapshot': {
+      const here = target(local, step);
+      const { guid } = step.snapshot;
+      assert.ok(snapshotOf(here, guid), `@${step.snapshot.name} is here`);
+      assert.ok(!Array.from(local.values()).some(({ origin }) => origin?.snapshot === guid), 'it has no clones');
+      local.set(here.id, { ...here, snapshots: here.snapshots.filter((one) => one.guid !== guid) });
+      return;
+    }
+    case 'destroy-dataset': {
+      const here = target(local, step);
+      const guids = here.snapshots.map(({ guid }) => guid);
+      assert.deepEqual(guids, step.snapshots);
+      for (const other of local.values()) {
+        assert.ok(parentOf(other.name) !== here.name || other === here, `${other.name} lies below it`);
+        assert.ok(!guids.some((guid) => guid === other.origin?.snapshot), `${other.name} is a clone of it`);
+      }
+      local.delete(here.id);
+      return;
+    }
   }
 }
 

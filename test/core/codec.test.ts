@@ -377,20 +377,21 @@ describe('Checkpoints as chunks', () => {
   const [chunk] = [...encodeCheckpoint(graphOf(smallTree(2)), 5)] as [Uint8Array];
   const [version, at, root, [row]] = unpack(chunk) as [number, number, string, [unknown[]]];
   const changed = (index: number, value: unknown) => pack([version, at, root, [row.with(index, value)]]);
-  const columns = row[9] as unknown[];
+  const columns = row[10] as unknown[];
 
   it.each<[string, Uint8Array[]]>([
     ['no msgpack', [Buffer.from('no chunk')]],
-    ['of a later format', [pack([2, at, root, []])]],
+    ['of a later format', [pack([version + 1, at, root, []])]],
     ['without a moment', [pack([version, null, root, []])]],
     ['with a root that climbs', [pack([version, at, '../etc', []])]],
     ['with a dataset name that climbs', [changed(3, 'a/../b')]],
     ['with a dataset twice', [chunk, chunk]],
-    ['that carry on with what never began', [changed(10, true)]],
-    ['with a snapshot cut short', [changed(9, columns.slice(0, -1))]],
-    ['with a snapshot name that is none', [changed(9, columns.with(1, 'a@b'))]],
-    ['with a guid that is none', [changed(9, columns.with(0, 'guid'))]],
-    ['with too many snapshots in a row', [changed(9, new Array(24_001).fill(1))]],
+    ['that carry on with what never began', [changed(11, true)]],
+    ['with a snapshot cut short', [changed(10, columns.slice(0, -1))]],
+    ['with a snapshot name that is none', [changed(10, columns.with(1, 'a@b'))]],
+    ['with a guid that is none', [changed(10, columns.with(0, 'guid'))]],
+    ['with a received snapshot that is none', [changed(9, 'guid')]],
+    ['with too many snapshots in a row', [changed(10, new Array(24_001).fill(1))]],
   ])('are refused %s', (_, chunks) => {
     expect(() => readBack(chunks, false)).toThrow(expect.objectContaining({ code: 'CODEC_INVALID' }));
   });

@@ -19,12 +19,15 @@ import {
   type SnapshotName,
   uuidFrom,
 } from '../../src/core/ids.ts';
+import type { Retention } from '../../src/core/plan/steps.ts';
 
 export const OWNER: Ownership = { node: nodeIdOfFingerprint(new Uint8Array(32).fill(7)), epoch: 1 };
 /** The node that keeps the replica. */
 export const SELF = nodeIdOfFingerprint(new Uint8Array(32).fill(9));
+/** Keeps everything. */
+export const FOREVER: Retention = { keep: 'all', graceMs: null, now: 0, noticedAt: () => undefined, copies: [] };
 /** What a plan is told of the node that keeps the replica. */
-export const REPLICA = { self: SELF, modified: new Set<DatasetId>() };
+export const REPLICA = { self: SELF, modified: new Set<DatasetId>(), retention: FOREVER };
 export const ROOT = 'tank/images' as DatasetName;
 
 function digest(text: string): Buffer {
@@ -86,6 +89,7 @@ export function graph(...lines: readonly string[]): Graph {
       owner: OWNER,
       properties: {},
       snapshots: snapshots.map((text) => snapshot(label, text)),
+      received: null,
     };
   });
   return new Graph(ROOT, new Map(datasets.map((dataset) => [dataset.id, dataset])));

@@ -1,18 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { MirrorRules } from '../../src/core/events.ts';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
 import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
 import type { DatasetId, DatasetName, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
-import { EVERYTHING, type MirrorFilter, wantedGraph } from '../../src/core/plan/filter.ts';
+import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
-import { isReceive, type Plan, type Step } from '../../src/core/plan/steps.ts';
+import { isReceive, type Plan } from '../../src/core/plan/steps.ts';
 import { apply, applyPlan } from './apply-plan.ts';
 import { arbitraryHistory, grow, growingHistory, startForest } from './forest.ts';
 import { datasetId, graph, REPLICA, SELF } from './graph-language.ts';
+import { inWords } from './step-words.ts';
 
-function planFor(source: Graph, local: Graph = EMPTY_GRAPH, filter: MirrorFilter = EVERYTHING): Plan {
-  return plan({ source, wanted: wantedGraph(source, filter), local, ...REPLICA });
+function planFor(source: Graph, local: Graph = EMPTY_GRAPH, filter: MirrorRules = EVERYTHING): Plan {
+  return plan({ source, wanted: wantedGraph(source, filter, { local, now: 0 }), local, ...REPLICA });
 }
 
 /** The graph with one dataset that the node of the replica owns. */
@@ -31,21 +33,7 @@ function afterPromotes(before: Graph, ...names: string[]): Graph {
   return draft.finish();
 }
 
-/** A step in a line: `clone web base@b..@d -I`. */
-function inWords(step: Step): string {
-  const name = step.name === '' ? '.' : step.name;
-  if (step.kind === 'rename') return `rename ${step.from} → ${name}`;
-  if (step.kind === 'create-placeholder') return `placeholder ${name}`;
-  if (step.kind === 'promote') return `promote ${name} over ${step.over === '' ? '.' : step.over}`;
-  if (step.kind === 'clone') return `clone-here ${name} ${step.origin.name}@${step.origin.snapshot.name}`;
-  if (step.kind === 'rename-snapshot') return `rename ${name}@${step.from} → @${step.to}`;
-  if (step.kind === 'preserve') return `preserve ${name} behind @${step.lastCommon?.name}: ${step.localOnly.join(' ')}`;
-  const how = 'intermediates' in step ? (step.intermediates ? ' -I' : ' -i') : '';
-  const base = 'base' in step ? `${step.base.name === '' ? '.' : step.base.name}@${step.base.snapshot.name}..` : '';
-  return `${step.kind.replace('receive-', '')} ${name} ${base}@${step.to.name}${how}`;
-}
-
-function steps(source: Graph, local?: Graph, filter?: MirrorFilter): string[] {
+function steps(source: Graph, local?: Graph, filter?: MirrorRules): string[] {
   return planFor(source, local, filter).steps.map(inWords);
 }
 
@@ -126,7 +114,7 @@ describe('a plan for an empty replica', () => {
 describe('a plan for a replica that is behind', () => {
   it('is empty when nothing changed', () => {
     const same = graph('. @a', 'base @a', 'web < base@a @b');
-    expect(planFor(same, same)).toEqual({ steps: [], conflicts: [], waiting: [], estimatedBytes: 0 });
+    expect(planFor(same, same)).toEqual({ steps: [], conflicts: [], waiting: [], retained: [], estimatedBytes: 0 });
   });
 
   it('continues from the newest snapshot here', () => {
@@ -330,7 +318,7 @@ describe('a replica that has what its owner has not', () => {
   it('keeps what was written to it as well', () => {
     const source = graph('. @r', 'a @1 @2');
     const modified = new Set([datasetId('a')]);
-    const planned = plan({ source, wanted: source, local: graph('. @r', 'a @1'), self: SELF, modified });
+    const planned = plan({ source, wanted: source, local: graph('. @r', 'a @1'), ...REPLICA, modified });
     expect(planned.steps.map(inWords)).toEqual(['preserve a behind @1: ', 'incremental a a@1..@2 -i']);
   });
 
@@ -351,7 +339,7 @@ describe('a replica that has what its owner has not', () => {
 });
 
 describe('a mirror of the newest snapshots', () => {
-  const newest: MirrorFilter = { only: [], except: [], snapshots: 'newest' };
+  const newest: MirrorRules = { ...EVERYTHING, keep: { last: 1 } };
 
   it('jumps over what is not wanted with a plain increment', () => {
     expect(steps(graph('. @a @b @c'), graph('. @a'), newest)).toEqual(['incremental . .@a..@c -i']);
@@ -368,11 +356,11 @@ describe('a mirror of the newest snapshots', () => {
 });
 
 describe('any plan', () => {
-  const filters = fc.constantFrom<MirrorFilter>(
+  const filters = fc.constantFrom<MirrorRules>(
     EVERYTHING,
-    { only: [], except: [], snapshots: 'newest' },
-    { only: ['d1*', '*/d2*'], except: [], snapshots: 'all' },
-    { only: [], except: ['*3*'], snapshots: 'newest' },
+    { ...EVERYTHING, keep: { last: 1 } },
+    { ...EVERYTHING, only: ['d1*', '*/d2*'] },
+    { ...EVERYTHING, except: ['*3*'], keep: { last: 1 } },
   );
 
   it('turns what is here into what is wanted, for random forests that grow between two syncs', () => {
@@ -382,7 +370,7 @@ describe('any plan', () => {
         let local: Graph = EMPTY_GRAPH;
         for (const history of [before, after]) {
           const source = grow(forest, history);
-          const wanted = wantedGraph(source, filter);
+          const wanted = wantedGraph(source, filter, { local, now: 0 });
           const planned = plan({ source, wanted, local, ...REPLICA });
           const former = local;
           const applied = apply(source, local, planned);

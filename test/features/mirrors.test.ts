@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { DepartureJournal } from '../../src/features/mirrors/departure-journal.ts';
 import { Mirrors } from '../../src/features/mirrors/mirrors.ts';
 import { AdminJournal } from '../../src/log/admin-journal.ts';
 import {
@@ -131,6 +132,7 @@ describe('a peer that is connected but does not answer', () => {
     const mirrors = new Mirrors({
       history,
       admin: await AdminJournal.open(history),
+      departures: await DepartureJournal.open(history),
       zfs: beta.zfs,
       announce: async () => undefined,
       retract: async () => undefined,
@@ -169,6 +171,7 @@ describe('a look that does not find something', () => {
       tree: IMAGES,
       root: dataset('beta/copy'),
       ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+      atOwner: () => new Set<never>(),
       mayBeAbsent: true,
     };
     beta.zfs.list = async () => {

@@ -257,6 +257,7 @@ describe('the observer', () => {
       tree: IMAGES,
       root: dataset('alpha/images'),
       ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+      atOwner: () => new Set<never>(),
       mayBeAbsent: false,
     };
     const running = alpha.node.observer.look(watched);

@@ -65,6 +65,7 @@ const violations: readonly Violation[] = [
   { breaks: 'execa-has-an-owner', in: 'src/transfer', imports: ['execa'] },
   { breaks: 'fastify-has-an-owner', in: 'src/interfaces/cli', imports: ['fastify'] },
   { breaks: 'level-has-an-owner', in: 'src/zfs', imports: ['level'] },
+  { breaks: 'ms-has-an-owner', in: 'src/core', imports: ['ms'] },
   { breaks: 'msgpackr-has-an-owner', in: 'src/core', imports: ['msgpackr'] },
   { breaks: 'p-queue-has-an-owner', in: 'src/sync', imports: ['p-queue'] },
   { breaks: 'picomatch-has-an-owner', in: 'src/sync', imports: ['picomatch'] },

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { Difference } from '../../src/core/graph/difference.ts';
 import type { SnapshotGuid } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { PLACEHOLDER_PROPERTY } from '../../src/core/plan/steps.ts';
 import type { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';
@@ -56,7 +57,7 @@ describe('a replica', () => {
     await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
     await introduce(alpha, beta);
     const from = alpha.node.id;
-    await beta.node.mirrors.add({ tree: IMAGES, from, root: HERE, only: [], except: [], snapshots: 'all' });
+    await beta.node.mirrors.add({ tree: IMAGES, from, root: HERE, ...EVERYTHING });
   };
 
   beforeEach(begin);

@@ -228,6 +228,7 @@ describe('what goes wrong in a sync', () => {
       tree: IMAGES,
       root: dataset('beta/copy'),
       ownerOf: () => ({ node: beta.node.id, epoch: 1 }),
+      atOwner: () => new Set<never>(),
       mayBeAbsent: true,
     });
     await alpha.zfs.snapshot([at('alpha/images/web', 'b'), at('alpha/images/layer', 'b')]);

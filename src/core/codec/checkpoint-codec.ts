@@ -23,7 +23,7 @@ import type { Hash } from './chain.ts';
 import { pack, unpack, unpackTrusted } from './msgpack.ts';
 
 /** Version of the chunk format. */
-const CHECKPOINT_VERSION = 1;
+const CHECKPOINT_VERSION = 2;
 /** Snapshots and datasets in one chunk, so that a chunk stays well below a wire frame. */
 const CHUNK_ENTRIES_MAX = 4_000;
 
@@ -41,6 +41,7 @@ type DatasetRow = readonly [
   owner: NodeId,
   epoch: number,
   properties: Readonly<Record<string, string>>,
+  received: SnapshotGuid | null,
   snapshots: SnapshotColumns,
   /** Whether this row carries on with the snapshots of the dataset in the row before it. */
   continues: boolean,
@@ -68,6 +69,7 @@ function rowOf(dataset: Dataset, start: number, end: number): DatasetRow {
     dataset.owner.node,
     dataset.owner.epoch,
     start === 0 ? dataset.properties : {},
+    dataset.received,
     columnsOf(dataset.snapshots, start, end),
     start > 0,
   ];
@@ -92,7 +94,7 @@ export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Arra
   let entries = 0;
   for (const dataset of graph.datasets.values()) {
     for (const row of rowsOf(dataset)) {
-      const size = 1 + row[9].length / SNAPSHOT_FIELDS;
+      const size = 1 + row[10].length / SNAPSHOT_FIELDS;
       if (rows.length > 0 && entries + size > CHUNK_ENTRIES_MAX) {
         yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
         rows = [];
@@ -122,6 +124,7 @@ const rowSchema = z.tuple([
   ownershipSchema.shape.node,
   ownershipSchema.shape.epoch,
   propertiesSchema,
+  snapshotSchema.shape.guid.nullable(),
   z.array(z.union([z.string(), z.number(), z.null()])).max(CHUNK_ENTRIES_MAX * SNAPSHOT_FIELDS),
   z.boolean(),
 ]);
@@ -138,7 +141,7 @@ function checkChunk(value: unknown): Chunk {
     throw new PandoError('CODEC_INVALID', `A checkpoint is not well formed: ${z.prettifyError(chunk.error)}.`);
   }
   for (const row of chunk.data[3]) {
-    for (const snapshot of snapshotsOf(row[9], (name) => name)) snapshotSchema.parse(snapshot);
+    for (const snapshot of snapshotsOf(row[10], (name) => name)) snapshotSchema.parse(snapshot);
   }
   return chunk.data;
 }
@@ -207,7 +210,8 @@ export class CheckpointReader {
   }
 
   #addRow(row: DatasetRow): void {
-    const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, columns, continues] = row;
+    const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, received, columns, continues] =
+      row;
     const snapshots = Array.from(snapshotsOf(columns, (text) => this.#intern(text)));
     const known = this.#datasets.get(id);
     this.#entries += snapshots.length + (continues ? 0 : 1);
@@ -219,7 +223,7 @@ export class CheckpointReader {
     if (known !== undefined) throw new PandoError('CODEC_INVALID', `A checkpoint holds dataset ${id} twice.`);
     const origin = originSnapshot === null ? null : { dataset: originDataset, snapshot: originSnapshot };
     const owner = { node: this.#intern(node) as NodeId, epoch };
-    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots });
+    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots, received });
   }
 
   #intern(text: string): string {

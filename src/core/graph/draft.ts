@@ -88,6 +88,10 @@ export class GraphDraft {
     clone.origin = parent.origin;
     parent.origin = { dataset: clone.id, snapshot: origin.snapshot };
     const movedGuids = new Set(moved.map(({ guid }) => guid));
+    if (parent.received !== null && movedGuids.has(parent.received)) {
+      clone.received ??= parent.received;
+      parent.received = null;
+    }
     for (const dataset of this.#datasets.values()) {
       if (dataset.origin?.dataset !== parent.id || !movedGuids.has(dataset.origin.snapshot)) continue;
       this.change(dataset.id).origin = { dataset: clone.id, snapshot: dataset.origin.snapshot };
@@ -104,13 +108,16 @@ export class GraphDraft {
   /** Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
   destroySnapshot(id: DatasetId, guid: SnapshotGuid): void {
     const dataset = this.change(id);
-    dataset.snapshots.splice(indexOfSnapshot(dataset, guid), 1);
+    const index = indexOfSnapshot(dataset, guid);
+    dataset.snapshots.splice(index, 1);
+    if (dataset.received === guid) dataset.received = dataset.snapshots[index - 1]?.guid ?? null;
   }
 
   /** Takes away all snapshots behind that one. Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
   rollBack(id: DatasetId, guid: SnapshotGuid): void {
     const dataset = this.change(id);
-    dataset.snapshots.length = indexOfSnapshot(dataset, guid) + 1;
+    const gone = dataset.snapshots.splice(indexOfSnapshot(dataset, guid) + 1);
+    if (gone.some((snapshot) => snapshot.guid === dataset.received)) dataset.received = guid;
   }
 
   finish(): Graph {

@@ -5,8 +5,8 @@
  * `EVENT_INVALID`: a stream that contradicts itself must not decide what happens to data (invariant 7).
  */
 import { isPandoError, PandoError } from '../errors.ts';
-import type { DatasetCreated, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
-import { GraphDraft } from './draft.ts';
+import type { Cause, DatasetCreated, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
+import { GraphDraft, type MutableDataset } from './draft.ts';
 import type { Graph } from './graph.ts';
 
 function create(draft: GraphDraft, event: DatasetCreated): void {
@@ -20,6 +20,7 @@ function create(draft: GraphDraft, event: DatasetCreated): void {
     owner: event.owner,
     properties: event.properties,
     snapshots: [],
+    received: null,
   });
 }
 
@@ -31,6 +32,11 @@ function changeProperties(draft: GraphDraft, event: DatasetPropertiesChanged): v
     else properties[name] = value;
   }
   dataset.properties = properties;
+}
+
+function createSnapshot(dataset: MutableDataset, snapshot: Snapshot, cause: Cause): void {
+  insertSnapshot(dataset.snapshots, compactSnapshot(snapshot));
+  if (cause === 'received') dataset.received = snapshot.guid;
 }
 
 /** Keeps the order by createtxg; nearly always the new snapshot is the newest. */
@@ -75,7 +81,7 @@ function apply(draft: GraphDraft, event: Event): void {
       changeProperties(draft, event);
       return;
     case 'snapshot.created':
-      insertSnapshot(draft.change(event.dataset).snapshots, compactSnapshot(event.snapshot));
+      createSnapshot(draft.change(event.dataset), event.snapshot, event.cause);
       return;
     case 'snapshot.renamed':
       draft.renameSnapshot(event.dataset, event.guid, event.to);

@@ -14,6 +14,8 @@ export interface Dataset {
   readonly properties: Properties;
   /** Oldest first, by `createtxg`. */
   readonly snapshots: readonly Snapshot[];
+  /** The newest snapshot that a stream brought here, null when none did: those behind it were taken on this node. */
+  readonly received: SnapshotGuid | null;
 }
 
 /**

@@ -1,18 +1,19 @@
 import picomatch from 'picomatch';
-import type { Snapshot, SnapshotRule } from '../events.ts';
-import { type Dataset, Graph, newestSnapshot } from '../graph/graph.ts';
+import type { KeepRule, MirrorRules, Snapshot } from '../events.ts';
+import { type Dataset, Graph } from '../graph/graph.ts';
 import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import { keptSnapshots } from '../keep.ts';
 
-/** What a mirror takes of a tree. */
-export interface MirrorFilter {
-  /** Globs on names relative to the tree's root; none means everything. */
-  readonly only: readonly string[];
-  /** Globs of what is left out all the same. */
-  readonly except: readonly string[];
-  readonly snapshots: SnapshotRule;
+/** Everything that the owner has, and for ever. */
+export const EVERYTHING: MirrorRules = { only: [], except: [], keep: 'all', graceMs: null };
+
+/** What a keep rule is held against. */
+export interface KeepContext {
+  /** What is here: snapshots that the owner has no more count as well. */
+  readonly local: Graph;
+  /** Unix ms. */
+  readonly now: number;
 }
-
-export const EVERYTHING: MirrorFilter = { only: [], except: [], snapshots: 'all' };
 
 /** Globs match whole names; `*` stays within a component, `**` does not, and a leading dot is nothing special. */
 function matcher(globs: readonly string[]): (name: string) => boolean {
@@ -24,7 +25,7 @@ export function sharesTree(globs: readonly string[], tree: string): boolean {
   return matcher(globs)(tree);
 }
 
-function selected(view: Graph, filter: MirrorFilter): Set<DatasetId> {
+function selected(view: Graph, filter: Pick<MirrorRules, 'only' | 'except'>): Set<DatasetId> {
   const only = filter.only.length === 0 ? () => true : matcher(filter.only);
   const except = matcher(filter.except);
   const ids = new Set<DatasetId>();
@@ -56,29 +57,43 @@ function close(view: Graph, ids: Set<DatasetId>): void {
   }
 }
 
+/**
+ * A dataset's snapshots as they will be here: those up to the newest that is here already, and what the owner has behind it. What only this node has behind that one is
+ * nobody's to keep or give up.
+ */
+export function snapshotsTogether(atOwner: Dataset, here: Dataset | undefined): readonly Snapshot[] {
+  if (here === undefined) return atOwner.snapshots;
+  const positions = new Map(atOwner.snapshots.map(({ guid }, index) => [guid, index]));
+  const last = here.snapshots.findLastIndex(({ guid }) => positions.has(guid));
+  if (last < 0) return atOwner.snapshots;
+  const behind = positions.get((here.snapshots[last] as Snapshot).guid) as number;
+  return [...here.snapshots.slice(0, last + 1), ...atOwner.snapshots.slice(behind + 1)];
+}
+
 function wantedSnapshots(
   dataset: Dataset,
-  rule: SnapshotRule,
+  rule: KeepRule,
+  { local, now }: KeepContext,
   origins: ReadonlySet<SnapshotGuid>,
 ): readonly Snapshot[] {
   if (rule === 'all') return dataset.snapshots;
-  const newest = newestSnapshot(dataset);
-  return dataset.snapshots.filter((snapshot) => snapshot === newest || origins.has(snapshot.guid));
+  const kept = keptSnapshots(rule, snapshotsTogether(dataset, local.get(dataset.id)), now);
+  return dataset.snapshots.filter(({ guid }) => kept.has(guid) || origins.has(guid));
 }
 
 /**
  * The part of an owner's view that a mirror wants: the datasets its globs select, with the parents and origins they need, and of
- * each the wanted snapshots. Snapshots that wanted clones hang off are wanted under every rule.
+ * each the snapshots to keep. Those that wanted clones hang off are wanted under every rule.
  */
-export function wantedGraph(view: Graph, filter: MirrorFilter): Graph {
-  if (filter.only.length === 0 && filter.except.length === 0 && filter.snapshots === 'all') return view;
-  const ids = selected(view, filter);
+export function wantedGraph(view: Graph, rules: Omit<MirrorRules, 'graceMs'>, context: KeepContext): Graph {
+  if (rules.only.length === 0 && rules.except.length === 0 && rules.keep === 'all') return view;
+  const ids = selected(view, rules);
   close(view, ids);
   const kept = Array.from(view.datasets.values()).filter(({ id }) => ids.has(id));
   const origins = new Set(kept.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
   const reduced = kept.map((dataset): [DatasetId, Dataset] => [
     dataset.id,
-    { ...dataset, snapshots: wantedSnapshots(dataset, filter.snapshots, origins) },
+    { ...dataset, snapshots: wantedSnapshots(dataset, rules.keep, context, origins) },
   ]);
   return new Graph(view.root, new Map(reduced));
 }

@@ -13,6 +13,7 @@
  * 5. A dataset can be received only below an existing parent.
  * 6. Where 3 to 5 cannot be had without loss, the plan holds a conflict with its evidence, and the rest goes on.
  * 7. What this node owns is never changed for the sake of a peer's view.
+ * 8. What the mirror need not keep goes last, by its own rules (`retention.ts`).
  */
 import type { Snapshot } from '../events.ts';
 import { type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
@@ -23,6 +24,7 @@ import { planPromotes } from './promotes.ts';
 import { inReceivingOrder } from './receiving-order.ts';
 import { withoutRefusedNames } from './refusals.ts';
 import { isPlaceFor, Renames } from './renames.ts';
+import { planRetention } from './retention.ts';
 import { type Segment, segmentsBehind } from './segments.ts';
 import { planSnapshotNames } from './snapshot-names.ts';
 import {
@@ -68,6 +70,8 @@ class Planner {
   readonly #receivedAfter = new Map<DatasetId, number>();
   /** Last step that brings snapshots of a dataset. */
   readonly #lastStep = new Map<DatasetId, number>();
+  /** Snapshots that streams bring, oldest first. */
+  readonly #brought = new Map<DatasetId, Snapshot[]>();
   /** Step that brings a snapshot, for those that clones hang off. */
   readonly #originAfter = new Map<string, number>();
   readonly #neededAsParent = new Set<RelativeName>();
@@ -93,9 +97,15 @@ class Planner {
       this.#placeThoseBelow(dataset.id);
     }
     for (const id of this.#unplaced) this.#refuseUnplaced(id);
+    const retained = planRetention({
+      ...this.#input,
+      copy: this.#copy,
+      isBlocked: (id) => this.#blocked.has(id),
+      incoming: (id) => ({ brought: this.#brought.get(id) ?? [], after: justAfter(this.#lastStep.get(id)) }),
+    });
     const { steps } = this.#copy;
     const estimatedBytes = steps.reduce((sum, step) => sum + (isReceive(step) ? step.estimatedBytes : 0), 0);
-    return { steps, conflicts: this.#conflicts, waiting: this.#waiting, estimatedBytes };
+    return { steps, conflicts: this.#conflicts, waiting: this.#waiting, retained, estimatedBytes };
   }
 
   #refuseUnplaced(id: DatasetId): void {
@@ -337,6 +347,7 @@ class Planner {
   #receive(wanted: Dataset, step: ReceiveStep, brought: readonly Snapshot[]): void {
     const index = this.#push(step);
     this.#lastStep.set(wanted.id, index);
+    this.#brought.set(wanted.id, [...(this.#brought.get(wanted.id) ?? []), ...brought]);
     if (step.kind !== 'receive-incremental') {
       this.#receivedAfter.set(wanted.id, index);
       this.#copy.names.add(wanted.id, step.name);

@@ -1,5 +1,5 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
-import type { Snapshot } from '../events.ts';
+import type { Departed, MirrorRules, Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
 import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 
@@ -58,6 +58,23 @@ export interface RenameStep extends StepBase {
   readonly from: RelativeName;
 }
 
+/**
+ * Destroys a snapshot that this mirror need not keep. Nothing hangs off it, and no peer that is known of has it as the newest in common with this node.
+ */
+export interface DestroySnapshotStep extends StepBase {
+  readonly kind: 'destroy-snapshot';
+  readonly snapshot: Snapshot;
+  /** `not-kept`: the mirror's rule does not keep it. `departed`: its owner destroyed it, and the grace period is over. */
+  readonly because: 'not-kept' | 'departed';
+}
+
+/** Destroys a dataset that its owner destroyed longer ago than the grace period. All its snapshots came from there; nothing depends on it. */
+export interface DestroyDatasetStep extends StepBase {
+  readonly kind: 'destroy-dataset';
+  /** All its snapshots: with another one it is not what was planned for. */
+  readonly snapshots: readonly SnapshotGuid[];
+}
+
 /** An empty filesystem in the place of one that has no snapshots, so that those below it have a parent. */
 export interface CreatePlaceholderStep extends StepBase {
   readonly kind: 'create-placeholder';
@@ -98,6 +115,8 @@ export type ReceiveStep = ReceiveFullStep | ReceiveIncrementalStep | ReceiveClon
 export type MetadataStep =
   | CloneStep
   | CreatePlaceholderStep
+  | DestroyDatasetStep
+  | DestroySnapshotStep
   | PreserveStep
   | PromoteStep
   | RenameSnapshotStep
@@ -133,12 +152,45 @@ export interface Waiting {
   readonly reason: 'no-snapshot' | 'parent-waits' | 'origin-waits';
 }
 
+/** What the mirror need not keep, and why it stays all the same. */
+export type Retained = {
+  readonly dataset: DatasetId;
+  readonly name: RelativeName;
+  /** Null for the dataset as a whole. */
+  readonly snapshot: SnapshotName | null;
+} & (
+  | {
+      /** Its owner destroyed it, and the grace period is not over. */
+      readonly reason: 'grace';
+      /** Unix ms. */
+      readonly until: number;
+    }
+  | {
+      /**
+       * `depended-on`: clones or datasets below it. `in-common`: the newest that this node and a peer have in common. `taken-here`: there are snapshots in it that its
+       * owner never had.
+       */
+      readonly reason: 'depended-on' | 'in-common' | 'taken-here';
+    }
+);
+
 export interface Plan {
   readonly steps: readonly Step[];
   readonly conflicts: readonly Conflict[];
   readonly waiting: readonly Waiting[];
+  readonly retained: readonly Retained[];
   /** Sum over the steps. */
   readonly estimatedBytes: number;
+}
+
+/** How long a mirror keeps what (see `keep.ts`), and what that depends on. */
+export interface Retention extends Pick<MirrorRules, 'keep' | 'graceMs'> {
+  /** Unix ms. */
+  readonly now: number;
+  /** When this node noticed a departure, in Unix ms; undefined for one that is new. */
+  readonly noticedAt: (departed: Departed) => number | undefined;
+  /** The copies that peers have, as far as this node knows. */
+  readonly copies: readonly Graph[];
 }
 
 /** What goes into a plan. */
@@ -153,6 +205,7 @@ export interface PlanInput {
   readonly self: NodeId;
   /** Replicas that were written to since their newest snapshot. */
   readonly modified: ReadonlySet<DatasetId>;
+  readonly retention: Retention;
 }
 
 /** A local dataset carries this property while it stands in for one that has no snapshots. */

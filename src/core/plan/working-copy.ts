@@ -1,8 +1,9 @@
-import { GraphDraft, type MutableDataset } from '../graph/draft.ts';
+import type { Snapshot } from '../events.ts';
+import { GraphDraft } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
 import { NameTree } from '../graph/name-tree.ts';
 import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
-import type { PlanInput, PreserveStep, Step } from './steps.ts';
+import type { DestroySnapshotStep, PlanInput, PreserveStep, Step } from './steps.ts';
 
 type WithoutAfter<S extends Step> = S extends Step ? Omit<S, 'after'> : never;
 
@@ -23,7 +24,9 @@ export class WorkingCopy {
   /** The last step that changed a dataset, its name or its snapshots. */
   readonly #last = new Map<DatasetId, number>();
   /** The last step that took something away from a name. */
-  readonly #freed = new Map<RelativeName, number>();
+  readonly #vacated = new Map<RelativeName, number>();
+  /** The steps that destroy what lies right below a dataset, or is a clone of a snapshot. */
+  readonly #freed = new Map<DatasetId | SnapshotGuid, readonly number[]>();
 
   constructor({ local, self }: Pick<PlanInput, 'local' | 'self'>) {
     this.#base = local;
@@ -74,7 +77,8 @@ export class WorkingCopy {
     if (snapshot === undefined) return;
     const source = { dataset: origin.id, name: this.nameOf(origin.id), snapshot };
     const parent = this.names.holder(parentName(name));
-    this.#draft.add({ ...model, origin: { dataset: origin.id, snapshot: guid }, snapshots: [] } as MutableDataset);
+    const edge = { dataset: origin.id, snapshot: guid };
+    this.#draft.add({ ...model, origin: edge, snapshots: [], received: null });
     this.names.add(model.id, name);
     this.#names.add(model.id);
     this.#push({ kind: 'clone', dataset: model.id, name, origin: source }, [origin.id, ...only(parent)]);
@@ -91,10 +95,10 @@ export class WorkingCopy {
   rename(id: DatasetId, to: RelativeName, also: readonly number[] = []): void {
     const from = this.nameOf(id);
     const parent = this.names.holder(parentName(to));
-    const before = [...this.changesOf(id, ...only(parent)), ...also, ...only(this.#freed.get(to))];
+    const before = [...this.changesOf(id, ...only(parent)), ...also, ...only(this.#vacated.get(to))];
     this.names.move(id, to);
     this.#names.add(id);
-    this.#freed.set(from, this.#add({ kind: 'rename', dataset: id, name: to, from }, before));
+    this.#vacated.set(from, this.#add({ kind: 'rename', dataset: id, name: to, from }, before));
   }
 
   /**
@@ -115,6 +119,39 @@ export class WorkingCopy {
     const left = new Set(this.#draft.get(id)?.snapshots.map(({ guid }) => guid));
     this.#cutOff(id, new Set(before.map(({ guid }) => guid).filter((guid) => !left.has(guid))));
     return true;
+  }
+
+  /** `after` are steps that it waits for beside those that changed the dataset. */
+  destroySnapshot(
+    id: DatasetId,
+    snapshot: Snapshot,
+    because: DestroySnapshotStep['because'],
+    after: readonly number[],
+  ): void {
+    const before = [...this.changesOf(id), ...after, ...this.#freeing(snapshot.guid)];
+    const step = { kind: 'destroy-snapshot', dataset: id, name: this.nameOf(id), snapshot, because } as const;
+    this.#write(step, before);
+    const isHere = this.#draft.get(id)?.snapshots.some(({ guid }) => guid === snapshot.guid) === true;
+    if (isHere) this.#draft.destroySnapshot(id, snapshot.guid);
+  }
+
+  /** Destroys a dataset on which nothing here depends any more. */
+  destroy(id: DatasetId): void {
+    const dataset = this.#draft.get(id);
+    if (dataset === undefined) return;
+    const name = this.nameOf(id);
+    const snapshots = dataset.snapshots.map(({ guid }) => guid);
+    const before = [...this.changesOf(id), ...this.#freeing(id, ...snapshots)];
+    const index = this.#write({ kind: 'destroy-dataset', dataset: id, name, snapshots }, before);
+    const supports = [...only(this.names.holder(parentName(name))), ...only(dataset.origin?.snapshot)];
+    for (const support of supports) this.#freed.set(support, [...(this.#freed.get(support) ?? []), index]);
+    this.#draft.remove(id);
+    this.names.remove(id);
+  }
+
+  /** The steps that destroy what depended on these. */
+  #freeing(...supports: readonly (DatasetId | SnapshotGuid)[]): number[] {
+    return supports.flatMap((support) => this.#freed.get(support) ?? []);
   }
 
   /** Clones of snapshots that leave the tree have their origin outside it. */
@@ -146,10 +183,14 @@ export class WorkingCopy {
   }
 
   #add(step: WithoutAfter<Step>, before: readonly number[]): number {
-    const after = [...new Set(before)].sort((a, b) => a - b);
-    const index = this.steps.push({ ...step, after } as Step) - 1;
+    const index = this.#write(step, before);
     this.#last.set(step.dataset, index);
     return index;
+  }
+
+  #write(step: WithoutAfter<Step>, before: readonly number[]): number {
+    const after = [...new Set(before)].sort((a, b) => a - b);
+    return this.steps.push({ ...step, after } as Step) - 1;
   }
 }
 

@@ -1,10 +1,13 @@
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
+import { firstDue } from '../../core/plan/retention.ts';
 import type { History } from '../../log/history.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
 
 /** After a sync that failed, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
 const RETRY_MS = 60_000;
+/** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
+const LOOK_AGAIN_MS_MAX = 86_400_000;
 
 export interface FollowerOptions {
   readonly history: History;
@@ -20,7 +23,7 @@ export class Follower {
   /** Trees whose sync is running, and whether something new came meanwhile. */
   readonly #busy = new Map<TreeName, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
-  readonly #retries = new Map<TreeName, NodeJS.Timeout>();
+  readonly #timers = new Map<TreeName, NodeJS.Timeout>();
   #unsubscribe: () => void = () => undefined;
 
   constructor(options: FollowerOptions) {
@@ -35,7 +38,7 @@ export class Follower {
   async stop(): Promise<void> {
     this.#unsubscribe();
     this.#stopping.abort();
-    for (const timer of this.#retries.values()) clearTimeout(timer);
+    for (const timer of this.#timers.values()) clearTimeout(timer);
     await Promise.all(this.#runs);
   }
 
@@ -62,7 +65,7 @@ export class Follower {
   async #sync(tree: TreeName): Promise<void> {
     const state = { again: false };
     this.#busy.set(tree, state);
-    clearTimeout(this.#retries.get(tree));
+    clearTimeout(this.#timers.get(tree));
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
     try {
       do {
@@ -73,11 +76,11 @@ export class Follower {
           refresh: false,
         });
         this.#options.onSynced(tree, report);
-        if (report.steps.some(({ outcome }) => outcome.result === 'failed')) this.#retryLater(tree);
+        this.#wakeUp(tree, whenAgain(report, this.#options.history.now()));
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
       if (this.#stopping.signal.aborted || !this.#isMirrored(tree)) return;
-      this.#retryLater(tree);
+      this.#wakeUp(tree, RETRY_MS);
       // Somebody here ended it, and knows
       if (isPandoError(error, 'TRANSFER_CANCELLED')) return;
       const known = error instanceof PandoError ? error : new PandoError('INTERNAL', describeError(error));
@@ -87,14 +90,22 @@ export class Follower {
     }
   }
 
-  #retryLater(tree: TreeName): void {
-    if (this.#stopping.signal.aborted) return;
-    clearTimeout(this.#retries.get(tree));
-    this.#retries.set(
+  /** Syncs again after so many ms by itself; null for not. */
+  #wakeUp(tree: TreeName, afterMs: number | null): void {
+    if (afterMs === null || this.#stopping.signal.aborted) return;
+    clearTimeout(this.#timers.get(tree));
+    this.#timers.set(
       tree,
       setTimeout(() => {
         if (this.#isMirrored(tree)) this.follow(tree);
-      }, RETRY_MS),
+      }, afterMs),
     );
   }
+}
+
+/** When to sync again although the peer tells nothing new: after a failure, and when a grace period ends. */
+function whenAgain({ steps, plan }: SyncReport, now: number): number | null {
+  if (steps.some(({ outcome }) => outcome.result === 'failed')) return RETRY_MS;
+  const due = firstDue(plan.retained);
+  return due === null ? null : Math.min(Math.max(due - now, RETRY_MS), LOOK_AGAIN_MS_MAX);
 }

@@ -1,13 +1,22 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
 import type { Mirror } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
-import type { Ownership } from '../../core/events.ts';
+import type { MirrorRules, Ownership } from '../../core/events.ts';
 import { difference } from '../../core/graph/difference.ts';
 import { EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
-import { type DatasetId, type DatasetName, type NodeId, streamIdOf, type TreeName } from '../../core/ids.ts';
+import {
+  type DatasetId,
+  type DatasetName,
+  type NodeId,
+  type SnapshotGuid,
+  streamIdOf,
+  type TreeName,
+} from '../../core/ids.ts';
+import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
-import type { Plan } from '../../core/plan/steps.ts';
+import { firstDue } from '../../core/plan/retention.ts';
+import type { Plan, Retention, Step } from '../../core/plan/steps.ts';
 import { checkRootIsFree } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
@@ -16,12 +25,14 @@ import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/puller.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
+import type { DepartureJournal } from './departure-journal.ts';
 import { MirrorTurns, uncancelled } from './mirror-turns.ts';
 import { checkReplicaPlace } from './replica-place.ts';
 
 export interface MirrorsOptions {
   readonly history: History;
   readonly admin: AdminJournal;
+  readonly departures: DepartureJournal;
   readonly zfs: Zfs;
   /** Brings what is known of the peer's trees up to date; `refresh` lets the peer look at its ZFS first. */
   readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<unknown>;
@@ -61,6 +72,8 @@ interface Settled {
   readonly local: Graph;
   readonly mirror: Mirror;
   readonly plan: Plan;
+  /** When time alone gives something to do, in Unix ms; null for never. */
+  readonly until: number | null;
 }
 
 /**
@@ -68,6 +81,9 @@ interface Settled {
  * the same, and then followed.
  */
 export const ANSWER_MS_MAX = 600_000;
+
+/** Steps that are planned against what ZFS shows now, not against what was last seen. */
+const LOOKED_AT_FIRST: ReadonlySet<Step['kind']> = new Set(['preserve', 'destroy-snapshot', 'destroy-dataset']);
 
 /** For what is not cancelled by whoever asked for it. */
 const NEVER = new AbortController().signal;
@@ -134,6 +150,14 @@ export class Mirrors {
     });
   }
 
+  /** Changes what a mirror takes and keeps; the next sync goes by it. Rejects with `MIRROR_UNKNOWN`. */
+  async change(tree: TreeName, rules: Partial<MirrorRules>): Promise<void> {
+    await this.#options.admin.change(() => {
+      const { only, except, keep, graceMs } = { ...this.get(tree), ...rules };
+      return [{ type: 'mirror.changed', tree, only, except, keep, graceMs }];
+    });
+  }
+
   /** Cancels its syncs and stops following; what was received stays as it is. Rejects with `MIRROR_UNKNOWN`. */
   async remove(tree: TreeName): Promise<void> {
     this.get(tree);
@@ -144,6 +168,7 @@ export class Mirrors {
     await this.#turns.run(tree, NEVER, async () => {
       this.get(tree);
       await this.#options.admin.change(() => [{ type: 'mirror.removed', tree }]);
+      await this.#options.departures.notice(tree, []);
       await this.#options.retract(tree);
       this.#settled.delete(tree);
       this.#unsure.delete(tree);
@@ -179,9 +204,19 @@ export class Mirrors {
     return history.head(stream) === null ? { node: from, epoch: 1 } : history.graph(stream).get(dataset)?.owner;
   }
 
+  /** The snapshots that the peer has of a dataset, as far as known; none of what belongs to this node. */
+  atOwner({ tree, from }: Mirror, dataset: DatasetId): ReadonlySet<SnapshotGuid> {
+    const { history } = this.#options;
+    const stream = streamIdOf(from, tree);
+    const there = history.head(stream) === null ? undefined : history.graph(stream).get(dataset);
+    if (there === undefined || this.#local(tree).get(dataset)?.owner.node === history.node) return new Set();
+    return new Set(there.snapshots.map(({ guid }) => guid));
+  }
+
   /** The part of the peer's view that the mirror wants. */
   wanted(mirror: Mirror): Graph {
-    return wantedGraph(this.source(mirror), mirror);
+    const context = { local: this.#local(mirror.tree), now: this.#options.history.now() };
+    return wantedGraph(this.source(mirror), mirror, context);
   }
 
   /** In what this node's copy differs from what the mirror wants. */
@@ -208,15 +243,16 @@ export class Mirrors {
     const mirror = this.get(tree);
     await this.#catchUp(mirror, options);
     const source = this.source(mirror);
-    const settled = this.#settled.get(tree);
-    if (settled?.source === source && settled.local === this.#local(tree) && settled.mirror === mirror) {
-      options.onPlan(settled.plan);
-      return { tree, plan: settled.plan, steps: [], bytes: 0 };
+    const settled = this.#settledPlan(mirror, source);
+    if (settled !== undefined) {
+      options.onPlan(settled);
+      return { tree, plan: settled, steps: [], bytes: 0 };
     }
+    await this.#noticeDepartures(mirror, source);
     const todo = await this.#planAnew(mirror, source);
     options.onPlan(todo);
     if (todo.steps.length === 0) {
-      this.#settled.set(tree, { source, local: this.#local(tree), mirror, plan: todo });
+      this.#settled.set(tree, { source, local: this.#local(tree), mirror, plan: todo, until: firstDue(todo.retained) });
       return { tree, plan: todo, steps: [], bytes: 0 };
     }
     const report = await this.#pull(mirror, todo, options);
@@ -229,6 +265,20 @@ export class Mirrors {
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
     return { tree, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
+  }
+
+  /** What was planned last, where nothing can have changed since. */
+  #settledPlan(mirror: Mirror, source: Graph): Plan | undefined {
+    const settled = this.#settled.get(mirror.tree);
+    const isSame =
+      settled?.source === source && settled.local === this.#local(mirror.tree) && settled.mirror === mirror;
+    const isOver = settled?.until != null && settled.until <= this.#options.history.now();
+    return isSame && !isOver ? settled.plan : undefined;
+  }
+
+  async #noticeDepartures({ tree, graceMs }: Mirror, source: Graph): Promise<void> {
+    const { departures, history } = this.#options;
+    if (graceMs !== null) await departures.notice(tree, departed(source, this.#local(tree), history.node));
   }
 
   async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
@@ -278,15 +328,34 @@ export class Mirrors {
    */
   async #planAnew(mirror: Mirror, source: Graph): Promise<Plan> {
     const first = this.#make(mirror, source);
-    const isPlain = first.conflicts.length === 0 && first.steps.every(({ kind }) => kind !== 'preserve');
+    const isPlain = first.conflicts.length === 0 && !first.steps.some(({ kind }) => LOOKED_AT_FIRST.has(kind));
     if (isPlain && !this.#unsure.has(mirror.tree)) return first;
     await this.#options.look(mirror.tree);
     return this.#make(mirror, source);
   }
 
   #make(mirror: Mirror, source: Graph, modified: ReadonlySet<DatasetId> = new Set()): Plan {
-    const wanted = this.wanted(mirror);
-    return plan({ source, wanted, local: this.#local(mirror.tree), self: this.#options.history.node, modified });
+    const { history } = this.#options;
+    return plan({
+      source,
+      wanted: this.wanted(mirror),
+      local: this.#local(mirror.tree),
+      self: history.node,
+      modified,
+      retention: this.#retention(mirror),
+    });
+  }
+
+  #retention({ tree, keep, graceMs }: Mirror): Retention {
+    const { admin, departures, history } = this.#options;
+    const streams = Array.from(admin.state.peers.keys(), (peer) => streamIdOf(peer, tree));
+    return {
+      keep,
+      graceMs,
+      now: history.now(),
+      noticedAt: (departed) => departures.noticedAt(tree, departed),
+      copies: streams.filter((stream) => history.head(stream) !== null).map((stream) => history.graph(stream)),
+    };
   }
 
   #local(tree: TreeName): Graph {

@@ -12,7 +12,7 @@
  * 5. That nothing changed, as ZFS tells it, counts for the graph that was looked at then: a tree that was removed and added has another.
  */
 import { isPandoError, PandoError } from '../../core/errors.ts';
-import type { Cause, KnownEvent, Ownership } from '../../core/events.ts';
+import type { Cause, EventBody, KnownEvent, Ownership } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import type { ObservationScope } from '../../core/graph/observed.ts';
 import { reconcile, reconcileArrival } from '../../core/graph/reconcile.ts';
@@ -23,6 +23,7 @@ import {
   ID_PROPERTY,
   type RelativeName,
   relativeTo,
+  type SnapshotGuid,
   type TreeName,
 } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
@@ -43,6 +44,8 @@ export interface WatchedTree {
   readonly root: DatasetName;
   /** Who owns a dataset that appears in it. */
   readonly ownerOf: (id: DatasetId) => Ownership;
+  /** The snapshots that the owner of a dataset has of it, as far as known; none of what belongs to this node. */
+  readonly atOwner: (id: DatasetId) => ReadonlySet<SnapshotGuid>;
   /** Whether the root may be absent without that being an error: a mirror's comes with a sync. */
   readonly mayBeAbsent: boolean;
 }
@@ -125,13 +128,14 @@ export class Observer {
     });
   }
 
-  /** Logs what a transfer brought: listed datasets, and single snapshots that came into others. */
+  /** Logs what a transfer brought: listed datasets, and single snapshots that came into others. Those of `asked` that are not listed are gone. */
   settle(
     watched: WatchedTree,
     listed: readonly ListedDataset[],
     arrived: readonly ArrivedSnapshot[],
+    asked: readonly DatasetName[] = listed.map(({ name }) => name),
   ): Promise<readonly KnownEvent[]> {
-    const names = listed.map(({ name }) => relativeTo(watched.root, name)).filter((name) => name !== undefined);
+    const names = asked.map((name) => relativeTo(watched.root, name)).filter((name) => name !== undefined);
     return this.#turns.run(watched.tree, async () => {
       const logged = await this.#log(watched, listed, new Set(names), 'received');
       return [...logged, ...(await this.#logArrivals(watched, arrived))];
@@ -230,7 +234,7 @@ export class Observer {
       mint: mintDatasetId,
       ownerOf: watched.ownerOf,
     });
-    const logged = events.length === 0 ? [] : await history.record(watched.tree, cause, events);
+    const logged = events.length === 0 ? [] : await history.record(watched.tree, causeIn(watched, cause), events);
     // After the log: should this be cut short, the next look knows the dataset by its guid and marks it then.
     for (const { name, dataset } of unmarked) {
       await this.#options.zfs.setProperties([absoluteName(watched.root, name)], { [ID_PROPERTY]: dataset });
@@ -251,4 +255,17 @@ function rootMissing({ tree, root }: WatchedTree, cause: PandoError): PandoError
     { tree, root },
     { cause },
   );
+}
+
+/**
+ * What an owner has can only have come from there, whoever was not told of it: a transfer that was cut short, or the mirror that there was before this one.
+ */
+function causeIn({ atOwner }: WatchedTree, cause: Cause): (event: EventBody) => Cause {
+  const known = new Map<DatasetId, ReadonlySet<SnapshotGuid>>();
+  return (event) => {
+    if (event.type !== 'snapshot.created') return cause;
+    const there = known.get(event.dataset) ?? atOwner(event.dataset);
+    known.set(event.dataset, there);
+    return there.has(event.snapshot.guid) ? 'received' : cause;
+  };
 }

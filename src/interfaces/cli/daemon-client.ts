@@ -4,7 +4,7 @@
  */
 import type { Mirror, Peer } from '../../core/admin.ts';
 import type { PandoError } from '../../core/errors.ts';
-import type { Event, SnapshotRule } from '../../core/events.ts';
+import type { Event } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId, StreamId } from '../../core/ids.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
@@ -83,8 +83,21 @@ export interface DaemonClient {
     readonly root: string;
     readonly only: string[];
     readonly except: string[];
-    readonly snapshots: SnapshotRule;
+    /** See `core/keep.ts`. */
+    readonly keep: string;
+    /** Null for ever. */
+    readonly graceMs: number | null;
   }): Promise<void>;
+  /** What is left out stays as it is. */
+  changeMirror(
+    tree: string,
+    rules: {
+      readonly only?: string[];
+      readonly except?: string[];
+      readonly keep?: string;
+      readonly graceMs?: number | null;
+    },
+  ): Promise<void>;
   removeMirror(tree: string): Promise<void>;
 
   plan(tree: string): Promise<Plan>;

@@ -1,9 +1,10 @@
 /** What an event of the log says, as a sentence. */
 import { unreachable } from '../../core/errors.ts';
-import type { AdminEventBody, Event, Origin, TreeEventBody, UnknownEventBody } from '../../core/events.ts';
+import type { AdminEventBody, Event, MirrorRules, Origin, TreeEventBody, UnknownEventBody } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.ts';
-import { formatBytes, formatCount, formatPlace } from './format.ts';
+import { formatKeepRule } from '../../core/keep.ts';
+import { formatBytes, formatCount, formatGrace, formatPlace } from './format.ts';
 
 /** Names of datasets while a log is being read: events name most of them by id only. */
 export class DatasetNames {
@@ -84,6 +85,12 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
   }
 }
 
+function describeRules({ only, except, keep, graceMs }: MirrorRules): string {
+  const what = only.length === 0 ? 'takes everything' : `takes ${only.join(', ')}`;
+  const without = except.length === 0 ? '' : ` except ${except.join(', ')}`;
+  return `${what}${without}, keeps ${formatKeepRule(keep)}, and what its owner destroys ${formatGrace(graceMs)}`;
+}
+
 function describeAdminEvent(event: AdminEventBody): string {
   switch (event.type) {
     case 'peer.added':
@@ -95,7 +102,11 @@ function describeAdminEvent(event: AdminEventBody): string {
     case 'local-tree.removed':
       return `Tree "${event.tree}" was removed.`;
     case 'mirror.added':
-      return `A mirror of "${event.tree}" from ${shortNodeId(event.from)}… was added at ${event.root}.`;
+      return `A mirror of "${event.tree}" from ${shortNodeId(event.from)}… was added at ${event.root}; it ${describeRules(event)}.`;
+    case 'mirror.changed':
+      return `The mirror of "${event.tree}" ${describeRules(event)}.`;
+    case 'departures.noticed':
+      return `The owner of "${event.tree}" has destroyed ${event.departed.length} of what is kept here; ${event.settled.length} no longer count.`;
     case 'mirror.removed':
       return `The mirror of "${event.tree}" was removed.`;
     case 'transfer.started':
@@ -116,7 +127,9 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'local-tree.added': true,
   'local-tree.removed': true,
   'mirror.added': true,
+  'mirror.changed': true,
   'mirror.removed': true,
+  'departures.noticed': true,
   'transfer.started': true,
   'preservation.started': true,
   'transfer.ended': true,

@@ -1,6 +1,6 @@
 import { unreachable } from '../../core/errors.ts';
-import type { PreserveStep, Step } from '../../core/plan/steps.ts';
-import { formatCount, formatPlace } from './format.ts';
+import type { PreserveStep, Retained, Step } from '../../core/plan/steps.ts';
+import { formatCount, formatPlace, formatTime } from './format.ts';
 
 function snapshotsOf(count: number): string {
   return count === 1 ? '' : ` (${formatCount(count, 'snapshot')})`;
@@ -25,6 +25,12 @@ export function describeStep(tree: string, step: Step): string {
       return `rename ${place}@${step.from} to @${step.to}`;
     case 'preserve':
       return `${describeKept(place, step)}, and ${step.lastCommon === null ? 'receive it anew' : `go on from @${step.lastCommon.name}`}`;
+    case 'destroy-snapshot': {
+      const why = step.because === 'not-kept' ? 'the rule does not keep it' : 'its owner destroyed it';
+      return `destroy ${place}@${step.snapshot.name}: ${why}`;
+    }
+    case 'destroy-dataset':
+      return `destroy ${place}${snapshotsOf(step.snapshots.length)}: its owner destroyed it`;
     case 'create-placeholder':
       return `create ${place}, empty until its owner takes a snapshot`;
     case 'receive-full':
@@ -37,5 +43,23 @@ export function describeStep(tree: string, step: Step): string {
     }
     default:
       return unreachable(step);
+  }
+}
+
+/** Why something stays that the mirror need not keep: `images/web@v1 stays until …: its owner destroyed it`. */
+export function describeRetained(tree: string, retained: Retained): string {
+  const { name, snapshot } = retained;
+  const what = `${formatPlace(tree, name)}${snapshot === null ? '' : `@${snapshot}`}`;
+  switch (retained.reason) {
+    case 'grace':
+      return `${what} until ${formatTime(retained.until)}: its owner destroyed it`;
+    case 'depended-on':
+      return `${what}: clones or datasets below it need it`;
+    case 'in-common':
+      return `${what}: it is what this node and a peer have in common`;
+    case 'taken-here':
+      return `${what}: this node has snapshots of it that its owner never had`;
+    default:
+      return unreachable(retained);
   }
 }

@@ -49,6 +49,11 @@ export function formatAge(unixMs: number, now: number): string {
   return `${formatDuration(Math.max(0, now - unixMs))} ago`;
 }
 
+/** How long something is kept; null is for ever. */
+export function formatGrace(ms: number | null): string {
+  return ms === null ? 'for ever' : `for ${formatDuration(ms)}`;
+}
+
 /** A dataset of a tree as people write it. */
 export function formatPlace(tree: string, name: string): string {
   return name === '' ? tree : `${tree}/${name}`;

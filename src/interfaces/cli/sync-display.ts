@@ -48,7 +48,13 @@ export class SyncDisplay {
     const { output, json } = this.#context;
     if (json) {
       const { plan, ...rest } = report;
-      output.json({ type: 'result', ...rest, conflicts: plan.conflicts, waiting: plan.waiting });
+      output.json({
+        type: 'result',
+        ...rest,
+        conflicts: plan.conflicts,
+        waiting: plan.waiting,
+        retained: plan.retained,
+      });
       return;
     }
     output.line(this.#summary(report));
@@ -65,16 +71,18 @@ export class SyncDisplay {
     const what = describeStep(this.#mirror.tree, step);
     if (outcome.result === 'done') {
       this.#context.output.line(`done: ${what}${outcome.bytes === null ? '' : `, ${formatBytes(outcome.bytes)}`}`);
-    } else if (outcome.result === 'failed') {
-      this.#context.output.line(`failed: ${what}: ${outcome.error.message}`);
+    } else if (outcome.result !== 'skipped') {
+      this.#context.output.line(`${outcome.result}: ${what}: ${outcome.error.message}`);
     }
   }
 
   /** Elsewhere than on a terminal, each step has had its line. */
   #failures({ steps }: SyncReport): void {
     for (const { step, outcome } of steps) {
-      if (outcome.result !== 'failed') continue;
-      this.#context.output.line(`  failed: ${describeStep(this.#mirror.tree, step)}: ${outcome.error.message}`);
+      if (outcome.result === 'done' || outcome.result === 'skipped') continue;
+      this.#context.output.line(
+        `  ${outcome.result}: ${describeStep(this.#mirror.tree, step)}: ${outcome.error.message}`,
+      );
     }
   }
 
@@ -82,10 +90,12 @@ export class SyncDisplay {
     if (steps.length === 0) return plan.conflicts.length === 0 ? `${tree}: up to date.` : `${tree}: cannot go on.`;
     const count = (result: string) => steps.filter(({ outcome }) => outcome.result === result).length;
     const failed = count('failed');
+    const kept = count('kept');
     const skipped = count('skipped');
     const parts = [
       `${formatCount(count('done'), 'step')} done`,
       ...(failed > 0 ? [`${failed} failed`] : []),
+      ...(kept > 0 ? [`${kept} kept after all`] : []),
       ...(skipped > 0 ? [`${skipped} not tried`] : []),
       ...(plan.conflicts.length > 0 ? [formatCount(plan.conflicts.length, 'conflict')] : []),
     ];

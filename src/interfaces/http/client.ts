@@ -11,12 +11,18 @@ import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
-import type { AddMirrorRequest, AddPeerRequest, AddTreeRequest, SnapshotRequest } from './requests.ts';
+import type {
+  AddMirrorRequest,
+  AddPeerRequest,
+  AddTreeRequest,
+  ChangeMirrorRequest,
+  SnapshotRequest,
+} from './requests.ts';
 import type { Status } from './status.ts';
 import { decodeGraph, type LogLine, parseJson, type SyncLine, type VerifyLine, type WireGraph } from './wire.ts';
 
 interface Call {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: object;
@@ -74,6 +80,10 @@ export class HttpClient {
 
   addMirror(body: AddMirrorRequest): Promise<void> {
     return this.#done({ method: 'POST', path: '/v1/mirrors', body });
+  }
+
+  changeMirror(tree: string, body: ChangeMirrorRequest): Promise<void> {
+    return this.#done({ method: 'PATCH', path: `/v1/mirrors/${encodeURIComponent(tree)}`, body });
   }
 
   removeMirror(tree: string): Promise<void> {

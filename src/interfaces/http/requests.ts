@@ -4,15 +4,16 @@
  */
 import { z } from 'zod';
 import { PandoError } from '../../core/errors.ts';
-import { SNAPSHOT_RULES } from '../../core/events.ts';
+import { GLOBS_MAX } from '../../core/events.ts';
 
 /** Longest word a request may carry, in characters: a full snapshot name has at most 511. */
 const WORD_CHARACTERS_MAX = 1024;
-/** The events that keep them take as many. */
-const GLOBS_MAX = 256;
 
 const word = z.string().min(1).max(WORD_CHARACTERS_MAX);
 const globs = z.array(z.string().min(1).max(512)).max(GLOBS_MAX);
+
+/** Null for ever. */
+const graceMs = z.int().nonnegative().nullable();
 
 /** Values in a query are texts. */
 const flag = z
@@ -35,7 +36,15 @@ export const addMirrorSchema = z.strictObject({
   root: word,
   only: globs.default([]),
   except: globs.default([]),
-  snapshots: z.enum(SNAPSHOT_RULES).default('all'),
+  keep: word.default('all'),
+  graceMs: graceMs.default(null),
+});
+/** What is left out stays as it is. */
+export const changeMirrorSchema = z.strictObject({
+  only: globs.optional(),
+  except: globs.optional(),
+  keep: word.optional(),
+  graceMs: graceMs.optional(),
 });
 export const syncSchema = z.strictObject({ refresh: z.boolean().default(false) });
 export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false) });
@@ -65,6 +74,7 @@ type In<Schema extends z.ZodType> = z.input<Schema>;
 export type AddTreeRequest = In<typeof addTreeSchema>;
 export type AddPeerRequest = In<typeof addPeerSchema>;
 export type AddMirrorRequest = In<typeof addMirrorSchema>;
+export type ChangeMirrorRequest = In<typeof changeMirrorSchema>;
 export type SnapshotRequest = In<typeof snapshotSchema>;
 
 /** Checks what a client sent. Throws `ARGUMENT_INVALID` with each thing that is wrong. */

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { parseDatasetName, parseNodeId, parseTreeName } from '../../core/ids.ts';
-import { addMirrorSchema, addPeerSchema, addTreeSchema, checked } from './requests.ts';
+import { parseKeepRule } from '../../core/keep.ts';
+import { addMirrorSchema, addPeerSchema, addTreeSchema, changeMirrorSchema, checked } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 import { peersOf } from './status.ts';
 
@@ -32,9 +33,18 @@ export function settingsRoutes(app: FastifyInstance, services: DaemonServices): 
 
   app.get('/v1/mirrors', () => mirrors.list());
   app.post('/v1/mirrors', async ({ body }, reply) => {
-    const { tree, from, root, ...filter } = checked(addMirrorSchema, body);
-    const peer = peers.resolve(from).peer;
-    await mirrors.add({ tree: parseTreeName(tree), from: peer, root: parseDatasetName(root), ...filter });
+    const { tree, from, root, keep, ...rules } = checked(addMirrorSchema, body);
+    const place = { tree: parseTreeName(tree), from: peers.resolve(from).peer, root: parseDatasetName(root) };
+    await mirrors.add({ ...place, ...rules, keep: parseKeepRule(keep) });
+    return reply.code(204).send();
+  });
+  app.patch<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params, body }, reply) => {
+    const { keep, ...rules } = checked(changeMirrorSchema, body);
+    const given = Object.entries(rules).filter(([, rule]) => rule !== undefined);
+    await mirrors.change(parseTreeName(params.tree), {
+      ...Object.fromEntries(given),
+      ...(keep === undefined ? {} : { keep: parseKeepRule(keep) }),
+    });
     return reply.code(204).send();
   });
   app.delete<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params }, reply) => {

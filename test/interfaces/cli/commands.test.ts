@@ -237,19 +237,40 @@ describe('on a node with a mirror', () => {
 
   test('mirror add takes a filter, and mirror ls shows it', async () => {
     const words = ['mirror', 'add', 'images', '--from', 'build', '--into', 'backup/images'];
-    const filter = ['--only', 'web', '--except', 'x', 'y', '--snapshots', 'newest'];
+    const filter = ['--only', 'web', '--except', 'x', 'y', '--keep', 'last=1', '--grace', '30d'];
     expect(await backup.pando([...words, ...filter])).toMatchObject(DONE);
-    expect((await backup.pando(['mirror', 'ls'])).stdout).toMatch(/^images +build +backup\/images +web +x,y +newest$/m);
+    expect((await backup.pando(['mirror', 'ls'])).stdout).toMatch(
+      /^images +build +backup\/images +web +x,y +last=1 +for 30 d 0 h$/m,
+    );
     expect(await backup.pando(['mirror', 'rm', 'images'])).toMatchObject(DONE);
     expect(await backup.pando(words)).toMatchObject(DONE);
-    expect((await backup.pando(['mirror', 'ls'])).stdout).toMatch(/^images +build +backup\/images +- +- +all$/m);
+    expect((await backup.pando(['mirror', 'ls'])).stdout).toMatch(
+      /^images +build +backup\/images +- +- +all +for ever$/m,
+    );
   });
 
-  test('mirror add refuses a rule that there is not', async () => {
-    const words = ['mirror', 'add', 'x', '--from', 'build', '--into', 'backup/x', '--snapshots', 'oldest'];
+  test('mirror set changes what is named, and leaves the rest', async () => {
+    expect(await backup.pando(['mirror', 'set', 'images', '--keep', 'daily=7,last=2'])).toMatchObject(DONE);
+    expect(await backup.pando(['mirror', 'set', 'images', '--grace', '12h'])).toMatchObject(DONE);
+    const shown = await backup.pando(['mirror', 'ls']);
+    expect(shown.stdout).toMatch(/^images +build +backup\/images +- +- +last=2,daily=7 +for 12 h 0 min$/m);
+    expect(await backup.pando(['mirror', 'set', 'images', '--keep', 'all', '--grace', 'forever'])).toMatchObject(DONE);
+    expect(await backup.pando(['mirror', 'set', 'images'])).toMatchObject({ code: 2, stdout: '' });
+    expect(await backup.pando(['mirror', 'set', 'other', '--keep', 'all'])).toMatchObject({ code: 1, stdout: '' });
+  });
+
+  test.each([
+    [['--keep', 'oldest'], /"all", or numbers such as/],
+    [['--keep', 'daily=0'], /"all", or numbers such as/],
+    [['--keep', 'daily=1,daily=2'], /"all", or numbers such as/],
+    [['--grace', '30'], /is no duration/],
+    [['--grace', 'soon'], /is no duration/],
+  ])('mirror add refuses rules that there are not: %j', async (rule, message) => {
+    const words = ['mirror', 'add', 'x', '--from', 'build', '--into', 'backup/x', ...rule];
     const refused = await backup.pando(words);
     expect(refused.code).toBe(2);
-    expect(refused.stderr).toMatch(/^pando: .*all, newest.*\n$/);
+    expect(refused.stderr).toMatch(/^pando: .*\n$/);
+    expect(refused.stderr).toMatch(message);
   });
 
   test('plan shows the steps in order with their bytes', async () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { EventBody } from '../../../src/core/events.ts';
 import type { Difference } from '../../../src/core/graph/difference.ts';
 import type { DatasetName, RelativeName, SnapshotName, TransferId, TreeName } from '../../../src/core/ids.ts';
+import { EVERYTHING } from '../../../src/core/plan/filter.ts';
 import { plan } from '../../../src/core/plan/plan.ts';
 import type { Conflict, Waiting } from '../../../src/core/plan/steps.ts';
 import { describeConflict, describeWaiting } from '../../../src/interfaces/cli/describe-conflict.ts';
@@ -121,10 +122,10 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     tree: admin.tree,
     from: OWNER.node,
     root,
-    only: [],
-    except: [],
-    snapshots: 'all',
+    ...EVERYTHING,
   },
+  'mirror.changed': { type: 'mirror.changed', tree: admin.tree, ...EVERYTHING, keep: { daily: 7 }, graceMs: 3_600_000 },
+  'departures.noticed': { type: 'departures.noticed', tree: admin.tree, since: 1, departed: [], settled: [] },
   'mirror.removed': { type: 'mirror.removed', tree: admin.tree },
   'transfer.started': {
     type: 'transfer.started',

@@ -47,7 +47,7 @@ describe('the help', () => {
         ['serve', 'status', 'id'],
         ['tree', 'tree ls', 'tree add', 'tree rm'],
         ['peer', 'peer ls', 'peer add', 'peer rm'],
-        ['mirror', 'mirror ls', 'mirror add', 'mirror rm'],
+        ['mirror', 'mirror ls', 'mirror add', 'mirror set', 'mirror rm'],
         ['sync', 'plan', 'graph', 'log', 'snapshot', 'clone', 'promote', 'rename', 'rollback', 'destroy', 'verify'],
         ['diverged', 'diverged ls', 'diverged restore', 'diverged drop'],
       ].flat(),

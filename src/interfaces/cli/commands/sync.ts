@@ -9,7 +9,8 @@ import { SyncDisplay } from '../sync-display.ts';
 import { failureOfTree } from '../tree-failure.ts';
 
 function isComplete({ steps, plan }: SyncReport): boolean {
-  return plan.conflicts.length === 0 && steps.every(({ outcome }) => outcome.result === 'done');
+  const isFine = (result: string): boolean => result === 'done' || result === 'kept';
+  return plan.conflicts.length === 0 && steps.every(({ outcome }) => isFine(outcome.result));
 }
 
 async function syncOne(

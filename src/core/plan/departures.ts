@@ -1,0 +1,36 @@
+/** What the owner of a mirror has destroyed of that which is kept here. */
+import type { Departed } from '../events.ts';
+import type { Dataset, Graph } from '../graph/graph.ts';
+import type { DatasetId, NodeId, SnapshotGuid } from '../ids.ts';
+
+/** Identity of a departure: a snapshot is the same in whichever dataset a promote has put it. */
+export function departureKey({ dataset, snapshot }: Departed): DatasetId | SnapshotGuid {
+  return snapshot ?? dataset;
+}
+
+/**
+ * Datasets here that the source has no more, and of those that it has the snapshots that it has nowhere. What belongs to `self` does not count, nor
+ * what only this node has behind the newest snapshot in common: that never came from there.
+ */
+export function departures(source: Graph, local: Graph, self: NodeId): Departed[] {
+  const found: Departed[] = [];
+  const atSource = new Set<SnapshotGuid>();
+  for (const { snapshots } of source.datasets.values()) for (const { guid } of snapshots) atSource.add(guid);
+  for (const dataset of local.datasets.values()) {
+    if (dataset.owner.node === self) continue;
+    if (source.get(dataset.id) === undefined) {
+      if (dataset.name !== '') found.push({ dataset: dataset.id, snapshot: null });
+    } else {
+      found.push(...departedSnapshots(dataset, atSource));
+    }
+  }
+  return found;
+}
+
+function departedSnapshots({ id, snapshots }: Dataset, atSource: ReadonlySet<SnapshotGuid>): Departed[] {
+  const newestCommon = snapshots.findLastIndex(({ guid }) => atSource.has(guid));
+  return snapshots
+    .slice(0, Math.max(0, newestCommon))
+    .filter(({ guid }) => !atSource.has(guid))
+    .map(({ guid }) => ({ dataset: id, snapshot: guid }));
+}

@@ -1,0 +1,195 @@
+/**
+ * What a mirror destroys, and why it may (design §9). The receiver decides, by its own rules:
+ *
+ * 1. A snapshot goes when the keep rule does not keep it; where the rule is `all`, when its owner destroyed it longer ago than the grace period.
+ * 2. A dataset goes when its owner destroyed it longer ago than the grace period, and all its snapshots came from there.
+ * 3. The newest snapshot of a dataset stays, since what the dataset holds is that; so does the newest that this node has in common with any peer: increments build on it.
+ * 4. What has clones or children stays. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
+ * 5. What this node owns, what the mirror's globs leave out, and what has a conflict is none of this.
+ */
+import type { Snapshot } from '../events.ts';
+import type { Dataset, Graph } from '../graph/graph.ts';
+import { type DatasetId, parentOf, type SnapshotGuid } from '../ids.ts';
+import { keptSnapshots } from '../keep.ts';
+import { departures } from './departures.ts';
+import type { PlanInput, Retained, Retention } from './steps.ts';
+import type { WorkingCopy } from './working-copy.ts';
+
+/** What the rest of the plan knows of a dataset. */
+export interface Incoming {
+  /** Snapshots that its streams will bring, oldest first. */
+  readonly brought: readonly Snapshot[];
+  /** The last step that brings some. */
+  readonly after: readonly number[];
+}
+
+export interface RetentionInput extends Pick<PlanInput, 'source' | 'wanted' | 'retention'> {
+  readonly copy: WorkingCopy;
+  readonly isBlocked: (dataset: DatasetId) => boolean;
+  readonly incoming: (dataset: DatasetId) => Incoming;
+}
+
+/** Adds the steps that destroy to the working copy; gives what stays although it need not be kept. */
+export function planRetention(input: RetentionInput): Retained[] {
+  const { keep, graceMs } = input.retention;
+  // Nothing is ever given up, and nothing need be looked for
+  if (keep === 'all' && graceMs === null) return [];
+  return new RetentionPlanner(input).run();
+}
+
+class RetentionPlanner {
+  readonly #input: RetentionInput;
+  readonly #retained: Retained[] = [];
+
+  constructor(input: RetentionInput) {
+    this.#input = input;
+  }
+
+  /** Datasets first: a clone that goes sets its origin free. */
+  run(): Retained[] {
+    const { wanted, isBlocked, retention } = this.#input;
+    if (retention.graceMs !== null) this.#planDatasets();
+    const departed = this.#departed();
+    const origins = this.#origins();
+    for (const { id } of wanted.datasets.values()) if (!isBlocked(id)) this.#planSnapshots(id, departed, origins);
+    return this.#retained;
+  }
+
+  /** Snapshots here, or wanted, that clones hang off. */
+  #origins(): ReadonlySet<SnapshotGuid> {
+    const { copy, wanted } = this.#input;
+    const clones = [...copy.values(), ...wanted.datasets.values()];
+    return new Set(clones.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
+  }
+
+  /** Snapshots that owners destroyed; none need be known of where a rule decides. */
+  #departed(): ReadonlySet<SnapshotGuid> {
+    const { source, copy, retention } = this.#input;
+    if (retention.keep !== 'all') return new Set();
+    const found = departures(source, copy.graph(), copy.self);
+    return new Set(found.flatMap(({ snapshot }) => (snapshot === null ? [] : [snapshot])));
+  }
+
+  #planSnapshots(id: DatasetId, departed: ReadonlySet<SnapshotGuid>, origins: ReadonlySet<SnapshotGuid>): void {
+    const { source, copy, incoming, retention } = this.#input;
+    const atSource = source.get(id);
+    const here = copy.get(id);
+    if (atSource === undefined || here === undefined || copy.isOwn(id)) return;
+    const { brought, after } = incoming(id);
+    const snapshots = [...here.snapshots.slice(0, newestIn(here.snapshots, atSource) + 1), ...brought];
+    const kept = keptSnapshots(retention.keep, snapshots, retention.now);
+    const candidates = snapshots.slice(0, -1).filter(({ guid }) => !kept.has(guid) || departed.has(guid));
+    if (candidates.length === 0) return;
+    const inCommon = this.#inCommon(id, snapshots);
+    for (const snapshot of candidates) {
+      const because = retention.keep === 'all' ? 'departed' : 'not-kept';
+      const place = { dataset: id, name: copy.nameOf(id), snapshot: snapshot.name };
+      const until = because === 'departed' ? this.#graceUntil({ dataset: id, snapshot: snapshot.guid }) : 0;
+      if (until > retention.now) this.#retained.push({ ...place, reason: 'grace', until });
+      else if (origins.has(snapshot.guid)) this.#retained.push({ ...place, reason: 'depended-on' });
+      else if (inCommon.has(snapshot.guid)) this.#retained.push({ ...place, reason: 'in-common' });
+      else copy.destroySnapshot(id, snapshot, because, after);
+    }
+  }
+
+  /** Unix ms. What is noticed only now begins its grace period with the next sync, which then knows since when. */
+  #graceUntil(departed: { readonly dataset: DatasetId; readonly snapshot: SnapshotGuid | null }): number {
+    const { graceMs, noticedAt, now } = this.#input.retention as Retention & { graceMs: number };
+    return (noticedAt(departed) ?? now + 1) + graceMs;
+  }
+
+  /** For each copy of a dataset that a peer has, the newest of these snapshots that is in it. */
+  #inCommon(id: DatasetId, snapshots: readonly Snapshot[]): ReadonlySet<SnapshotGuid> {
+    const { retention, source } = this.#input;
+    const newest = [source, ...retention.copies].flatMap((copy) => {
+      const there = copy.get(id);
+      const index = there === undefined ? -1 : newestIn(snapshots, there);
+      return index < 0 ? [] : [(snapshots[index] as Snapshot).guid];
+    });
+    return new Set(newest);
+  }
+
+  /** Those that nothing depends on first: what they themselves depended on may follow. */
+  #planDatasets(): void {
+    const { copy } = this.#input;
+    const candidates = this.#departedDatasets();
+    const dependents = countDependents(copy);
+    const free = Array.from(candidates.values()).filter(({ id }) => !dependents.has(id));
+    for (let dataset = free.pop(); dataset !== undefined; dataset = free.pop()) {
+      candidates.delete(dataset.id);
+      const supports = supportsOf(copy, dataset);
+      if (!this.#planDataset(dataset)) continue;
+      for (const support of supports) dependents.set(support, (dependents.get(support) ?? 1) - 1);
+      const next = supports.flatMap((support) => candidates.get(support) ?? []);
+      free.push(...next.filter(({ id }) => dependents.get(id) === 0));
+    }
+    for (const { id } of candidates.values()) this.#retainDataset(id, 'depended-on');
+  }
+
+  #departedDatasets(): Map<DatasetId, Dataset> {
+    const { source, copy } = this.#input;
+    const found = new Map<DatasetId, Dataset>();
+    for (const dataset of copy.values()) {
+      const isDeparted = source.get(dataset.id) === undefined && !copy.isOwn(dataset.id);
+      if (isDeparted && copy.nameOf(dataset.id) !== '') found.set(dataset.id, dataset);
+    }
+    return found;
+  }
+
+  #planDataset(dataset: Dataset): boolean {
+    const { copy, retention } = this.#input;
+    const { id, snapshots, received } = dataset;
+    const until = this.#graceUntil({ dataset: id, snapshot: null });
+    if (until > retention.now) {
+      this.#retained.push({ dataset: id, name: copy.nameOf(id), snapshot: null, reason: 'grace', until });
+    } else if (snapshots.length > 0 && snapshots.at(-1)?.guid !== received) {
+      this.#retainDataset(id, 'taken-here');
+    } else if (retention.copies.some((other) => sharesSnapshot(other, dataset))) {
+      this.#retainDataset(id, 'in-common');
+    } else {
+      copy.destroy(id);
+      return true;
+    }
+    return false;
+  }
+
+  #retainDataset(id: DatasetId, reason: 'depended-on' | 'in-common' | 'taken-here'): void {
+    this.#retained.push({ dataset: id, name: this.#input.copy.nameOf(id), snapshot: null, reason });
+  }
+}
+
+/** Index of the newest of these snapshots that the dataset has; -1 for none. */
+function newestIn(snapshots: readonly Snapshot[], dataset: Dataset): number {
+  const there = new Set(dataset.snapshots.map(({ guid }) => guid));
+  return snapshots.findLastIndex(({ guid }) => there.has(guid));
+}
+
+/** When the first of what is kept for a while may go, in Unix ms; null when there is nothing of the kind. */
+export function firstDue(retained: readonly Retained[]): number | null {
+  let first: number | null = null;
+  for (const one of retained) {
+    if (one.reason === 'grace' && (first === null || one.until < first)) first = one.until;
+  }
+  return first;
+}
+
+function sharesSnapshot(other: Graph, { id, snapshots }: Dataset): boolean {
+  const there = other.get(id);
+  return there !== undefined && newestIn(snapshots, there) >= 0;
+}
+
+/** How many datasets lie right below one, or are clones of its snapshots. */
+function countDependents(copy: WorkingCopy): Map<DatasetId, number> {
+  const counts = new Map<DatasetId, number>();
+  for (const dataset of copy.values()) {
+    for (const support of supportsOf(copy, dataset)) counts.set(support, (counts.get(support) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** What cannot be destroyed while a dataset is there: the one above it, and the one that holds its origin. */
+function supportsOf(copy: WorkingCopy, { id, origin }: Dataset): DatasetId[] {
+  const above = parentOf(copy.nameOf(id));
+  const parent = above === undefined ? undefined : copy.names.holder(above);
+  return [parent, origin?.dataset ?? undefined].filter((support) => support !== undefined);
+}

@@ -1,0 +1,125 @@
+import { isPandoError } from '../../core/errors.ts';
+import { DEPARTURES_PER_EVENT_MAX, type Departed, type DeparturesNoticed } from '../../core/events.ts';
+import { DEPARTURES_TREE, type TreeName } from '../../core/ids.ts';
+import { departureKey } from '../../core/plan/departures.ts';
+import type { History } from '../../log/history.ts';
+import { Turns } from '../../log/turns.ts';
+
+/** Events that may lie behind each other before the journal is written anew with those that still count. */
+const EVENTS_MAX = 2_000;
+
+interface Noticed {
+  readonly departed: Departed;
+  /** Unix ms. */
+  readonly since: number;
+}
+
+type NoticedOfTree = Map<ReturnType<typeof departureKey>, Noticed>;
+
+/** Since when this node knows that owners have destroyed what its mirrors still keep: grace periods begin there. In a private stream of its own. */
+export class DepartureJournal {
+  readonly #history: History;
+  readonly #turns = new Turns<'journal'>();
+  readonly #trees = new Map<TreeName, NoticedOfTree>();
+  #writtenAnewAt = EVENTS_MAX;
+
+  private constructor(history: History) {
+    this.#history = history;
+  }
+
+  /** Reads the journal of this node. A damaged one begins anew: then the grace periods do, and nothing goes too early. */
+  static async open(history: History): Promise<DepartureJournal> {
+    const journal = new DepartureJournal(history);
+    const stream = history.ownStream(DEPARTURES_TREE);
+    if (history.faults().some((fault) => fault.stream === stream)) {
+      await beginAnew(history);
+      return journal;
+    }
+    if (history.head(stream) === null) return journal;
+    for await (const events of history.events(stream, await history.oldest(stream))) {
+      for (const event of events) if (event.type === 'departures.noticed') journal.#apply(event);
+    }
+    return journal;
+  }
+
+  /** Since when a departure is known, in Unix ms; undefined when it was not noticed yet. */
+  noticedAt(tree: TreeName, departed: Departed): number | undefined {
+    return this.#trees.get(tree)?.get(departureKey(departed))?.since;
+  }
+
+  /** Takes down what has departed from a mirror by now, and that the rest of what was noticed before no longer counts. */
+  notice(tree: TreeName, departed: readonly Departed[]): Promise<void> {
+    return this.#turns.run('journal', async () => {
+      const known: NoticedOfTree = this.#trees.get(tree) ?? new Map();
+      const now = new Set(departed.map(departureKey));
+      const fresh = departed.filter((one) => !known.has(departureKey(one)));
+      const settled = Array.from(known.values(), (noticed) => noticed.departed).filter(
+        (one) => !now.has(departureKey(one)),
+      );
+      await this.#record(tree, this.#history.now(), { departed: fresh, settled });
+      await this.#writeAnew();
+    });
+  }
+
+  async #record(
+    tree: TreeName,
+    since: number,
+    { departed, settled }: Pick<DeparturesNoticed, 'departed' | 'settled'>,
+  ): Promise<void> {
+    const parts = Math.ceil(Math.max(departed.length, settled.length) / DEPARTURES_PER_EVENT_MAX);
+    const bodies = Array.from({ length: parts }, (_, part): DeparturesNoticed => {
+      const range = [part * DEPARTURES_PER_EVENT_MAX, (part + 1) * DEPARTURES_PER_EVENT_MAX] as const;
+      return {
+        type: 'departures.noticed',
+        tree,
+        since,
+        departed: departed.slice(...range),
+        settled: settled.slice(...range),
+      };
+    });
+    if (bodies.length === 0) return;
+    await this.#history.record(DEPARTURES_TREE, 'observed', bodies);
+    for (const body of bodies) this.#apply(body);
+  }
+
+  #apply({ tree, since, departed, settled }: DeparturesNoticed): void {
+    const known: NoticedOfTree = this.#trees.get(tree) ?? new Map();
+    for (const one of settled) known.delete(departureKey(one));
+    for (const one of departed) known.set(departureKey(one), { departed: one, since });
+    if (known.size === 0) this.#trees.delete(tree);
+    else this.#trees.set(tree, known);
+  }
+
+  /** Writes what counts once more, and forgets all before. Cut short between the two, it says the same twice. */
+  async #writeAnew(): Promise<void> {
+    const stream = this.#history.ownStream(DEPARTURES_TREE);
+    const newest = this.#history.head(stream)?.seq ?? 0;
+    if (newest < this.#writtenAnewAt) return;
+    for (const [tree, known] of [...this.#trees]) {
+      for (const [since, departed] of bySince(known.values())) {
+        await this.#record(tree, since, { departed, settled: [] });
+      }
+    }
+    this.#writtenAnewAt = (this.#history.head(stream)?.seq ?? 0) + EVENTS_MAX;
+    await this.#history.compact(stream, newest);
+  }
+}
+
+function bySince(noticed: Iterable<Noticed>): Map<number, Departed[]> {
+  const groups = new Map<number, Departed[]>();
+  for (const { departed, since } of noticed) {
+    const group = groups.get(since);
+    if (group === undefined) groups.set(since, [departed]);
+    else group.push(departed);
+  }
+  return groups;
+}
+
+async function beginAnew(history: History): Promise<void> {
+  try {
+    await history.startIncarnation(DEPARTURES_TREE);
+  } catch (error) {
+    // It stays a fault, which History tells of; mirrors that have no grace period go on
+    if (!isPandoError(error, 'LOG_CORRUPT')) throw error;
+  }
+}

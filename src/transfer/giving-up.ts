@@ -1,0 +1,47 @@
+/** Destroys what a mirror need not keep, once it is certain that it still is what was planned for (design §9). */
+import { type ErrorCode, PandoError } from '../core/errors.ts';
+import { type DatasetName, ID_PROPERTY } from '../core/ids.ts';
+import type { DestroyDatasetStep, DestroySnapshotStep, Step } from '../core/plan/steps.ts';
+import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
+
+/** With these, what was to be destroyed stays: it is held or has clones, or is not what was planned for any more. */
+export const REASONS_TO_KEEP: readonly ErrorCode[] = ['ZFS_BUSY', 'ZFS_HAS_DEPENDENTS', 'PLAN_CONFLICT'];
+
+export function isGivingUp(step: Step): step is DestroyDatasetStep | DestroySnapshotStep {
+  return step.kind === 'destroy-dataset' || step.kind === 'destroy-snapshot';
+}
+
+/** Rejects with `PLAN_CONFLICT` when another snapshot has the name by now, `ZFS_BUSY` when it is held, `ZFS_HAS_DEPENDENTS` when it has clones. */
+export async function destroyGivenUpSnapshot(zfs: Zfs, dataset: DatasetName, step: DestroySnapshotStep): Promise<void> {
+  const snapshot = { dataset, snapshot: step.snapshot.name };
+  const [found] = await zfs.listSnapshots([snapshot]);
+  if (found == null) return;
+  if (found.guid !== step.snapshot.guid)
+    throw changed(`${dataset}@${step.snapshot.name}`, 'is another snapshot by now');
+  await zfs.destroySnapshot(snapshot);
+}
+
+/**
+ * Rejects with `PLAN_CONFLICT` when the dataset was written to, or has other snapshots than planned, `ZFS_BUSY` when it or one of them is in use, and
+ * `ZFS_HAS_DEPENDENTS` when there are children or clones.
+ */
+export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: DestroyDatasetStep): Promise<void> {
+  const [found] = await zfs.listOnly([name]);
+  if (found === undefined) return;
+  if (found.properties[ID_PROPERTY] !== step.dataset) throw changed(name, 'is another dataset by now');
+  // What is left of a destroy that was cut short has older snapshots only
+  const planned = new Set(step.snapshots);
+  if (found.snapshots.some(({ guid }) => !planned.has(guid))) throw changed(name, 'has a new snapshot');
+  if (wasWrittenTo(found)) throw changed(name, 'was written to here');
+  await zfs.destroy(name);
+}
+
+/** zfs-fuse does not tell what was written since the newest snapshot, but how much there is now and was then. */
+function wasWrittenTo({ written, referenced, snapshots }: ListedDataset): boolean {
+  const newest = snapshots.at(-1);
+  return written === null ? newest !== undefined && newest.referenced !== referenced : written > 0;
+}
+
+function changed(what: string, how: string): PandoError {
+  return new PandoError('PLAN_CONFLICT', `${what} was to be destroyed, but ${how}: it stays.`, { name: what });
+}

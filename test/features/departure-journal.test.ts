@@ -1,0 +1,68 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Departed } from '../../src/core/events.ts';
+import { DEPARTURES_TREE, type SnapshotGuid, type TreeName } from '../../src/core/ids.ts';
+import { DepartureJournal } from '../../src/features/mirrors/departure-journal.ts';
+import { History } from '../../src/log/history.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
+import { createIdentity } from '../../src/sync/identity.ts';
+import { datasetId } from '../core/graph-language.ts';
+
+const TREES = ['images', 'homes'] as TreeName[];
+const START = Date.parse('2026-01-01');
+
+/** What may depart: ten snapshots and a dataset. */
+const POSSIBLE: Departed[] = [
+  { dataset: datasetId('a'), snapshot: null },
+  ...Array.from({ length: 10 }, (_, number) => ({ dataset: datasetId('b'), snapshot: `${number}` as SnapshotGuid })),
+];
+
+async function open(log: MemoryLog, clock: { now: number }) {
+  const history = await History.open({ log, signer: createIdentity(), now: () => clock.now });
+  return { history, journal: await DepartureJournal.open(history) };
+}
+
+function noticedIn(journal: DepartureJournal) {
+  return TREES.map((tree) => POSSIBLE.map((departed) => journal.noticedAt(tree, departed)));
+}
+
+describe('the journal of departures', () => {
+  it('knows since when each has been gone without a break, also after it was read back', async () => {
+    const noticing = fc.record({
+      tree: fc.constantFrom(...TREES),
+      gone: fc.subarray(POSSIBLE),
+      pass: fc.integer({ min: 1, max: 1_000_000 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(noticing, { maxLength: 20 }), async (all) => {
+        const clock = { now: START };
+        const { history, journal } = await open(new MemoryLog(), clock);
+        const expected = TREES.map(() => POSSIBLE.map((): number | undefined => undefined));
+        for (const { tree, gone, pass } of all) {
+          clock.now += pass;
+          await journal.notice(tree, gone);
+          const since = expected[TREES.indexOf(tree)] ?? [];
+          POSSIBLE.forEach((departed, index) => {
+            since[index] = gone.includes(departed) ? (since[index] ?? clock.now) : undefined;
+          });
+          expect(noticedIn(journal)).toEqual(expected);
+        }
+        expect(noticedIn(await DepartureJournal.open(history))).toEqual(expected);
+      }),
+    );
+  });
+
+  it('stays small however often things come and go, and forgets nothing', async () => {
+    const clock = { now: START };
+    const { history, journal } = await open(new MemoryLog(), clock);
+    const [lasting, passing] = POSSIBLE as [Departed, Departed];
+    for (let round = 0; round < 6_000; round += 1) {
+      await journal.notice(TREES[0] as TreeName, round % 2 === 0 ? [lasting, passing] : [lasting]);
+      clock.now += 1;
+    }
+    expect((await DepartureJournal.open(history)).noticedAt(TREES[0] as TreeName, lasting)).toBe(START);
+    const stream = history.ownStream(DEPARTURES_TREE);
+    const oldest = await history.oldest(stream);
+    expect((history.head(stream)?.seq ?? 0) - oldest).toBeLessThan(5_000);
+  });
+});

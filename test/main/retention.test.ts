@@ -1,0 +1,202 @@
+/** A mirror gives up what its own rules say, from the sync that noticed it to the one that destroys, on whole nodes. */
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { MirrorRules } from '../../src/core/events.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+let beta: WorldNode;
+
+beforeEach(async () => {
+  // Grace periods are long: days pass at a word
+  vi.useFakeTimers({ toFake: ['Date'] });
+  world = new MemoryWorld();
+  alpha = await world.start('alpha', undefined, { now: Date.now });
+  beta = await world.start('beta');
+  await alpha.zfs.create(dataset('alpha/images'));
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+  await introduce(alpha, beta);
+});
+
+afterEach(async () => {
+  vi.useRealTimers();
+  await world.stop();
+});
+
+async function mirror(rules: Partial<MirrorRules>): Promise<void> {
+  const place = { tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy') };
+  await beta.node.mirrors.add({ ...place, ...EVERYTHING, ...rules });
+}
+
+function pass(ms: number): void {
+  vi.setSystemTime(Date.now() + ms);
+}
+
+async function take(...snapshots: string[]): Promise<void> {
+  for (const snapshot of snapshots) await alpha.zfs.snapshot([at('alpha/images/web', snapshot)]);
+}
+
+async function kept(): Promise<string[]> {
+  const listed = await beta.zfs.list(dataset('beta/copy'));
+  return listed.flatMap(({ name, snapshots }) =>
+    snapshots.length === 0 ? [name] : snapshots.map((one) => `${name}@${one.name}`),
+  );
+}
+
+function outcomes({ steps }: SyncReport): string[] {
+  return steps.map(({ step, outcome }) => `${step.kind} ${outcome.result}`);
+}
+
+describe('what the owner destroyed', () => {
+  beforeEach(async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await alpha.zfs.create(dataset('alpha/images/old'));
+    await take('1', '2');
+    await alpha.zfs.snapshot([at('alpha/images/old', 'x')]);
+  });
+
+  async function destroyAtOwner(): Promise<void> {
+    await syncImages(beta);
+    await alpha.zfs.destroySnapshot(at('alpha/images/web', '1'));
+    await alpha.zfs.destroy(dataset('alpha/images/old'));
+  }
+
+  const EVERYTHING_KEPT = ['beta/copy', 'beta/copy/old@x', 'beta/copy/web@1', 'beta/copy/web@2'];
+
+  it('stays for ever unless the mirror says otherwise', async () => {
+    await mirror({});
+    await destroyAtOwner();
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    pass(10_000 * DAY_MS);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    expect(await kept()).toEqual(expect.arrayContaining(EVERYTHING_KEPT));
+  });
+
+  it('goes when it has been noticed for the grace period, and the log says so', async () => {
+    await mirror({ graceMs: DAY_MS });
+    await destroyAtOwner();
+    pass(10 * DAY_MS);
+    expect(outcomes(await syncImages(beta)), 'it is noticed only now').toEqual([]);
+    pass(DAY_MS - 1);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    pass(2);
+    expect(outcomes(await syncImages(beta))).toEqual(['destroy-dataset done', 'destroy-snapshot done']);
+    expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@2']);
+    const graph = beta.node.trees.graph(IMAGES);
+    expect([...graph.datasets.values()].map(({ name }) => name).sort()).toEqual(['', 'web']);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+  });
+
+  it('has its grace period across a restart', async () => {
+    await mirror({ graceMs: DAY_MS });
+    await destroyAtOwner();
+    await syncImages(beta);
+    await beta.node.stop();
+    pass(DAY_MS + 1);
+    beta = await world.start('beta', beta);
+    expect(outcomes(await syncImages(beta))).toEqual(['destroy-dataset done', 'destroy-snapshot done']);
+  });
+
+  it('begins anew when it departs a second time', async () => {
+    await mirror({ graceMs: DAY_MS });
+    await destroyAtOwner();
+    await syncImages(beta);
+    await beta.node.mirrors.change(IMAGES, { graceMs: null });
+    pass(2 * DAY_MS);
+    await syncImages(beta);
+    expect(await kept()).toEqual(EVERYTHING_KEPT);
+    await beta.node.mirrors.change(IMAGES, { graceMs: 3 * DAY_MS });
+    await syncImages(beta);
+    expect(await kept()).toEqual(EVERYTHING_KEPT);
+    pass(DAY_MS + 1);
+    expect(outcomes(await syncImages(beta))).toEqual(['destroy-dataset done', 'destroy-snapshot done']);
+  });
+
+  it('stays while it is held, has a clone elsewhere, or was written to here; everything else goes on', async () => {
+    await alpha.zfs.create(dataset('alpha/images/written'));
+    await alpha.zfs.snapshot([at('alpha/images/written', 'y')]);
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    await alpha.zfs.destroy(dataset('alpha/images/written'));
+    await beta.zfs.clone(at('beta/copy/old', 'x'), dataset('beta/mine'));
+    await beta.zfs.hold('somebody' as never, [at('beta/copy/web', '1')]);
+    await beta.zfs.setProperties([dataset('beta/copy/written')], { readonly: 'off' });
+    beta.zfs.write('beta/copy/written', 'file', 'mine');
+    await take('3');
+    const report = await syncImages(beta);
+    expect(outcomes(report).sort()).toEqual([
+      'destroy-dataset kept',
+      'destroy-dataset kept',
+      'destroy-snapshot kept',
+      'receive-incremental done',
+    ]);
+    expect(await kept()).toEqual(expect.arrayContaining([...EVERYTHING_KEPT, 'beta/copy/written@y']));
+    await beta.zfs.release('somebody' as never, [at('beta/copy/web', '1')]);
+    await beta.zfs.destroy(dataset('beta/mine'));
+    expect(outcomes(await syncImages(beta))).toEqual(
+      expect.arrayContaining(['destroy-dataset done', 'destroy-snapshot done', 'destroy-dataset kept']),
+    );
+  });
+
+  it('goes from a replica that an earlier mirror received as well', async () => {
+    await mirror({});
+    await syncImages(beta);
+    await beta.node.mirrors.remove(IMAGES);
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    await syncImages(beta);
+    expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@2']);
+  });
+
+  it('stays when another snapshot has its name by the time it would go', async () => {
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    const listSnapshots = beta.zfs.listSnapshots.bind(beta.zfs);
+    vi.spyOn(beta.zfs, 'listSnapshots').mockImplementation(async (asked, signal) => {
+      const [first, ...rest] = await listSnapshots(asked, signal);
+      return first == null ? [null, ...rest] : [{ ...first, guid: '1' as never }, ...rest];
+    });
+    expect(outcomes(await syncImages(beta))).toEqual(['destroy-dataset done', 'destroy-snapshot kept']);
+    expect(await kept()).toContain('beta/copy/web@1');
+  });
+});
+
+describe('a rule', () => {
+  it('gives up what it does not keep as newer ones come, whatever the owner has', async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await mirror({ keep: { last: 2 } });
+    await take('1', '2', '3');
+    await syncImages(beta);
+    expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@2', 'beta/copy/web@3']);
+    await take('4');
+    expect(outcomes(await syncImages(beta))).toEqual(['receive-incremental done', 'destroy-snapshot done']);
+    expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@3', 'beta/copy/web@4']);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('keeps days that the owner has destroyed long since, and no hostile owner can hurry it', async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await mirror({ keep: { daily: 3 } });
+    for (const day of ['mon', 'tue', 'wed']) {
+      await take(day);
+      await syncImages(beta);
+      await take(`${day}-later`);
+      await syncImages(beta);
+      await alpha.zfs.destroySnapshot(at('alpha/images/web', day));
+      pass(DAY_MS);
+    }
+    for (let flood = 1; flood <= 20; flood += 1) {
+      await take(`flood-${flood}`);
+      await syncImages(beta);
+      await alpha.zfs.destroySnapshot(at('alpha/images/web', flood === 1 ? 'wed-later' : `flood-${flood - 1}`));
+    }
+    const days = ['tue', 'wed', 'flood-1', 'flood-20'].map((name) => `beta/copy/web@${name}`);
+    expect(await kept()).toEqual(['beta/copy', ...days]);
+  });
+});
