@@ -349,7 +349,7 @@ export const snapshotSchema = z.object({
 });
 export const originSchema = z.object({ dataset: datasetId.nullable(), snapshot: snapshotGuid });
 export const ownershipSchema = z.object({ node: nodeId, epoch: z.int().positive() });
-export const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
+const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
   z.literal('all'),
   z.partialRecord(z.enum(KEEP_COUNTS), z.int().positive()).refine((counts) => Object.keys(counts).length > 0),
 ]);

@@ -61,7 +61,7 @@ function close(view: Graph, ids: Set<DatasetId>): void {
  * A dataset's snapshots as they will be here: those up to the newest that is here already, and what the owner has behind it. What only this node has behind that one is
  * nobody's to keep or give up.
  */
-export function snapshotsTogether(atOwner: Dataset, here: Dataset | undefined): readonly Snapshot[] {
+function snapshotsTogether(atOwner: Dataset, here: Dataset | undefined): readonly Snapshot[] {
   if (here === undefined) return atOwner.snapshots;
   const positions = new Map(atOwner.snapshots.map(({ guid }, index) => [guid, index]));
   const last = here.snapshots.findLastIndex(({ guid }) => positions.has(guid));
