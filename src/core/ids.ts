@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { base32nopad } from '@scure/base';
 import { v7 as uuidV7, validate as uuidValidate, version as uuidVersion } from 'uuid';
 import { PandoError } from './errors.ts';
@@ -40,6 +41,8 @@ export const DEPARTURES_TREE = '.departures' as TreeName;
 export const ID_PROPERTY = 'pando:id';
 /** Below a tree's root, Pando keeps hidden datasets (lineage holders, diverged copies) under this name. */
 const HIDDEN_COMPONENT = '.pando';
+const LINEAGE_PREFIX = `${HIDDEN_COMPONENT}/lineage/`;
+const UUID_BYTES = 16;
 
 const BASE32_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 const FINGERPRINT_BYTES = 32;
@@ -235,9 +238,10 @@ export function relativeTo(root: DatasetName, name: DatasetName): RelativeName |
   return name.startsWith(`${root}/`) ? (name.slice(root.length + 1) as RelativeName) : undefined;
 }
 
-/** The dataset one level up, or undefined for a tree's root. */
+/** The dataset of the tree right above, or undefined for its root. Above lineage holders that is the root: what lies between is hidden. */
 export function parentOf(name: RelativeName): RelativeName | undefined {
   if (name === '') return undefined;
+  if (isLineage(name)) return '' as RelativeName;
   const slash = name.lastIndexOf('/');
   return (slash < 0 ? '' : name.slice(0, slash)) as RelativeName;
 }
@@ -253,7 +257,26 @@ export function divergedRoot(root: DatasetName): DatasetName {
   return `${root}/${HIDDEN_COMPONENT}/diverged` as DatasetName;
 }
 
-/** Whether the name lies in the part of a tree that Pando keeps for itself (`.pando` below the root). */
+/**
+ * Whether the name lies in the part of a tree that Pando keeps for itself (`.pando` below the root), where no graph shows it. Lineage holders lie there too, but
+ * are datasets of the tree: clones hang off them.
+ */
 export function isHidden(name: RelativeName): boolean {
-  return name === HIDDEN_COMPONENT || name.startsWith(`${HIDDEN_COMPONENT}/`);
+  return name === HIDDEN_COMPONENT || (name.startsWith(`${HIDDEN_COMPONENT}/`) && !isLineage(name));
+}
+
+/** Name of the dataset that holds a snapshot which clones of the tree need as their origin and the tree itself has not (design §7). */
+export function lineageName(snapshot: SnapshotGuid): RelativeName {
+  return `${LINEAGE_PREFIX}${snapshot}` as RelativeName;
+}
+
+/** Whether a dataset of that name is a lineage holder. */
+export function isLineage(name: RelativeName): boolean {
+  return name.startsWith(LINEAGE_PREFIX) && /^[0-9]+$/.test(name.slice(LINEAGE_PREFIX.length));
+}
+
+/** The id of a lineage holder: the same on every node, so that it is the same dataset wherever it was received from. */
+export function lineageId(snapshot: SnapshotGuid): DatasetId {
+  const digest = createHash('sha256').update(lineageName(snapshot)).digest();
+  return parseDatasetId(uuidFrom(0, digest.subarray(0, UUID_BYTES)));
 }

@@ -1,8 +1,8 @@
 /** From what a peer asks for, by dataset and guid, to what this node's ZFS is told: a peer never hands in a name. */
 import { PandoError } from '../core/errors.ts';
 import { type Graph, snapshotOf } from '../core/graph/graph.ts';
-import { absoluteName, type DatasetId, type DatasetName, type SnapshotGuid } from '../core/ids.ts';
-import type { SendRequest } from '../zfs/zfs.ts';
+import { absoluteName, type DatasetId, type DatasetName, lineageId, type SnapshotGuid } from '../core/ids.ts';
+import type { SendRequest, Zfs } from '../zfs/zfs.ts';
 import type { HeldSnapshot } from './holds.ts';
 import type { WantedStream } from './protocol.ts';
 
@@ -13,22 +13,52 @@ export interface Offer {
   readonly ends: readonly HeldSnapshot[];
 }
 
+/** What a peer may ask for of one tree. */
+export interface Shared {
+  readonly graph: Graph;
+  readonly root: DatasetName;
+  /** Where the origins of clones lie that are in the tree themselves, by the ids of their lineage holders (see {@link findOrigins}). */
+  readonly origins: ReadonlyMap<DatasetId, HeldSnapshot>;
+}
+
 /** Throws `TRANSFER_REFUSED` for a snapshot that this node's graph does not have (any more). */
-export function offerOf(graph: Graph, root: DatasetName, { snapshot, base }: WantedStream): Offer {
-  const to = resolve(graph, root, snapshot);
+export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer {
+  const to = resolve(shared, snapshot);
   if (base === null) return { request: { snapshot: to, base: null }, ends: [to] };
-  const from = resolve(graph, root, base);
+  const from = resolve(shared, base);
   return {
     request: { snapshot: to, base: { ...from, intermediates: base.intermediates } },
     ends: [to, from],
   };
 }
 
+/**
+ * Finds the origins outside the tree that these streams are about: with a clone goes what it grew from, and nothing else of where that lies. Rejects as ZFS does.
+ */
+export async function findOrigins(
+  { graph, root }: Omit<Shared, 'origins'>,
+  streams: readonly WantedStream[],
+  zfs: Zfs,
+): Promise<Map<DatasetId, HeldSnapshot>> {
+  const asked = new Set(streams.flatMap(({ snapshot, base }) => [snapshot.dataset, ...(base ? [base.dataset] : [])]));
+  const missing = new Set([...asked].filter((id) => graph.get(id) === undefined));
+  if (missing.size === 0) return new Map();
+  const clones = Array.from(graph.datasets.values()).filter(
+    ({ origin }) => origin?.dataset === null && missing.has(lineageId(origin.snapshot)),
+  );
+  const found = new Map<DatasetId, HeldSnapshot>();
+  for (const { origin } of await zfs.listOnly(clones.map(({ name }) => absoluteName(root, name)))) {
+    if (origin?.guid != null) found.set(lineageId(origin.guid), { ...origin.reference, guid: origin.guid });
+  }
+  return found;
+}
+
 function resolve(
-  graph: Graph,
-  root: DatasetName,
+  { graph, root, origins }: Shared,
   { dataset: id, guid }: { readonly dataset: DatasetId; readonly guid: SnapshotGuid },
 ): HeldSnapshot {
+  const outside = origins.get(id);
+  if (outside?.guid === guid) return outside;
   const dataset = graph.get(id);
   const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
   if (dataset === undefined || snapshot === undefined) {

@@ -13,6 +13,7 @@ import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
 import { type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
+import { ensureContainers } from './hidden-containers.ts';
 import { replicaProperties } from './replica-properties.ts';
 
 /** Says of a kept dataset where it came from: the name that it had. */
@@ -27,7 +28,7 @@ interface Found {
 /** Does what of the intent is not yet done. Idempotent; rejects as ZFS does, and can then be tried again. */
 export async function finishPreservation(intent: PreservationStarted, zfs: Zfs): Promise<void> {
   const { name, aside, successor } = intent;
-  for (const container of containersOf(aside)) await ensureContainer(zfs, container);
+  await ensureContainers(zfs, aside);
   if ((await look(intent, zfs)).aside === undefined) {
     if (intent.lastCommon !== null) await makeSuccessor(intent, intent.lastCommon, zfs);
     await zfs.rename(name, aside);
@@ -73,16 +74,4 @@ function gone(name: DatasetName): PandoError {
     `"${name}" is gone, so that what it had cannot be kept; look for it with "zfs list", and sync again.`,
     { name },
   );
-}
-
-/** The hidden datasets above a name, the upper one first. */
-function containersOf(name: DatasetName): DatasetName[] {
-  const parent = name.slice(0, name.lastIndexOf('/')) as DatasetName;
-  return [parent.slice(0, parent.lastIndexOf('/')) as DatasetName, parent];
-}
-
-/** Hidden datasets hold others, and are never mounted. */
-async function ensureContainer(zfs: Zfs, name: DatasetName): Promise<void> {
-  const [there] = await zfs.listOnly([name]);
-  if (there === undefined) await zfs.create(name, { canmount: 'off' });
 }

@@ -14,6 +14,7 @@ import {
   absoluteName,
   type DatasetName,
   holdTagOf,
+  isLineage,
   type NodeId,
   poolOf,
   type TransferId,
@@ -24,6 +25,7 @@ import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import { isGivingUp, REASONS_TO_KEEP } from './giving-up.ts';
+import { ensureContainers } from './hidden-containers.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
@@ -117,6 +119,7 @@ class Pull {
   readonly #outcomes = new Map<number, StepOutcome>();
   readonly #running = new Map<number, Promise<StepOutcome>>();
   readonly #metadata: MetadataReplay;
+  #containers: Promise<void> | undefined;
   /** What is held here for the current transfer, by step. */
   #heldBases: ReadonlyMap<number, HeldSnapshot> = new Map();
 
@@ -353,6 +356,7 @@ class Pull {
     stream: number,
   ): Promise<StepOutcome> {
     const { peer, signal, onProgress } = this.#request;
+    if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const ticket = prepared.tickets[stream] ?? '';
     const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
     const timer = setInterval(() => {
@@ -380,9 +384,16 @@ class Pull {
     }
   }
 
+  /** Once for all lineage holders, which come side by side. */
+  #ensureContainers(holder: DatasetName): Promise<void> {
+    this.#containers ??= ensureContainers(this.#options.zfs, holder);
+    return this.#containers;
+  }
+
   #creation(step: ReceiveStep) {
     const origin = step.kind === 'receive-clone' ? this.#originHere(step) : null;
-    return { origin, properties: replicaProperties(step.dataset) };
+    const snapshot = isLineage(step.name) ? step.to.name : null;
+    return { origin, properties: replicaProperties(step.dataset), snapshot };
   }
 
   /** Where the origin stands here: under its name at the source, unless it is here already under another. */

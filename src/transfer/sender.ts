@@ -3,8 +3,8 @@
  *
  * What this module believes:
  *
- * 1. Only what lies in a tree that the peer may read is sent, and only snapshots that this node's graph names by dataset and guid; a
- *    peer never hands in a name.
+ * 1. Only what lies in a tree that the peer may read is sent, with the origins that its clones grew from, and only snapshots that are known by dataset and
+ *    guid; a peer never hands in a name.
  * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8).
  * 3. The intent is in the journal before the first hold, so that neither a crash nor a pool that is away leaves a hold behind (invariant 6).
  * 4. A ticket is good once, for one stream, for the peer that asked.
@@ -19,7 +19,7 @@ import type { History } from '../log/history.ts';
 import type { SendTarget, Zfs } from '../zfs/zfs.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
-import { type Offer, offerOf } from './offers.ts';
+import { findOrigins, type Offer, offerOf, type Shared } from './offers.ts';
 import type { PeerCalls } from './peer-calls.ts';
 import {
   checked,
@@ -120,8 +120,10 @@ export class TransferSender {
 
   async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<Prepared> {
     await this.#options.recovery.run();
+    const { graph, root } = this.#shared(peer, wanted.tree);
+    const origins = await findOrigins({ graph, root }, wanted.streams, this.#options.zfs);
     this.#checkLimits(peer, wanted.transfer);
-    const transfer = this.#offer(peer, wanted);
+    const transfer = this.#offer(peer, wanted, { graph, root, origins });
     this.#open.set(transfer.id, transfer);
     transfer.holding = this.#hold(transfer);
     try {
@@ -157,18 +159,21 @@ export class TransferSender {
     );
   }
 
-  #offer(peer: NodeId, wanted: Prepare): OpenTransfer {
-    const { history, shares, isTrustedLink, directPort } = this.#options;
-    const stream = history.ownStream(wanted.tree);
-    const graph = shares(peer, wanted.tree) && history.head(stream) !== null ? history.graph(stream) : undefined;
+  #shared(peer: NodeId, tree: TreeName): Omit<Shared, 'origins'> {
+    const { history, shares } = this.#options;
+    const stream = history.ownStream(tree);
+    const graph = shares(peer, tree) && history.head(stream) !== null ? history.graph(stream) : undefined;
     const root = graph?.root;
-    if (graph === undefined || root == null) {
-      // The same words for a tree that is not shared and one that does not exist: a peer learns nothing of the former.
-      throw new PandoError('TREE_UNKNOWN', `There is no tree "${wanted.tree}" for you here.`, { tree: wanted.tree });
-    }
+    if (graph !== undefined && root != null) return { graph, root };
+    // The same words for a tree that is not shared and one that does not exist: a peer learns nothing of the former.
+    throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
+  }
+
+  #offer(peer: NodeId, wanted: Prepare, shared: Shared): OpenTransfer {
+    const { history, isTrustedLink, directPort } = this.#options;
     const streams = wanted.streams.map((one) => ({
       ticket: randomBytes(TICKET_BYTES),
-      ...offerOf(graph, root, one),
+      ...offerOf(shared, one),
       claimed: false,
       running: undefined,
     }));

@@ -88,10 +88,14 @@ export interface ReceiveRequest {
   /** Exact name of the dataset; it must exist for an increment and must not for a full or a clone stream. */
   readonly target: DatasetName;
   /**
-   * For a dataset that does not exist yet: the origin to bind a clone to, and properties, both used where `receiveProperties` holds.
-   * Null for an increment: then the dataset must exist.
+   * For a dataset that does not exist yet: the origin to bind a clone to, and properties, both used where `receiveProperties` holds; and what its snapshot is
+   * to be called, null for the name that the stream gives it. Null for an increment: then the dataset must exist.
    */
-  readonly create: { readonly origin: SnapshotReference | null; readonly properties: Properties } | null;
+  readonly create: {
+    readonly origin: SnapshotReference | null;
+    readonly properties: Properties;
+    readonly snapshot: SnapshotName | null;
+  } | null;
   /**
    * Whether the target is an empty placeholder of ours that a full stream replaces. The one case in which `-F` is used, after the driver
    * has seen that the target carries `pando:placeholder=on` itself and has no snapshot; anything else rejects with `ZFS_DATASET_EXISTS`.

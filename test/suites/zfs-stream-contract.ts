@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
-import { parseDatasetName } from '../../src/core/ids.ts';
+import { parseDatasetName, type SnapshotName } from '../../src/core/ids.ts';
 import type { ReceiveRequest, SnapshotReference } from '../../src/zfs/zfs.ts';
 import { asNew, at, below, codeOf, full, increment, into, outcomeOf, type ZfsWorld } from './zfs-world.ts';
 
@@ -43,6 +43,17 @@ function fullStreams(use: () => ZfsWorld): void {
     await world.transfer(full(await world.change(at(root, '1'))), asNew(target, null, properties));
     const expected = world.capabilities.receiveProperties ? properties : {};
     expect((await world.dataset(target)).properties).toEqual(expected);
+  });
+
+  test('a full stream brings its snapshot under another name when it is given one', async () => {
+    const world = use();
+    const snapshot = await world.change(at(await world.root(), '1'));
+    const target = world.fresh('otherPool');
+    const request = asNew(target);
+    const create = { origin: null, properties: {}, snapshot: 'other' as SnapshotName };
+    expect(codeOf((await world.transfer(full(snapshot), { ...request, create })).received)).toBe('done');
+    const [sent] = await world.zfs.listSnapshots([snapshot]);
+    expect((await world.dataset(target)).snapshots).toMatchObject([{ name: 'other', guid: sent?.guid }]);
   });
 
   test('a stream is estimated where the ZFS can do it', async () => {

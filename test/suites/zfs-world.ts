@@ -176,7 +176,7 @@ export function increment(base: SnapshotReference, snapshot: SnapshotReference, 
 
 /** A receive that makes a dataset. */
 export function asNew(target: DatasetName, origin: SnapshotReference | null = null, properties = {}): ReceiveRequest {
-  return { target, create: { origin, properties }, overPlaceholder: false, baseHeld: false };
+  return { target, create: { origin, properties, snapshot: null }, overPlaceholder: false, baseHeld: false };
 }
 
 /** A receive into a dataset that is there. */

@@ -123,7 +123,7 @@ describe('a start after a crash', () => {
       beta.zfs.receive(
         {
           target: dataset('beta/copy'),
-          create: { origin: null, properties: {} },
+          create: { origin: null, properties: {}, snapshot: null },
           overPlaceholder: false,
           baseHeld: false,
         },

@@ -1,7 +1,7 @@
 /** What the owner of a mirror has destroyed of that which is kept here. */
 import type { Departed } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import type { DatasetId, NodeId, SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, type NodeId, type SnapshotGuid } from '../ids.ts';
 
 /** Identity of a departure: a snapshot is the same in whichever dataset a promote has put it. */
 export function departureKey({ dataset, snapshot }: Departed): DatasetId | SnapshotGuid {
@@ -19,7 +19,7 @@ export function departures(source: Graph, local: Graph, self: NodeId): Departed[
   for (const dataset of local.datasets.values()) {
     if (dataset.owner.node === self) continue;
     if (source.get(dataset.id) === undefined) {
-      if (dataset.name !== '') found.push({ dataset: dataset.id, snapshot: null });
+      if (dataset.name !== '' && !isLineage(dataset.name)) found.push({ dataset: dataset.id, snapshot: null });
     } else {
       found.push(...departedSnapshots(dataset, atSource));
     }

@@ -1,7 +1,7 @@
 import picomatch from 'picomatch';
 import type { KeepRule, MirrorRules, Snapshot } from '../events.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 
 /** Everything that the owner has, and for ever. */
@@ -30,7 +30,8 @@ function selected(view: Graph, filter: Pick<MirrorRules, 'only' | 'except'>): Se
   const except = matcher(filter.except);
   const ids = new Set<DatasetId>();
   for (const dataset of view.datasets.values()) {
-    if (only(dataset.name) && !except(dataset.name)) ids.add(dataset.id);
+    // Lineage holders come with the clones that need them
+    if (only(dataset.name) && !except(dataset.name) && !isLineage(dataset.name)) ids.add(dataset.id);
   }
   return ids;
 }

@@ -2,7 +2,16 @@
 
 import { isPandoError } from '../errors.ts';
 import { Graph } from '../graph/graph.ts';
-import { absoluteName, type DatasetId, type DatasetName, isHidden, type RelativeName } from '../ids.ts';
+import {
+  absoluteName,
+  type DatasetId,
+  type DatasetName,
+  isHidden,
+  isLineage,
+  lineageId,
+  type RelativeName,
+  type SnapshotGuid,
+} from '../ids.ts';
 import type { Conflict } from './steps.ts';
 
 /** What is left of a wanted graph, and a conflict for each dataset that is not. */
@@ -20,7 +29,7 @@ export function withoutRefusedNames(wanted: Graph, root: DatasetName | null): Na
   const holders = new Map<RelativeName, DatasetId>();
   for (const { id, name } of wanted.datasets.values()) {
     const holder = holders.get(name);
-    if (isHidden(name)) conflicts.push({ dataset: id, name, reason: 'name-reserved' });
+    if (isHidden(name) || isForgedLineage(id, name)) conflicts.push({ dataset: id, name, reason: 'name-reserved' });
     else if (root !== null && isTooLong(root, name)) conflicts.push({ dataset: id, name, reason: 'name-too-long' });
     else if (holder !== undefined) conflicts.push({ dataset: id, name, reason: 'name-taken', by: holder });
     else holders.set(name, id);
@@ -31,6 +40,11 @@ export function withoutRefusedNames(wanted: Graph, root: DatasetName | null): Na
     wanted: new Graph(wanted.root, new Map([...wanted.datasets].filter(([id]) => kept.has(id)))),
     conflicts,
   };
+}
+
+/** A lineage holder is what its name says, or somebody else's dataset would be taken for it. */
+function isForgedLineage(id: DatasetId, name: RelativeName): boolean {
+  return isLineage(name) && id !== lineageId(name.slice(name.lastIndexOf('/') + 1) as SnapshotGuid);
 }
 
 function isTooLong(root: DatasetName, name: RelativeName): boolean {

@@ -5,11 +5,12 @@
  * 2. A dataset goes when its owner destroyed it longer ago than the grace period, and all its snapshots came from there.
  * 3. The newest snapshot of a dataset stays, since what the dataset holds is that; so does the newest that this node has in common with any peer: increments build on it.
  * 4. What has clones or children stays. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
- * 5. What this node owns, what the mirror's globs leave out, and what has a conflict is none of this.
+ * 5. A lineage holder goes with its last clone, whatever the rules say.
+ * 6. What this node owns, what the mirror's globs leave out, and what has a conflict is none of this.
  */
 import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, parentOf, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 import { departures } from './departures.ts';
 import type { PlanInput, Retained, Retention } from './steps.ts';
@@ -32,9 +33,19 @@ export interface RetentionInput extends Pick<PlanInput, 'source' | 'wanted' | 'r
 /** Adds the steps that destroy to the working copy; gives what stays although it need not be kept. */
 export function planRetention(input: RetentionInput): Retained[] {
   const { keep, graceMs } = input.retention;
-  // Nothing is ever given up, and nothing need be looked for
-  if (keep === 'all' && graceMs === null) return [];
-  return new RetentionPlanner(input).run();
+  const givesUp = keep !== 'all' || graceMs !== null;
+  const retained = givesUp ? new RetentionPlanner(input).run() : [];
+  planLineage(input);
+  return retained;
+}
+
+/** A lineage holder was made for its clones, and goes with the last of them under every rule. */
+function planLineage({ copy, wanted }: RetentionInput): void {
+  const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isOwn(id));
+  const unwanted = holders.filter(({ id }) => wanted.get(id) === undefined);
+  if (unwanted.length === 0) return;
+  const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
+  for (const { id, snapshots } of unwanted) if (!snapshots.some(({ guid }) => origins.has(guid))) copy.destroy(id);
 }
 
 class RetentionPlanner {
@@ -131,7 +142,8 @@ class RetentionPlanner {
     const found = new Map<DatasetId, Dataset>();
     for (const dataset of copy.values()) {
       const isDeparted = source.get(dataset.id) === undefined && !copy.isOwn(dataset.id);
-      if (isDeparted && copy.nameOf(dataset.id) !== '') found.set(dataset.id, dataset);
+      const name = copy.nameOf(dataset.id);
+      if (isDeparted && name !== '' && !isLineage(name)) found.set(dataset.id, dataset);
     }
     return found;
   }

@@ -2,7 +2,14 @@ import type { Snapshot } from '../events.ts';
 import { GraphDraft } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
 import { NameTree } from '../graph/name-tree.ts';
-import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import {
+  type DatasetId,
+  type NodeId,
+  parentOf,
+  type RelativeName,
+  type SnapshotGuid,
+  type SnapshotName,
+} from '../ids.ts';
 import type { DestroySnapshotStep, PlanInput, PreserveStep, Step } from './steps.ts';
 
 type WithoutAfter<S extends Step> = S extends Step ? Omit<S, 'after'> : never;
@@ -76,7 +83,7 @@ export class WorkingCopy {
     const snapshot = origin.snapshots.find((one) => one.guid === guid);
     if (snapshot === undefined) return;
     const source = { dataset: origin.id, name: this.nameOf(origin.id), snapshot };
-    const parent = this.names.holder(parentName(name));
+    const parent = this.#holderAbove(name);
     const edge = { dataset: origin.id, snapshot: guid };
     this.#draft.add({ ...model, origin: edge, snapshots: [], received: null });
     this.names.add(model.id, name);
@@ -94,7 +101,7 @@ export class WorkingCopy {
   /** Moves a dataset with all below it. `also` are steps that it waits for beside those that changed it and its parent. */
   rename(id: DatasetId, to: RelativeName, also: readonly number[] = []): void {
     const from = this.nameOf(id);
-    const parent = this.names.holder(parentName(to));
+    const parent = this.#holderAbove(to);
     const before = [...this.changesOf(id, ...only(parent)), ...also, ...only(this.#vacated.get(to))];
     this.names.move(id, to);
     this.#names.add(id);
@@ -143,7 +150,7 @@ export class WorkingCopy {
     const snapshots = dataset.snapshots.map(({ guid }) => guid);
     const before = [...this.changesOf(id), ...this.#freeing(id, ...snapshots)];
     const index = this.#write({ kind: 'destroy-dataset', dataset: id, name, snapshots }, before);
-    const supports = [...only(this.names.holder(parentName(name))), ...only(dataset.origin?.snapshot)];
+    const supports = [...only(this.#holderAbove(name)), ...only(dataset.origin?.snapshot)];
     for (const support of supports) this.#freed.set(support, [...(this.#freed.get(support) ?? []), index]);
     this.#draft.remove(id);
     this.names.remove(id);
@@ -177,6 +184,11 @@ export class WorkingCopy {
     return new Graph(this.#base.root, new Map(datasets));
   }
 
+  #holderAbove(name: RelativeName): DatasetId | undefined {
+    const above = parentOf(name);
+    return above === undefined ? undefined : this.names.holder(above);
+  }
+
   #push(step: WithoutAfter<Step>, others: readonly DatasetId[] = []): void {
     this.#add(step, this.changesOf(step.dataset, ...others));
     for (const id of others) this.#last.set(id, this.steps.length - 1);
@@ -196,8 +208,4 @@ export class WorkingCopy {
 
 function only<T>(value: T | undefined): T[] {
   return value === undefined ? [] : [value];
-}
-
-function parentName(name: RelativeName): RelativeName {
-  return name.slice(0, Math.max(0, name.lastIndexOf('/'))) as RelativeName;
 }

@@ -4,11 +4,13 @@ import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules, Ownership } from '../../core/events.ts';
 import { difference } from '../../core/graph/difference.ts';
 import { EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
+import { withLineage } from '../../core/graph/lineage.ts';
 import {
   type DatasetId,
   type DatasetName,
   type NodeId,
   type SnapshotGuid,
+  type StreamId,
   streamIdOf,
   type TreeName,
 } from '../../core/ids.ts';
@@ -91,6 +93,7 @@ const NEVER = new AbortController().signal;
 export class Mirrors {
   readonly #options: MirrorsOptions;
   readonly #turns = new MirrorTurns();
+  readonly #views = new WeakMap<Graph, Graph>();
   readonly #receiving = new Set<TreeName>();
   readonly #settled = new Map<TreeName, Settled>();
   /** Mirrors whose last sync failed in part: more may be there than was logged. */
@@ -185,7 +188,7 @@ export class Mirrors {
   source({ tree, from }: Mirror): Graph {
     const { history } = this.#options;
     const stream = streamIdOf(from, tree);
-    const graph = history.head(stream) === null ? EMPTY_GRAPH : history.graph(stream);
+    const graph = history.head(stream) === null ? EMPTY_GRAPH : this.#view(stream);
     if (graph.root !== null) return graph;
     throw new PandoError(
       'TREE_UNKNOWN',
@@ -201,14 +204,14 @@ export class Mirrors {
   ownerOf({ tree, from }: Mirror, dataset: DatasetId): Ownership | undefined {
     const { history } = this.#options;
     const stream = streamIdOf(from, tree);
-    return history.head(stream) === null ? { node: from, epoch: 1 } : history.graph(stream).get(dataset)?.owner;
+    return history.head(stream) === null ? { node: from, epoch: 1 } : this.#view(stream).get(dataset)?.owner;
   }
 
   /** The snapshots that the peer has of a dataset, as far as known; none of what belongs to this node. */
   atOwner({ tree, from }: Mirror, dataset: DatasetId): ReadonlySet<SnapshotGuid> {
     const { history } = this.#options;
     const stream = streamIdOf(from, tree);
-    const there = history.head(stream) === null ? undefined : history.graph(stream).get(dataset);
+    const there = history.head(stream) === null ? undefined : this.#view(stream).get(dataset);
     if (there === undefined || this.#local(tree).get(dataset)?.owner.node === history.node) return new Set();
     return new Set(there.snapshots.map(({ guid }) => guid));
   }
@@ -265,6 +268,16 @@ export class Mirrors {
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
     return { tree, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
+  }
+
+  /** A peer's copy of a tree, with what its clones grew from. */
+  #view(stream: StreamId): Graph {
+    const graph = this.#options.history.graph(stream);
+    const known = this.#views.get(graph);
+    if (known !== undefined) return known;
+    const view = withLineage(graph);
+    this.#views.set(graph, view);
+    return view;
   }
 
   /** What was planned last, where nothing can have changed since. */

@@ -1,4 +1,5 @@
 import { unreachable } from '../../core/errors.ts';
+import { isLineage } from '../../core/ids.ts';
 import type { PreserveStep, Retained, Step } from '../../core/plan/steps.ts';
 import { formatCount, formatPlace, formatTime } from './format.ts';
 
@@ -30,7 +31,7 @@ export function describeStep(tree: string, step: Step): string {
       return `destroy ${place}@${step.snapshot.name}: ${why}`;
     }
     case 'destroy-dataset':
-      return `destroy ${place}${snapshotsOf(step.snapshots.length)}: its owner destroyed it`;
+      return `destroy ${place}${snapshotsOf(step.snapshots.length)}: ${isLineage(step.name) ? 'no clone needs it any more' : 'its owner destroyed it'}`;
     case 'create-placeholder':
       return `create ${place}, empty until its owner takes a snapshot`;
     case 'receive-full':

@@ -46,7 +46,8 @@ export function receiveWords(
   source: ReceiveSource['kind'],
   setsProperties: boolean,
 ): string[] {
-  const { create, overPlaceholder, target } = request;
+  const { create, overPlaceholder } = request;
+  const target = create?.snapshot == null ? request.target : `${request.target}@${create.snapshot}`;
   const flags = ['-u', ...(source === 'socket' ? ['-v'] : []), ...(overPlaceholder ? ['-F'] : [])];
   if (!setsProperties) return ['receive', ...flags, target];
   const excluded = (names: readonly string[]): string[] => names.flatMap((name) => ['-x', name]);

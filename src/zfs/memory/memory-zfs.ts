@@ -323,7 +323,7 @@ export class MemoryZfs implements Zfs {
       checkProperties(request.create?.properties ?? {});
       return new MemoryReceive(this.#pools, request);
     }
-    return new MemoryReceive(this.#pools, { ...request, create: { origin: null, properties: {} } });
+    return new MemoryReceive(this.#pools, { ...request, create: { origin: null, properties: {}, snapshot: null } });
   }
 
   #subtree(root: DatasetName): MemoryDataset[] {

@@ -231,7 +231,7 @@ export class MemoryReceive {
     if (this.#request.overPlaceholder) dataset.properties.delete(PLACEHOLDER_PROPERTY);
     addSnapshot(dataset, {
       guid: arrival.begin.toGuid,
-      name: arrival.begin.toName,
+      name: this.#request.create?.snapshot ?? arrival.begin.toName,
       createtxg: nextTxg(this.#pool),
       creation: arrival.begin.creation,
       content,

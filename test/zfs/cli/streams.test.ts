@@ -20,7 +20,7 @@ describe('the words of a receive', () => {
 
   it('name the origin and give a new replica its properties, without excluding them', () => {
     const properties = { readonly: 'on', canmount: 'noauto', exec: 'off' };
-    const create = { origin: at('ssd/mirror/base', '1'), properties };
+    const create = { origin: at('ssd/mirror/base', '1'), properties, snapshot: null };
     const words = receiveWords({ ...request, create, baseHeld: false }, 'socket', true).join(' ');
     expect(words).toContain('-o origin=ssd/mirror/base@1 -o readonly=on -o canmount=noauto -o exec=off');
     expect(words).toContain('-x setuid');

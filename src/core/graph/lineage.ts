@@ -1,0 +1,46 @@
+/**
+ * Origins that lie outside a tree (design §7): the owner cloned them from elsewhere, or what they grew from was kept aside. In the eyes of a mirror each is a dataset
+ * of its own with that one snapshot, so that all its clones hang off one copy of it.
+ */
+import type { Snapshot } from '../events.ts';
+import { type DatasetId, lineageId, lineageName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import { type Dataset, Graph } from './graph.ts';
+
+/** What the snapshot of a lineage holder is called here, whatever it is called where it comes from. */
+export const LINEAGE_SNAPSHOT = 'origin' as SnapshotName;
+
+/** Whether an origin lies outside the tree, in a snapshot that can be asked for. */
+function isOutside({ origin }: Dataset): boolean {
+  return origin !== null && origin.dataset === null && origin.snapshot !== '0';
+}
+
+/** The graph with a dataset for each origin that lies outside it; the graph itself where there is none. */
+export function withLineage(graph: Graph): Graph {
+  const outside = Array.from(graph.datasets.values()).filter(isOutside);
+  if (outside.length === 0) return graph;
+  const datasets = new Map(graph.datasets);
+  for (const clone of outside) {
+    const snapshot = clone.origin?.snapshot as SnapshotGuid;
+    const id = lineageId(snapshot);
+    if (!datasets.has(id)) datasets.set(id, holderOf(clone, id, snapshot));
+    datasets.set(clone.id, { ...clone, origin: { dataset: id, snapshot } });
+  }
+  return new Graph(graph.root, datasets);
+}
+
+function holderOf(clone: Dataset, id: DatasetId, guid: SnapshotGuid): Dataset {
+  // Nobody tells how large an origin is that is not in the tree; its clone began with as much
+  const referenced = clone.snapshots[0]?.referenced ?? 0;
+  const snapshot: Snapshot = { guid, name: LINEAGE_SNAPSHOT, createtxg: 0, creation: 0, referenced, written: null };
+  return {
+    id,
+    kind: clone.kind,
+    guid: '0',
+    name: lineageName(guid),
+    origin: null,
+    owner: clone.owner,
+    properties: {},
+    snapshots: [snapshot],
+    received: null,
+  };
+}
