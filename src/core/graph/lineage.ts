@@ -7,7 +7,7 @@ import { type DatasetId, lineageId, lineageName, type SnapshotGuid, type Snapsho
 import { type Dataset, Graph } from './graph.ts';
 
 /** What the snapshot of a lineage holder is called here, whatever it is called where it comes from. */
-export const LINEAGE_SNAPSHOT = 'origin' as SnapshotName;
+const LINEAGE_SNAPSHOT = 'origin' as SnapshotName;
 
 /** Whether an origin lies outside the tree, in a snapshot that can be asked for. */
 function isOutside({ origin }: Dataset): boolean {
