@@ -9,7 +9,20 @@ export type Mirror = Omit<MirrorAdded, 'type'>;
 export interface AdminState {
   readonly peers: ReadonlyMap<NodeId, Peer>;
   readonly trees: ReadonlyMap<TreeName, LocalTree>;
-  readonly mirrors: ReadonlyMap<TreeName, Mirror>;
+  /** A tree can be mirrored from several peers, each of which owns a part of it. */
+  readonly mirrors: ReadonlyMap<MirrorKey, Mirror>;
+}
+
+/** Which mirror it is: of which tree, from which peer. */
+export type MirrorKey = `${TreeName} ${NodeId}`;
+
+export function mirrorKey({ tree, from }: Pick<Mirror, 'tree' | 'from'>): MirrorKey {
+  return `${tree} ${from}`;
+}
+
+/** The mirrors of one tree, in the order in which they were added. */
+export function mirrorsOf({ mirrors }: AdminState, tree: TreeName): Mirror[] {
+  return Array.from(mirrors.values()).filter((mirror) => mirror.tree === tree);
 }
 
 export const EMPTY_ADMIN_STATE: AdminState = { peers: new Map(), trees: new Map(), mirrors: new Map() };
@@ -39,15 +52,15 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
       return { ...state, trees: changed(state.trees, event.tree, null) };
     case 'mirror.added': {
       const { tree, from, root } = event;
-      return { ...state, mirrors: changed(state.mirrors, tree, { tree, from, root, ...rulesOf(event) }) };
+      return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), { tree, from, root, ...rulesOf(event) }) };
     }
     case 'mirror.changed': {
-      const mirror = state.mirrors.get(event.tree);
+      const mirror = state.mirrors.get(mirrorKey(event));
       if (mirror === undefined) return state;
-      return { ...state, mirrors: changed(state.mirrors, event.tree, { ...mirror, ...rulesOf(event) }) };
+      return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), { ...mirror, ...rulesOf(event) }) };
     }
     case 'mirror.removed':
-      return { ...state, mirrors: changed(state.mirrors, event.tree, null) };
+      return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), null) };
     default:
       return state;
   }

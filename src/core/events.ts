@@ -211,10 +211,12 @@ export interface MirrorAdded extends MirrorRules {
 export interface MirrorChanged extends MirrorRules {
   readonly type: 'mirror.changed';
   readonly tree: TreeName;
+  readonly from: NodeId;
 }
 export interface MirrorRemoved {
   readonly type: 'mirror.removed';
   readonly tree: TreeName;
+  readonly from: NodeId;
 }
 /** A replica, or one of its snapshots. */
 export interface Departed {
@@ -226,6 +228,8 @@ export interface Departed {
 export interface DeparturesNoticed {
   readonly type: 'departures.noticed';
   readonly tree: TreeName;
+  /** The peer that it is mirrored from. */
+  readonly from: NodeId;
   /** When this node noticed it first, in Unix ms. */
   readonly since: number;
   readonly departed: readonly Departed[];
@@ -436,11 +440,12 @@ const bodySchemas = {
     root: datasetName,
     ...mirrorRules,
   }),
-  'mirror.changed': z.object({ type: z.literal('mirror.changed'), tree: treeName, ...mirrorRules }),
-  'mirror.removed': z.object({ type: z.literal('mirror.removed'), tree: treeName }),
+  'mirror.changed': z.object({ type: z.literal('mirror.changed'), tree: treeName, from: nodeId, ...mirrorRules }),
+  'mirror.removed': z.object({ type: z.literal('mirror.removed'), tree: treeName, from: nodeId }),
   'departures.noticed': z.object({
     type: z.literal('departures.noticed'),
     tree: treeName,
+    from: nodeId,
     since: count,
     departed: departures,
     settled: departures,

@@ -1,6 +1,26 @@
-import type { AdminState } from './admin.ts';
+import { type AdminState, type Mirror, mirrorKey } from './admin.ts';
 import { PandoError } from './errors.ts';
 import { type DatasetName, relativeTo, type TreeName } from './ids.ts';
+
+/**
+ * Throws unless a mirror of that tree can be kept at `root`: as {@link checkRootIsFree}, but that a tree of this name may be here already, shared by this node or
+ * mirrored from other peers. Then `TREE_EXISTS` means that it is kept elsewhere, `MIRROR_EXISTS` that this mirror is there.
+ */
+export function checkMirrorPlace(state: AdminState, mirror: Pick<Mirror, 'tree' | 'from' | 'root'>): void {
+  const { tree, from, root } = mirror;
+  if (state.mirrors.has(mirrorKey(mirror))) {
+    throw new PandoError(
+      'MIRROR_EXISTS',
+      `"${tree}" is mirrored from ${from} already; remove that mirror first, or change it.`,
+      {
+        tree,
+        from,
+      },
+    );
+  }
+  const kept = [...state.trees.values(), ...state.mirrors.values()];
+  if (!kept.some((other) => other.tree === tree && other.root === root)) checkRootIsFree(state, tree, root);
+}
 
 /**
  * Throws unless a tree of that name and root can be added to what the node keeps: `TREE_EXISTS` when the name is taken, `TREE_OVERLAP` when

@@ -3,7 +3,7 @@
  * that this page is the whole story of who knows whom.
  */
 import { randomBytes } from 'node:crypto';
-import type { AdminState } from '../core/admin.ts';
+import { type AdminState, type MirrorKey, mirrorsOf } from '../core/admin.ts';
 import type { Signer } from '../core/codec/chain.ts';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
@@ -14,7 +14,6 @@ import {
   parseDatasetId,
   parseTransferId,
   type RelativeName,
-  type SnapshotGuid,
   type TreeName,
   uuidFrom,
 } from '../core/ids.ts';
@@ -70,8 +69,6 @@ interface Journals {
   readonly departures: DepartureJournal;
 }
 
-const NONE: ReadonlySet<SnapshotGuid> = new Set();
-
 const RANDOM_BYTES_PER_UUID = 16;
 
 function mintUuid(): string {
@@ -100,7 +97,7 @@ export class PandoNode {
   readonly #recovery: TransferRecovery;
   #direct: DirectListener | null = null;
   #address = '';
-  #followed: ReadonlySet<TreeName>;
+  #followed: ReadonlySet<MirrorKey>;
 
   /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
   static async open(options: NodeOptions): Promise<PandoNode> {
@@ -200,7 +197,7 @@ export class PandoNode {
   }
 
   #followNew(mirrors: AdminState['mirrors']): void {
-    for (const tree of mirrors.keys()) if (!this.#followed.has(tree)) this.#follower.follow(tree);
+    for (const [key, mirror] of mirrors) if (!this.#followed.has(key)) this.#follower.follow(mirror);
     this.#followed = new Set(mirrors.keys());
   }
 
@@ -213,24 +210,15 @@ export class PandoNode {
 
   #watched(): WatchedTree[] {
     const { trees, mirrors } = this.#admin.state;
-    const mine = () => ({ node: this.id, epoch: 1 });
-    return [
-      ...Array.from(trees.values(), ({ tree, root }) => ({
-        tree,
-        root,
-        ownerOf: mine,
-        atOwner: () => NONE,
-        mayBeAbsent: false,
-      })),
-      ...Array.from(mirrors.values(), (mirror) => ({
-        tree: mirror.tree,
-        root: mirror.root,
-        // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
-        ownerOf: (id: DatasetId) => this.mirrors.ownerOf(mirror, id) ?? mine(),
-        atOwner: (id: DatasetId) => this.mirrors.atOwner(mirror, id),
-        mayBeAbsent: true,
-      })),
-    ];
+    const roots = new Map([...mirrors.values(), ...trees.values()].map(({ tree, root }) => [tree, root]));
+    return Array.from(roots, ([tree, root]) => ({
+      tree,
+      root,
+      // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
+      ownerOf: (id: DatasetId) => this.mirrors.ownerOf(tree, id) ?? { node: this.id, epoch: 1 },
+      atOwner: (id: DatasetId) => this.mirrors.atOwner(tree, id),
+      mayBeAbsent: !trees.has(tree),
+    }));
   }
 
   #watch(tree: TreeName): WatchedTree {
@@ -371,11 +359,9 @@ export class PandoNode {
     return new Verifier({
       history: this.history,
       look: async (tree) => (await this.observer.look(this.#watch(tree))).length,
-      mirrorOf: (tree) => this.mirrors.list().find((mirror) => mirror.tree === tree),
-      wanted: async (mirror) => {
-        await this.hub.sync(mirror.from, { refresh: true });
-        return this.mirrors.wanted(mirror);
-      },
+      mirrorsOf: (tree) => mirrorsOf(this.#admin.state, tree),
+      catchUp: ({ from }) => this.hub.sync(from, { refresh: true }),
+      compare: (tree) => this.mirrors.compare(tree),
     });
   }
 

@@ -17,7 +17,7 @@ export interface Offer {
 export interface Shared {
   readonly graph: Graph;
   readonly root: DatasetName;
-  /** Where the origins of clones lie that are in the tree themselves, by the ids of their lineage holders (see {@link findOrigins}). */
+  /** Where the origins of its clones lie that the peer asked for by the ids of their lineage holders (see {@link findOrigins}). */
   readonly origins: ReadonlyMap<DatasetId, HeldSnapshot>;
 }
 
@@ -33,7 +33,8 @@ export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer
 }
 
 /**
- * Finds the origins outside the tree that these streams are about: with a clone goes what it grew from, and nothing else of where that lies. Rejects as ZFS does.
+ * Finds the origins that the peer cannot have from elsewhere, outside the tree or in it: with a clone goes what it grew from, and nothing else of where that
+ * lies. Rejects as ZFS does.
  */
 export async function findOrigins(
   { graph, root }: Omit<Shared, 'origins'>,
@@ -43,11 +44,13 @@ export async function findOrigins(
   const asked = new Set(streams.flatMap(({ snapshot, base }) => [snapshot.dataset, ...(base ? [base.dataset] : [])]));
   const missing = new Set([...asked].filter((id) => graph.get(id) === undefined));
   if (missing.size === 0) return new Map();
-  const clones = Array.from(graph.datasets.values()).filter(
-    ({ origin }) => origin?.dataset === null && missing.has(lineageId(origin.snapshot)),
-  );
+  const cloneOf = new Map<SnapshotGuid, DatasetName>();
+  for (const { name, origin } of graph.datasets.values()) {
+    if (origin !== null && missing.has(lineageId(origin.snapshot)))
+      cloneOf.set(origin.snapshot, absoluteName(root, name));
+  }
   const found = new Map<DatasetId, HeldSnapshot>();
-  for (const { origin } of await zfs.listOnly(clones.map(({ name }) => absoluteName(root, name)))) {
+  for (const { origin } of await zfs.listOnly([...cloneOf.values()])) {
     if (origin?.guid != null) found.set(lineageId(origin.guid), { ...origin.reference, guid: origin.guid });
   }
   return found;

@@ -181,7 +181,7 @@ const everyBody: EventBody[] = [
   { type: 'peer.removed', peer: node },
   { type: 'local-tree.added', tree: TREE, root: 'tank/images' as DatasetName },
   { type: 'local-tree.removed', tree: TREE },
-  { type: 'mirror.removed', tree: TREE },
+  { type: 'mirror.removed', tree: TREE, from: node },
   { type: 'transfer.ended', transfer: parseTransferId(datasetId(4)), outcome: 'completed', bytes: 2 ** 40 },
 ];
 

@@ -27,7 +27,12 @@ export const SELF = nodeIdOfFingerprint(new Uint8Array(32).fill(9));
 /** Keeps everything. */
 export const FOREVER: Retention = { keep: 'all', graceMs: null, now: 0, noticedAt: () => undefined, copies: [] };
 /** What a plan is told of the node that keeps the replica. */
-export const REPLICA = { self: SELF, modified: new Set<DatasetId>(), retention: FOREVER };
+export const REPLICA = {
+  follows: ({ owner }: Dataset) => owner.node !== SELF,
+  modified: new Set<DatasetId>(),
+  retention: FOREVER,
+  contested: [],
+};
 export const ROOT = 'tank/images' as DatasetName;
 
 function digest(text: string): Buffer {

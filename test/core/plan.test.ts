@@ -114,7 +114,14 @@ describe('a plan for an empty replica', () => {
 describe('a plan for a replica that is behind', () => {
   it('is empty when nothing changed', () => {
     const same = graph('. @a', 'base @a', 'web < base@a @b');
-    expect(planFor(same, same)).toEqual({ steps: [], conflicts: [], waiting: [], retained: [], estimatedBytes: 0 });
+    expect(planFor(same, same)).toEqual({
+      steps: [],
+      conflicts: [],
+      waiting: [],
+      retained: [],
+      contested: [],
+      estimatedBytes: 0,
+    });
   });
 
   it('continues from the newest snapshot here', () => {

@@ -181,7 +181,7 @@ describe('for random forests', () => {
     const noticedAt = (departed: Departed) => known.get(departureKey(departed));
     for (const history of histories) {
       const source = grow(forest, history);
-      for (const departed of departures(source, local, SELF)) known.set(departureKey(departed), NOW);
+      for (const departed of departures(source, local, REPLICA.follows)) known.set(departureKey(departed), NOW);
       const planned = planFor(source, local, { keep, ...AT_ONCE, noticedAt, copies: [peer] });
       const before = local;
       local = received(apply(source, local, planned).graph);

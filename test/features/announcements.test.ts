@@ -82,7 +82,7 @@ describe('a node that was killed between two writes', () => {
     await alpha.node.trees.add({ tree: IMAGES, root: ROOT });
     await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy'), ...EVERYTHING });
     await syncImages(beta);
-    beta = await killedAfter(beta, { type: 'mirror.removed', tree: IMAGES });
+    beta = await killedAfter(beta, { type: 'mirror.removed', tree: IMAGES, from: alpha.node.id });
     const stream = beta.node.history.ownStream(IMAGES);
     expect(beta.node.history.graph(stream).root).toBeNull();
   });

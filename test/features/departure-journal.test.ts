@@ -6,9 +6,10 @@ import { DepartureJournal } from '../../src/features/mirrors/departure-journal.t
 import { History } from '../../src/log/history.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
-import { datasetId } from '../core/graph-language.ts';
+import { datasetId, OWNER } from '../core/graph-language.ts';
 
-const TREES = ['images', 'homes'] as TreeName[];
+const MIRRORS = ['images', 'homes'].map((tree) => ({ tree: tree as TreeName, from: OWNER.node }));
+const [IMAGES] = MIRRORS as [(typeof MIRRORS)[0]];
 const START = Date.parse('2026-01-01');
 
 /** What may depart: ten snapshots and a dataset. */
@@ -23,13 +24,13 @@ async function open(log: MemoryLog, clock: { now: number }) {
 }
 
 function noticedIn(journal: DepartureJournal) {
-  return TREES.map((tree) => POSSIBLE.map((departed) => journal.noticedAt(tree, departed)));
+  return MIRRORS.map((mirror) => POSSIBLE.map((departed) => journal.noticedAt(mirror, departed)));
 }
 
 describe('the journal of departures', () => {
   it('knows since when each has been gone without a break, also after it was read back', async () => {
     const noticing = fc.record({
-      tree: fc.constantFrom(...TREES),
+      mirror: fc.constantFrom(...MIRRORS),
       gone: fc.subarray(POSSIBLE),
       pass: fc.integer({ min: 1, max: 1_000_000 }),
     });
@@ -37,11 +38,11 @@ describe('the journal of departures', () => {
       fc.asyncProperty(fc.array(noticing, { maxLength: 20 }), async (all) => {
         const clock = { now: START };
         const { history, journal } = await open(new MemoryLog(), clock);
-        const expected = TREES.map(() => POSSIBLE.map((): number | undefined => undefined));
-        for (const { tree, gone, pass } of all) {
+        const expected = MIRRORS.map(() => POSSIBLE.map((): number | undefined => undefined));
+        for (const { mirror, gone, pass } of all) {
           clock.now += pass;
-          await journal.notice(tree, gone);
-          const since = expected[TREES.indexOf(tree)] ?? [];
+          await journal.notice(mirror, gone);
+          const since = expected[MIRRORS.indexOf(mirror)] ?? [];
           POSSIBLE.forEach((departed, index) => {
             since[index] = gone.includes(departed) ? (since[index] ?? clock.now) : undefined;
           });
@@ -57,10 +58,10 @@ describe('the journal of departures', () => {
     const { history, journal } = await open(new MemoryLog(), clock);
     const [lasting, passing] = POSSIBLE as [Departed, Departed];
     for (let round = 0; round < 6_000; round += 1) {
-      await journal.notice(TREES[0] as TreeName, round % 2 === 0 ? [lasting, passing] : [lasting]);
+      await journal.notice(IMAGES, round % 2 === 0 ? [lasting, passing] : [lasting]);
       clock.now += 1;
     }
-    expect((await DepartureJournal.open(history)).noticedAt(TREES[0] as TreeName, lasting)).toBe(START);
+    expect((await DepartureJournal.open(history)).noticedAt(IMAGES, lasting)).toBe(START);
     const stream = history.ownStream(DEPARTURES_TREE);
     const oldest = await history.oldest(stream);
     expect((history.head(stream)?.seq ?? 0) - oldest).toBeLessThan(5_000);

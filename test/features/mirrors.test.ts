@@ -95,7 +95,7 @@ describe('adding a mirror that there is', () => {
     };
     const running = syncImages(beta);
     await reached.opened;
-    expect(await codeOf(beta.node.mirrors.add(mirror()))).toBe('TREE_EXISTS');
+    expect(await codeOf(beta.node.mirrors.add(mirror()))).toBe('MIRROR_EXISTS');
     go.open();
     await running;
   });

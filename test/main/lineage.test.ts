@@ -4,16 +4,7 @@ import { lineageId, lineageName, type SnapshotGuid, type TreeName } from '../../
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
-import {
-  at,
-  codeOf,
-  dataset,
-  IMAGES,
-  introduce,
-  MemoryWorld,
-  syncImages,
-  type WorldNode,
-} from './memory-world.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -166,7 +157,7 @@ async function watched() {
     tree: IMAGES,
     root: dataset('beta/copy'),
     ownerOf: (id: Parameters<typeof beta.node.mirrors.ownerOf>[1]) =>
-      beta.node.mirrors.ownerOf(beta.node.mirrors.get(IMAGES), id) ?? { node: beta.node.id, epoch: 1 },
+      beta.node.mirrors.ownerOf(IMAGES, id) ?? { node: beta.node.id, epoch: 1 },
     atOwner: () => new Set<never>(),
     mayBeAbsent: true,
   };

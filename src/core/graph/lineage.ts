@@ -2,21 +2,22 @@
  * Origins that lie outside a tree (design §7): the owner cloned them from elsewhere, or what they grew from was kept aside. In the eyes of a mirror each is a dataset
  * of its own with that one snapshot, so that all its clones hang off one copy of it.
  */
-import type { Snapshot } from '../events.ts';
+import type { Origin, Snapshot } from '../events.ts';
 import { type DatasetId, lineageId, lineageName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
 import { type Dataset, Graph } from './graph.ts';
 
 /** What the snapshot of a lineage holder is called here, whatever it is called where it comes from. */
 const LINEAGE_SNAPSHOT = 'origin' as SnapshotName;
 
-/** Whether an origin lies outside the tree, in a snapshot that can be asked for. */
-function isOutside({ origin }: Dataset): boolean {
-  return origin !== null && origin.dataset === null && origin.snapshot !== '0';
-}
-
-/** The graph with a dataset for each origin that lies outside it; the graph itself where there is none. */
-export function withLineage(graph: Graph): Graph {
-  const outside = Array.from(graph.datasets.values()).filter(isOutside);
+/**
+ * The graph with a dataset for each origin that is to be had nowhere else; the graph itself where there is none. `isNowhere` is asked about each origin, and says
+ * so at least of those that lie outside the tree.
+ */
+export function withLineage(graph: Graph, isNowhere: (origin: Origin) => boolean): Graph {
+  const outside = Array.from(graph.datasets.values()).filter(
+    // No dataset has guid 0: it stands for an origin that could not be listed
+    ({ origin }) => origin !== null && origin.snapshot !== '0' && isNowhere(origin),
+  );
   if (outside.length === 0) return graph;
   const datasets = new Map(graph.datasets);
   for (const clone of outside) {

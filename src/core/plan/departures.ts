@@ -1,7 +1,7 @@
 /** What the owner of a mirror has destroyed of that which is kept here. */
 import type { Departed } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import { type DatasetId, isLineage, type NodeId, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, type SnapshotGuid } from '../ids.ts';
 
 /** Identity of a departure: a snapshot is the same in whichever dataset a promote has put it. */
 export function departureKey({ dataset, snapshot }: Departed): DatasetId | SnapshotGuid {
@@ -9,15 +9,15 @@ export function departureKey({ dataset, snapshot }: Departed): DatasetId | Snaps
 }
 
 /**
- * Datasets here that the source has no more, and of those that it has the snapshots that it has nowhere. What belongs to `self` does not count, nor
- * what only this node has behind the newest snapshot in common: that never came from there.
+ * Datasets here that the source has no more, and of those that it has the snapshots that it has nowhere. What does not follow the source does not
+ * count, nor what only this node has behind the newest snapshot in common: that never came from there.
  */
-export function departures(source: Graph, local: Graph, self: NodeId): Departed[] {
+export function departures(source: Graph, local: Graph, follows: (dataset: Dataset) => boolean): Departed[] {
   const found: Departed[] = [];
   const atSource = new Set<SnapshotGuid>();
   for (const { snapshots } of source.datasets.values()) for (const { guid } of snapshots) atSource.add(guid);
   for (const dataset of local.datasets.values()) {
-    if (dataset.owner.node === self) continue;
+    if (!follows(dataset)) continue;
     if (source.get(dataset.id) === undefined) {
       if (dataset.name !== '' && !isLineage(dataset.name)) found.push({ dataset: dataset.id, snapshot: null });
     } else {

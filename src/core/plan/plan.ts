@@ -12,7 +12,7 @@
  * 4. A clone stream needs a target that does not exist and an origin that does.
  * 5. A dataset can be received only below an existing parent.
  * 6. Where 3 to 5 cannot be had without loss, the plan holds a conflict with its evidence, and the rest goes on.
- * 7. What this node owns is never changed for the sake of a peer's view.
+ * 7. What does not follow the source is never changed for its sake: what this node owns, and what it has from elsewhere.
  * 8. What the mirror need not keep goes last, by its own rules (`retention.ts`).
  */
 import type { Snapshot } from '../events.ts';
@@ -78,7 +78,7 @@ class Planner {
 
   constructor(input: PlanInput) {
     const { wanted, conflicts } = withoutRefusedNames(input.wanted, input.local.root);
-    this.#input = { ...input, wanted: withoutOwn(wanted, input) };
+    this.#input = { ...input, wanted: withoutForeign(wanted, input) };
     this.#copy = new WorkingCopy(input);
     this.#renames = new Renames(this.#copy, this.#input.wanted);
     this.#local = input.local;
@@ -105,7 +105,14 @@ class Planner {
     });
     const { steps } = this.#copy;
     const estimatedBytes = steps.reduce((sum, step) => sum + (isReceive(step) ? step.estimatedBytes : 0), 0);
-    return { steps, conflicts: this.#conflicts, waiting: this.#waiting, retained, estimatedBytes };
+    return {
+      steps,
+      conflicts: this.#conflicts,
+      waiting: this.#waiting,
+      retained,
+      contested: this.#input.contested,
+      estimatedBytes,
+    };
   }
 
   #refuseUnplaced(id: DatasetId): void {
@@ -267,7 +274,11 @@ class Planner {
     if (parent !== undefined && this.#copy.names.holder(above) === parent.id) {
       return { name, after: this.#standing(parent.id) };
     }
-    if (parent !== undefined && this.#waitingIds.has(parent.id)) {
+    const foreign = parent === undefined ? this.#input.source.named(above) : undefined;
+    if (foreign !== undefined && this.#copy.names.holder(above) === foreign.id) {
+      return { name, after: this.#standing(foreign.id) };
+    }
+    if ((parent !== undefined && this.#waitingIds.has(parent.id)) || this.#comesFromElsewhere(foreign?.id)) {
       this.#waiting.push({ dataset: id, name, reason: 'parent-waits' });
       this.#waitingIds.add(id);
     } else if (parent === undefined || this.#blocked.has(parent.id) || root === undefined) {
@@ -299,12 +310,20 @@ class Planner {
       this.#followUp(this.#input.wanted.get(id) ?? dataset);
     const step = this.#originAfter.get(originKey(id, guid));
     if (step !== undefined) return this.#originAt(id, snapshot, [step]);
-    if (this.#waitingIds.has(id)) {
+    if (this.#waitingIds.has(id) || this.#comesFromElsewhere(id)) {
       this.#wait(wanted, 'origin-waits');
       return 'missing';
     }
     this.#refuse({ ...place(wanted), reason: 'origin-missing', snapshot: snapshot.name });
     return 'missing';
+  }
+
+  /** Whether the source has a dataset that follows another, and has not come from there yet. */
+  #comesFromElsewhere(id: DatasetId | undefined): boolean {
+    const { source, wanted } = this.#input;
+    if (id === undefined || this.#blocked.has(id)) return false;
+    const isHere = this.#copy.get(id) !== undefined;
+    return source.get(id) !== undefined && wanted.get(id) === undefined && (!isHere || this.#copy.isForeign(id));
   }
 
   #originAt(dataset: DatasetId, snapshot: Snapshot, after: readonly number[]): AvailableOrigin {
@@ -395,12 +414,15 @@ function originDiffers(wanted: Dataset, here: Dataset): boolean {
   return wanted.origin?.dataset != null && here.origin !== null && here.origin.snapshot !== wanted.origin.snapshot;
 }
 
-/** What this node owns is its own: a peer's view of it is only a replica's. */
-function withoutOwn(wanted: Graph, { local, self }: PlanInput): Graph {
-  const own = Array.from(wanted.datasets.keys()).filter((id) => local.get(id)?.owner.node === self);
-  if (own.length === 0) return wanted;
+/** What does not follow this source is none of it here. */
+function withoutForeign(wanted: Graph, { local, follows }: PlanInput): Graph {
+  const foreign = Array.from(wanted.datasets.keys()).filter((id) => {
+    const here = local.get(id);
+    return here !== undefined && !follows(here);
+  });
+  if (foreign.length === 0) return wanted;
   const kept = new Map(wanted.datasets);
-  for (const id of own) kept.delete(id);
+  for (const id of foreign) kept.delete(id);
   return new Graph(wanted.root, kept);
 }
 

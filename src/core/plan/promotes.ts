@@ -20,7 +20,7 @@ import type { WorkingCopy } from './working-copy.ts';
 export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): Conflict[] {
   const conflicts: Conflict[] = [];
   for (const { dataset, origin, guid } of movedToNewDatasets(copy, source, wanted)) {
-    if (copy.isOwn(origin.id)) conflicts.push(notOwned(copy, dataset, origin.id));
+    if (copy.isForeign(origin.id)) conflicts.push(notOwned(copy, dataset, origin.id));
     else copy.clone(dataset, origin, guid, nameForClone(copy, dataset));
   }
   for (const dataset of source.datasets.values()) {
@@ -34,13 +34,13 @@ export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): C
 function promoteUntilOwning(copy: WorkingCopy, atSource: Dataset): Conflict | undefined {
   const { id } = atSource;
   let here = copy.get(id);
-  if (here === undefined || here.origin?.dataset == null || sameOrigin(here, atSource) || copy.isOwn(id))
+  if (here === undefined || here.origin?.dataset == null || sameOrigin(here, atSource) || copy.isForeign(id))
     return undefined;
   const owns = new Set(atSource.snapshots.map(({ guid }) => guid));
   while (here?.origin?.dataset != null && ancestorAmong(copy, here, owns)) {
     const over = copy.get(here.origin.dataset);
     if (over === undefined) return undefined;
-    if (copy.isOwn(over.id)) return notOwned(copy, atSource, over.id);
+    if (copy.isForeign(over.id)) return notOwned(copy, atSource, over.id);
     avoidCollisions(copy, here, over, atSource);
     copy.promote(id);
     here = copy.get(id);
@@ -50,7 +50,7 @@ function promoteUntilOwning(copy: WorkingCopy, atSource: Dataset): Conflict | un
 
 function promoteOverGivenUp(copy: WorkingCopy, source: Graph): void {
   const left = [...copy.values()].filter(
-    ({ id, origin }) => origin?.dataset != null && !copy.isOwn(id) && source.get(id)?.origin === null,
+    ({ id, origin }) => origin?.dataset != null && !copy.isForeign(id) && source.get(id)?.origin === null,
   );
   if (left.length === 0) return;
   const guids = new Set(
@@ -61,7 +61,7 @@ function promoteOverGivenUp(copy: WorkingCopy, source: Graph): void {
     const over = here?.origin?.dataset == null ? undefined : copy.get(here.origin.dataset);
     const atSource = source.get(id);
     if (here?.origin == null || over === undefined || atSource === undefined) continue;
-    if (copy.isOwn(over.id) || source.get(over.id) !== undefined) continue;
+    if (copy.isForeign(over.id) || source.get(over.id) !== undefined) continue;
     if (upTo(over, here.origin.snapshot).some(({ guid }) => guids.has(guid))) continue;
     avoidCollisions(copy, here, over, atSource);
     copy.promote(id);

@@ -58,7 +58,7 @@ export class Renames {
 
   #bring({ id, name }: Dataset): void {
     if (this.#copy.nameOf(id) === name || this.#moving.has(id)) return;
-    if (this.#copy.isOwn(id) || this.#copy.nameOf(id) === '' || name === '') {
+    if (this.#copy.isForeign(id) || this.#copy.nameOf(id) === '' || name === '') {
       this.#refuse(id, name);
       return;
     }
@@ -71,7 +71,7 @@ export class Renames {
 
   /** Frees the name that a dataset holds. False when it cannot be moved: this node owns it, or it is the root. */
   #makeWay(holder: DatasetId): boolean {
-    if (this.#copy.isOwn(holder) || this.#copy.nameOf(holder) === '') return false;
+    if (this.#copy.isForeign(holder) || this.#copy.nameOf(holder) === '') return false;
     const wanted = this.#wanted.get(holder);
     const held = this.#copy.nameOf(holder);
     if (wanted !== undefined && wanted.name !== held && this.#moving.size < CHAIN_MAX) this.#bring(wanted);

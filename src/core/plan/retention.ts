@@ -41,7 +41,7 @@ export function planRetention(input: RetentionInput): Retained[] {
 
 /** A lineage holder was made for its clones, and goes with the last of them under every rule. */
 function planLineage({ copy, wanted }: RetentionInput): void {
-  const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isOwn(id));
+  const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isForeign(id));
   const unwanted = holders.filter(({ id }) => wanted.get(id) === undefined);
   if (unwanted.length === 0) return;
   const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
@@ -77,7 +77,7 @@ class RetentionPlanner {
   #departed(): ReadonlySet<SnapshotGuid> {
     const { source, copy, retention } = this.#input;
     if (retention.keep !== 'all') return new Set();
-    const found = departures(source, copy.graph(), copy.self);
+    const found = departures(source, copy.graph(), (dataset) => !copy.isForeign(dataset.id));
     return new Set(found.flatMap(({ snapshot }) => (snapshot === null ? [] : [snapshot])));
   }
 
@@ -85,7 +85,7 @@ class RetentionPlanner {
     const { source, copy, incoming, retention } = this.#input;
     const atSource = source.get(id);
     const here = copy.get(id);
-    if (atSource === undefined || here === undefined || copy.isOwn(id)) return;
+    if (atSource === undefined || here === undefined || copy.isForeign(id)) return;
     const { brought, after } = incoming(id);
     const snapshots = [...here.snapshots.slice(0, newestIn(here.snapshots, atSource) + 1), ...brought];
     const kept = keptSnapshots(retention.keep, snapshots, retention.now);
@@ -141,7 +141,7 @@ class RetentionPlanner {
     const { source, copy } = this.#input;
     const found = new Map<DatasetId, Dataset>();
     for (const dataset of copy.values()) {
-      const isDeparted = source.get(dataset.id) === undefined && !copy.isOwn(dataset.id);
+      const isDeparted = source.get(dataset.id) === undefined && !copy.isForeign(dataset.id);
       const name = copy.nameOf(dataset.id);
       if (isDeparted && name !== '' && !isLineage(name)) found.set(dataset.id, dataset);
     }

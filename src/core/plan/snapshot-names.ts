@@ -17,7 +17,7 @@ export const CHAIN_MAX = 500;
 export function planSnapshotNames(copy: WorkingCopy, source: Graph): void {
   for (const here of [...copy.values()]) {
     const atSource = source.get(here.id);
-    if (atSource === undefined || copy.isOwn(here.id) || sameNames(here, atSource)) continue;
+    if (atSource === undefined || copy.isForeign(here.id) || sameNames(here, atSource)) continue;
     new DatasetNames(copy, here, atSource).plan();
   }
 }

@@ -1,7 +1,8 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
 import type { Departed, MirrorRules, Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import type { DatasetId, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { Contested } from './settled-names.ts';
 
 /** A snapshot with its dataset, and the name that this has here by then. */
 export interface PlannedSnapshot {
@@ -179,6 +180,7 @@ export interface Plan {
   readonly conflicts: readonly Conflict[];
   readonly waiting: readonly Waiting[];
   readonly retained: readonly Retained[];
+  readonly contested: readonly Contested[];
   /** Sum over the steps. */
   readonly estimatedBytes: number;
 }
@@ -201,11 +203,13 @@ export interface PlanInput {
   readonly wanted: Graph;
   /** What is here. */
   readonly local: Graph;
-  /** This node: what it owns is never changed for the sake of a peer's view. */
-  readonly self: NodeId;
+  /** Whether a dataset follows this source. What this node owns, or follows another source, is never changed for the sake of this one. */
+  readonly follows: (dataset: Dataset) => boolean;
   /** Replicas that were written to since their newest snapshot. */
   readonly modified: ReadonlySet<DatasetId>;
   readonly retention: Retention;
+  /** Names that were settled before, to be told with the plan. */
+  readonly contested: readonly Contested[];
 }
 
 /** A local dataset carries this property while it stands in for one that has no snapshots. */

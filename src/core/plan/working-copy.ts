@@ -2,14 +2,7 @@ import type { Snapshot } from '../events.ts';
 import { GraphDraft } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
 import { NameTree } from '../graph/name-tree.ts';
-import {
-  type DatasetId,
-  type NodeId,
-  parentOf,
-  type RelativeName,
-  type SnapshotGuid,
-  type SnapshotName,
-} from '../ids.ts';
+import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
 import type { DestroySnapshotStep, PlanInput, PreserveStep, Step } from './steps.ts';
 
 type WithoutAfter<S extends Step> = S extends Step ? Omit<S, 'after'> : never;
@@ -24,7 +17,7 @@ const ID_DIGITS = 12;
 export class WorkingCopy {
   readonly steps: Step[] = [];
   readonly names: NameTree;
-  readonly self: NodeId;
+  readonly #follows: PlanInput['follows'];
   readonly #base: Graph;
   readonly #draft: GraphDraft;
   readonly #names = new Set<DatasetId>();
@@ -35,11 +28,11 @@ export class WorkingCopy {
   /** The steps that destroy what lies right below a dataset, or is a clone of a snapshot. */
   readonly #freed = new Map<DatasetId | SnapshotGuid, readonly number[]>();
 
-  constructor({ local, self }: Pick<PlanInput, 'local' | 'self'>) {
+  constructor({ local, follows }: Pick<PlanInput, 'local' | 'follows'>) {
     this.#base = local;
     this.#draft = new GraphDraft(local);
     this.names = new NameTree(local.datasets.values());
-    this.self = self;
+    this.#follows = follows;
   }
 
   /** The dataset as it will be. Its name is that of the beginning: see {@link names}. */
@@ -55,9 +48,10 @@ export class WorkingCopy {
     return this.names.nameOf(id) ?? ('' as RelativeName);
   }
 
-  /** Whether this node owns the dataset, so that no peer's view changes it. */
-  isOwn(id: DatasetId): boolean {
-    return this.#draft.get(id)?.owner.node === this.self;
+  /** Whether the dataset is here and does not follow the source, so that nothing of it is changed. */
+  isForeign(id: DatasetId): boolean {
+    const here = this.#draft.get(id);
+    return here !== undefined && !this.#follows(here);
   }
 
   /** The steps that changed these datasets, or what they lie below. */
@@ -109,11 +103,11 @@ export class WorkingCopy {
   }
 
   /**
-   * Moves a diverged dataset out of the way, and before that what lies below it. False, with nothing done, when this node owns some of that.
+   * Moves a diverged dataset out of the way, and before that what lies below it. False, with nothing done, when some of that does not follow the source.
    */
   preserve(id: DatasetId, step: Pick<PreserveStep, 'lastCommon' | 'localOnly'>): boolean {
     const children = this.names.childrenOf(id);
-    if (children.some((child) => this.isOwn(child))) return false;
+    if (children.some((child) => this.isForeign(child))) return false;
     for (const child of children) this.rename(child, this.temporaryName(child));
     this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step });
     const before = this.#draft.get(id)?.snapshots ?? [];

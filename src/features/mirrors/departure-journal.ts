@@ -1,6 +1,7 @@
+import { type Mirror, type MirrorKey, mirrorKey } from '../../core/admin.ts';
 import { isPandoError } from '../../core/errors.ts';
 import { DEPARTURES_PER_EVENT_MAX, type Departed, type DeparturesNoticed } from '../../core/events.ts';
-import { DEPARTURES_TREE, type TreeName } from '../../core/ids.ts';
+import { DEPARTURES_TREE } from '../../core/ids.ts';
 import { departureKey } from '../../core/plan/departures.ts';
 import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
@@ -14,13 +15,18 @@ interface Noticed {
   readonly since: number;
 }
 
-type NoticedOfTree = Map<ReturnType<typeof departureKey>, Noticed>;
+interface MirrorDepartures {
+  readonly mirror: MirrorPlace;
+  readonly noticed: Map<ReturnType<typeof departureKey>, Noticed>;
+}
+
+type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 
 /** Since when this node knows that owners have destroyed what its mirrors still keep: grace periods begin there. In a private stream of its own. */
 export class DepartureJournal {
   readonly #history: History;
   readonly #turns = new Turns<'journal'>();
-  readonly #trees = new Map<TreeName, NoticedOfTree>();
+  readonly #mirrors = new Map<MirrorKey, MirrorDepartures>();
   #writtenAnewAt = EVENTS_MAX;
 
   private constructor(history: History) {
@@ -43,26 +49,26 @@ export class DepartureJournal {
   }
 
   /** Since when a departure is known, in Unix ms; undefined when it was not noticed yet. */
-  noticedAt(tree: TreeName, departed: Departed): number | undefined {
-    return this.#trees.get(tree)?.get(departureKey(departed))?.since;
+  noticedAt(mirror: MirrorPlace, departed: Departed): number | undefined {
+    return this.#mirrors.get(mirrorKey(mirror))?.noticed.get(departureKey(departed))?.since;
   }
 
   /** Takes down what has departed from a mirror by now, and that the rest of what was noticed before no longer counts. */
-  notice(tree: TreeName, departed: readonly Departed[]): Promise<void> {
+  notice({ tree, from }: MirrorPlace, departed: readonly Departed[]): Promise<void> {
     return this.#turns.run('journal', async () => {
-      const known: NoticedOfTree = this.#trees.get(tree) ?? new Map();
+      const known: MirrorDepartures['noticed'] = this.#mirrors.get(mirrorKey({ tree, from }))?.noticed ?? new Map();
       const now = new Set(departed.map(departureKey));
       const fresh = departed.filter((one) => !known.has(departureKey(one)));
       const settled = Array.from(known.values(), (noticed) => noticed.departed).filter(
         (one) => !now.has(departureKey(one)),
       );
-      await this.#record(tree, this.#history.now(), { departed: fresh, settled });
+      await this.#record({ tree, from }, this.#history.now(), { departed: fresh, settled });
       await this.#writeAnew();
     });
   }
 
   async #record(
-    tree: TreeName,
+    { tree, from }: MirrorPlace,
     since: number,
     { departed, settled }: Pick<DeparturesNoticed, 'departed' | 'settled'>,
   ): Promise<void> {
@@ -72,6 +78,7 @@ export class DepartureJournal {
       return {
         type: 'departures.noticed',
         tree,
+        from,
         since,
         departed: departed.slice(...range),
         settled: settled.slice(...range),
@@ -82,12 +89,13 @@ export class DepartureJournal {
     for (const body of bodies) this.#apply(body);
   }
 
-  #apply({ tree, since, departed, settled }: DeparturesNoticed): void {
-    const known: NoticedOfTree = this.#trees.get(tree) ?? new Map();
-    for (const one of settled) known.delete(departureKey(one));
-    for (const one of departed) known.set(departureKey(one), { departed: one, since });
-    if (known.size === 0) this.#trees.delete(tree);
-    else this.#trees.set(tree, known);
+  #apply({ tree, from, since, departed, settled }: DeparturesNoticed): void {
+    const mirror = { tree, from };
+    const noticed: MirrorDepartures['noticed'] = this.#mirrors.get(mirrorKey(mirror))?.noticed ?? new Map();
+    for (const one of settled) noticed.delete(departureKey(one));
+    for (const one of departed) noticed.set(departureKey(one), { departed: one, since });
+    if (noticed.size === 0) this.#mirrors.delete(mirrorKey(mirror));
+    else this.#mirrors.set(mirrorKey(mirror), { mirror, noticed });
   }
 
   /** Writes what counts once more, and forgets all before. Cut short between the two, it says the same twice. */
@@ -95,9 +103,9 @@ export class DepartureJournal {
     const stream = this.#history.ownStream(DEPARTURES_TREE);
     const newest = this.#history.head(stream)?.seq ?? 0;
     if (newest < this.#writtenAnewAt) return;
-    for (const [tree, known] of [...this.#trees]) {
-      for (const [since, departed] of bySince(known.values())) {
-        await this.#record(tree, since, { departed, settled: [] });
+    for (const { mirror, noticed } of [...this.#mirrors.values()]) {
+      for (const [since, departed] of bySince(noticed.values())) {
+        await this.#record(mirror, since, { departed, settled: [] });
       }
     }
     this.#writtenAnewAt = (this.#history.head(stream)?.seq ?? 0) + EVENTS_MAX;

@@ -1,3 +1,4 @@
+import { type Mirror, type MirrorKey, mirrorKey } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
@@ -8,6 +9,8 @@ import type { Mirrors, SyncReport } from './mirrors.ts';
 const RETRY_MS = 60_000;
 /** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
 const LOOK_AGAIN_MS_MAX = 86_400_000;
+
+type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 
 export interface FollowerOptions {
   readonly history: History;
@@ -20,10 +23,10 @@ export interface FollowerOptions {
 export class Follower {
   readonly #options: FollowerOptions;
   readonly #stopping = new AbortController();
-  /** Trees whose sync is running, and whether something new came meanwhile. */
-  readonly #busy = new Map<TreeName, { again: boolean }>();
+  /** Mirrors whose sync is running, and whether something new came meanwhile. */
+  readonly #busy = new Map<MirrorKey, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
-  readonly #timers = new Map<TreeName, NodeJS.Timeout>();
+  readonly #timers = new Map<MirrorKey, NodeJS.Timeout>();
   #unsubscribe: () => void = () => undefined;
 
   constructor(options: FollowerOptions) {
@@ -32,7 +35,7 @@ export class Follower {
 
   start(): void {
     this.#unsubscribe = this.#options.history.onChange(({ head }) => this.#heard(head.stream));
-    for (const { tree } of this.#options.mirrors.list()) this.follow(tree);
+    for (const mirror of this.#options.mirrors.list()) this.follow(mirror);
   }
 
   async stop(): Promise<void> {
@@ -43,61 +46,60 @@ export class Follower {
   }
 
   /** Syncs a mirror soon; once more after the running sync when there is one. */
-  follow(tree: TreeName): void {
-    const busy = this.#busy.get(tree);
+  follow(mirror: MirrorPlace): void {
+    const busy = this.#busy.get(mirrorKey(mirror));
     if (busy !== undefined) {
       busy.again = true;
       return;
     }
-    const run = this.#sync(tree).finally(() => this.#runs.delete(run));
+    const run = this.#sync(mirror).finally(() => this.#runs.delete(run));
     this.#runs.add(run);
   }
 
   #heard(stream: StreamId): void {
     const { node, tree } = parseStreamId(stream);
-    if (this.#options.mirrors.list().some((mirror) => mirror.tree === tree && mirror.from === node)) this.follow(tree);
+    const place = { tree, from: node };
+    if (this.#isMirrored(place)) this.follow(place);
   }
 
-  #isMirrored(tree: TreeName): boolean {
-    return this.#options.mirrors.list().some((mirror) => mirror.tree === tree);
+  #isMirrored(place: MirrorPlace): boolean {
+    return this.#options.mirrors.list().some((mirror) => mirrorKey(mirror) === mirrorKey(place));
   }
 
-  async #sync(tree: TreeName): Promise<void> {
+  async #sync({ tree, from }: MirrorPlace): Promise<void> {
     const state = { again: false };
-    this.#busy.set(tree, state);
-    clearTimeout(this.#timers.get(tree));
+    const key = mirrorKey({ tree, from });
+    this.#busy.set(key, state);
+    clearTimeout(this.#timers.get(key));
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
+    const options = { ...quiet, signal: this.#stopping.signal, refresh: false };
     try {
       do {
         state.again = false;
-        const report = await this.#options.mirrors.sync(tree, {
-          ...quiet,
-          signal: this.#stopping.signal,
-          refresh: false,
-        });
+        const report = await this.#options.mirrors.sync(tree, options, from);
         this.#options.onSynced(tree, report);
-        this.#wakeUp(tree, whenAgain(report, this.#options.history.now()));
+        this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
-      if (this.#stopping.signal.aborted || !this.#isMirrored(tree)) return;
-      this.#wakeUp(tree, RETRY_MS);
+      if (this.#stopping.signal.aborted || !this.#isMirrored({ tree, from })) return;
+      this.#wakeUp({ tree, from }, RETRY_MS);
       // Somebody here ended it, and knows
       if (isPandoError(error, 'TRANSFER_CANCELLED')) return;
       const known = error instanceof PandoError ? error : new PandoError('INTERNAL', describeError(error));
       this.#options.onSynced(tree, known);
     } finally {
-      this.#busy.delete(tree);
+      this.#busy.delete(key);
     }
   }
 
   /** Syncs again after so many ms by itself; null for not. */
-  #wakeUp(tree: TreeName, afterMs: number | null): void {
+  #wakeUp(mirror: MirrorPlace, afterMs: number | null): void {
     if (afterMs === null || this.#stopping.signal.aborted) return;
-    clearTimeout(this.#timers.get(tree));
+    clearTimeout(this.#timers.get(mirrorKey(mirror)));
     this.#timers.set(
-      tree,
+      mirrorKey(mirror),
       setTimeout(() => {
-        if (this.#isMirrored(tree)) this.follow(tree);
+        if (this.#isMirrored(mirror)) this.follow(mirror);
       }, afterMs),
     );
   }

@@ -1,16 +1,14 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
-import type { Mirror } from '../../core/admin.ts';
+import { type Mirror, type MirrorKey, mirrorKey, mirrorsOf } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules, Ownership } from '../../core/events.ts';
-import { difference } from '../../core/graph/difference.ts';
-import { EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
-import { withLineage } from '../../core/graph/lineage.ts';
+import { type Difference, difference } from '../../core/graph/difference.ts';
+import { Graph } from '../../core/graph/graph.ts';
 import {
   type DatasetId,
   type DatasetName,
   type NodeId,
   type SnapshotGuid,
-  type StreamId,
   streamIdOf,
   type TreeName,
 } from '../../core/ids.ts';
@@ -19,7 +17,7 @@ import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
 import { firstDue } from '../../core/plan/retention.ts';
 import type { Plan, Retention, Step } from '../../core/plan/steps.ts';
-import { checkRootIsFree } from '../../core/roots.ts';
+import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { Settle } from '../../transfer/completion.ts';
@@ -30,6 +28,7 @@ import type { Zfs } from '../../zfs/zfs.ts';
 import type { DepartureJournal } from './departure-journal.ts';
 import { MirrorTurns, uncancelled } from './mirror-turns.ts';
 import { checkReplicaPlace } from './replica-place.ts';
+import { type Source, Sources } from './sources.ts';
 
 export interface MirrorsOptions {
   readonly history: History;
@@ -65,13 +64,13 @@ export interface SyncOptions {
 /** What a sync did. */
 export interface SyncReport extends PullReport {
   readonly tree: TreeName;
+  readonly from: NodeId;
   readonly plan: Plan;
 }
 
 /** What a sync was made from, to tell in no time that there is nothing to do. */
 interface Settled {
-  readonly source: Graph;
-  readonly local: Graph;
+  readonly basis: Source['basis'];
   readonly mirror: Mirror;
   readonly plan: Plan;
   /** When time alone gives something to do, in Unix ms; null for never. */
@@ -93,29 +92,36 @@ const NEVER = new AbortController().signal;
 export class Mirrors {
   readonly #options: MirrorsOptions;
   readonly #turns = new MirrorTurns();
-  readonly #views = new WeakMap<Graph, Graph>();
+  readonly #sources: Sources;
   readonly #receiving = new Set<TreeName>();
-  readonly #settled = new Map<TreeName, Settled>();
+  readonly #settled = new Map<MirrorKey, Settled>();
   /** Mirrors whose last sync failed in part: more may be there than was logged. */
-  readonly #unsure = new Set<TreeName>();
+  readonly #unsure = new Set<MirrorKey>();
 
   constructor(options: MirrorsOptions) {
     this.#options = options;
+    this.#sources = new Sources(options);
   }
 
   list(): readonly Mirror[] {
     return [...this.#options.admin.state.mirrors.values()];
   }
 
-  /** Throws `MIRROR_UNKNOWN`. */
-  get(tree: TreeName): Mirror {
-    const mirror = this.#options.admin.state.mirrors.get(tree);
-    if (mirror !== undefined) return mirror;
+  /**
+   * The mirror of a tree; `from` says which where there are several. Throws `MIRROR_UNKNOWN` when there is none, `ARGUMENT_INVALID` when there are several and
+   * none was named.
+   */
+  get(tree: TreeName, from?: NodeId): Mirror {
+    const mirrors = mirrorsOf(this.#options.admin.state, tree);
+    const [mirror, ...others] = mirrors.filter((one) => from === undefined || one.from === from);
+    if (mirror === undefined) throw unknownMirror(tree);
+    if (others.length === 0) return mirror;
     throw new PandoError(
-      'MIRROR_UNKNOWN',
-      `This node has no mirror of "${tree}"; "pando mirror ls" lists those it has.`,
+      'ARGUMENT_INVALID',
+      `"${tree}" is mirrored from ${mirrors.length} peers; name one with --from.`,
       {
         tree,
+        from: mirrors.map((one) => one.from),
       },
     );
   }
@@ -126,7 +132,8 @@ export class Mirrors {
   }
 
   /**
-   * Adds a mirror; a replica that is there from before is gone on with. Rejects with `TREE_EXISTS`, `TREE_OVERLAP`, `PEER_UNKNOWN`,
+   * Adds a mirror; a replica that is there from before is gone on with. One of a tree that this node keeps already brings what the peer owns of it. Rejects with
+   * `TREE_EXISTS` when the tree is kept at another root, `MIRROR_EXISTS`, `TREE_OVERLAP`, `PEER_UNKNOWN`,
    * `TREE_ROOT_MISSING` when the dataset above `root` does not exist, and `ZFS_DATASET_EXISTS` when `root` does and is no replica: nothing is
    * ever received over it.
    */
@@ -134,12 +141,12 @@ export class Mirrors {
     const { admin, announce, look, zfs } = this.#options;
     const { tree, root } = mirror;
     // Said at once, rather than behind a sync of the mirror that there is.
-    checkRootIsFree(admin.state, tree, root);
+    checkMirrorPlace(admin.state, mirror);
     // In a turn of its own: whoever hears of the new mirror and syncs it does so once it has been looked at.
     return this.#turns.run(tree, NEVER, async () => {
-      await checkReplicaPlace(zfs, root);
+      if (!this.#isKept(tree)) await checkReplicaPlace(zfs, root);
       await admin.change((state) => {
-        checkRootIsFree(state, tree, root);
+        checkMirrorPlace(state, mirror);
         if (!state.peers.has(mirror.from)) {
           throw new PandoError(
             'PEER_UNKNOWN',
@@ -153,88 +160,90 @@ export class Mirrors {
     });
   }
 
-  /** Changes what a mirror takes and keeps; the next sync goes by it. Rejects with `MIRROR_UNKNOWN`. */
-  async change(tree: TreeName, rules: Partial<MirrorRules>): Promise<void> {
+  /** Whether the tree is here for other reasons than one mirror alone. */
+  #isKept(tree: TreeName): boolean {
+    const { state } = this.#options.admin;
+    return state.trees.has(tree) || mirrorsOf(state, tree).length > 0;
+  }
+
+  /** Changes what a mirror takes and keeps; the next sync goes by it. Rejects as {@link get} throws. */
+  async change(tree: TreeName, rules: Partial<MirrorRules>, from?: NodeId): Promise<void> {
     await this.#options.admin.change(() => {
-      const { only, except, keep, graceMs } = { ...this.get(tree), ...rules };
-      return [{ type: 'mirror.changed', tree, only, except, keep, graceMs }];
+      const mirror = this.get(tree, from);
+      const { only, except, keep, graceMs } = { ...mirror, ...rules };
+      return [{ type: 'mirror.changed', tree, from: mirror.from, only, except, keep, graceMs }];
     });
   }
 
-  /** Cancels its syncs and stops following; what was received stays as it is. Rejects with `MIRROR_UNKNOWN`. */
-  async remove(tree: TreeName): Promise<void> {
-    this.get(tree);
+  /** Cancels the syncs of the tree and stops following the peer; what was received stays as it is. Rejects as {@link get} throws. */
+  async remove(tree: TreeName, from?: NodeId): Promise<void> {
+    const mirror = this.get(tree, from);
     const removed = new PandoError('TRANSFER_CANCELLED', `The mirror of "${tree}" was removed; its sync ended.`, {
       tree,
     });
     await this.#turns.cancel(tree, removed);
     await this.#turns.run(tree, NEVER, async () => {
-      this.get(tree);
-      await this.#options.admin.change(() => [{ type: 'mirror.removed', tree }]);
-      await this.#options.departures.notice(tree, []);
-      await this.#options.retract(tree);
-      this.#settled.delete(tree);
-      this.#unsure.delete(tree);
+      this.get(tree, mirror.from);
+      await this.#options.admin.change(() => [{ type: 'mirror.removed', tree, from: mirror.from }]);
+      await this.#options.departures.notice(mirror, []);
+      if (!this.#isKept(tree)) await this.#options.retract(tree);
+      this.#settled.delete(mirrorKey(mirror));
+      this.#unsure.delete(mirrorKey(mirror));
     });
   }
 
-  /** What a sync would do now, by what is known of the peer. Throws `MIRROR_UNKNOWN`, `TREE_UNKNOWN` when the peer shares no such tree. */
-  plan(tree: TreeName): Plan {
-    const mirror = this.get(tree);
-    return this.#make(mirror, this.source(mirror));
+  /** What a sync would do now, by what is known of the peer. Throws as {@link get}, `TREE_UNKNOWN` when the peer shares no such tree. */
+  plan(tree: TreeName, from?: NodeId): Plan {
+    return this.#make(this.get(tree, from));
   }
 
-  /** The peer's view of the tree. Throws `TREE_UNKNOWN` when it shares none. */
-  source({ tree, from }: Mirror): Graph {
-    const { history } = this.#options;
-    const stream = streamIdOf(from, tree);
-    const graph = history.head(stream) === null ? EMPTY_GRAPH : this.#view(stream);
-    if (graph.root !== null) return graph;
-    throw new PandoError(
-      'TREE_UNKNOWN',
-      `Peer ${from} shares no tree "${tree}" with this node; share it there with "pando peer add … --share ${tree}".`,
-      { tree, peer: from },
+  /** See {@link Sources.ownerOf}. */
+  ownerOf(tree: TreeName, dataset: DatasetId): Ownership | undefined {
+    return this.#sources.ownerOf(tree, dataset);
+  }
+
+  /** See {@link Sources.atOwner}. */
+  atOwner(tree: TreeName, dataset: DatasetId): ReadonlySet<SnapshotGuid> {
+    return this.#sources.atOwner(tree, dataset);
+  }
+
+  /** The part of the peer's view that the mirror wants: of what follows the peer, that which its globs and its rule select. */
+  wanted(mirror: Mirror): Graph {
+    const { graph, follows } = this.#sources.of(mirror);
+    const local = this.#local(mirror.tree);
+    const wanted = wantedGraph(graph, mirror, { local, now: this.#options.history.now() });
+    const others = Array.from(wanted.datasets.values()).filter((dataset) => !follows(dataset));
+    if (others.length === 0) return wanted;
+    const datasets = new Map(wanted.datasets);
+    for (const { id } of others) datasets.delete(id);
+    return new Graph(wanted.root, datasets);
+  }
+
+  /** In what this node's copy differs from what its mirrors want. */
+  compare(tree: TreeName): Difference[] {
+    const mirrors = mirrorsOf(this.#options.admin.state, tree);
+    if (mirrors.length === 0) throw unknownMirror(tree);
+    const wanted = new Map(mirrors.flatMap((mirror) => [...this.wanted(mirror).datasets]));
+    const { node } = this.#options.history;
+    const local = this.#local(tree);
+    const replicas = Array.from(local.datasets).filter(([, { owner }]) => owner.node !== node);
+    const found = difference(new Graph(null, wanted), new Graph(local.root, new Map(replicas)));
+    // Without snapshots there is nothing to be sent: a dataset that has none is not missing
+    return found.filter(
+      ({ kind, dataset }) => kind !== 'dataset-missing' || wanted.get(dataset)?.snapshots.length !== 0,
     );
   }
 
   /**
-   * Who owns a dataset according to the mirror's peer, or undefined when the peer does not have it. As long as nothing is known of the peer's view,
-   * whatever is there counts as the peer's: nobody may change it here.
-   */
-  ownerOf({ tree, from }: Mirror, dataset: DatasetId): Ownership | undefined {
-    const { history } = this.#options;
-    const stream = streamIdOf(from, tree);
-    return history.head(stream) === null ? { node: from, epoch: 1 } : this.#view(stream).get(dataset)?.owner;
-  }
-
-  /** The snapshots that the peer has of a dataset, as far as known; none of what belongs to this node. */
-  atOwner({ tree, from }: Mirror, dataset: DatasetId): ReadonlySet<SnapshotGuid> {
-    const { history } = this.#options;
-    const stream = streamIdOf(from, tree);
-    const there = history.head(stream) === null ? undefined : this.#view(stream).get(dataset);
-    if (there === undefined || this.#local(tree).get(dataset)?.owner.node === history.node) return new Set();
-    return new Set(there.snapshots.map(({ guid }) => guid));
-  }
-
-  /** The part of the peer's view that the mirror wants. */
-  wanted(mirror: Mirror): Graph {
-    const context = { local: this.#local(mirror.tree), now: this.#options.history.now() };
-    return wantedGraph(this.source(mirror), mirror, context);
-  }
-
-  /** In what this node's copy differs from what the mirror wants. */
-  compare(tree: TreeName) {
-    return difference(this.wanted(this.get(tree)), this.#local(tree));
-  }
-
-  /**
-   * Brings a mirror up to date. Steps that fail, or are cancelled by the signal, are in the report. Rejects with `MIRROR_UNKNOWN`,
+   * Brings a mirror up to date. Steps that fail, or are cancelled by the signal, are in the report. Rejects as {@link get} throws, with
    * `TREE_UNKNOWN`, what keeps the peer from being asked (`PEER_UNREACHABLE`, `PROTOCOL_TIMEOUT` …), and where the signal is aborted before the
    * first step with its reason, or `TRANSFER_CANCELLED` for one that is no PandoError. Syncs of one tree take turns.
    */
-  async sync(tree: TreeName, options: SyncOptions): Promise<SyncReport> {
-    this.get(tree);
-    return this.#turns.run(tree, options.signal, (signal) => this.#run(tree, { ...options, signal }));
+  async sync(tree: TreeName, options: SyncOptions, from?: NodeId): Promise<SyncReport> {
+    const mirror = this.get(tree, from);
+    return this.#turns.run(tree, options.signal, (signal) =>
+      this.#run(this.get(tree, mirror.from), { ...options, signal }),
+    );
   }
 
   /** Cancels what runs and resolves once it has ended. */
@@ -242,65 +251,55 @@ export class Mirrors {
     return this.#turns.stop(new PandoError('TRANSFER_CANCELLED', 'The node is stopping; sync again once it is back.'));
   }
 
-  async #run(tree: TreeName, options: SyncOptions): Promise<SyncReport> {
-    const mirror = this.get(tree);
+  async #run(mirror: Mirror, options: SyncOptions): Promise<SyncReport> {
+    const { tree, from } = mirror;
     await this.#catchUp(mirror, options);
-    const source = this.source(mirror);
-    const settled = this.#settledPlan(mirror, source);
+    const settled = this.#settledPlan(mirror);
     if (settled !== undefined) {
       options.onPlan(settled);
-      return { tree, plan: settled, steps: [], bytes: 0 };
+      return { tree, from, plan: settled, steps: [], bytes: 0 };
     }
-    await this.#noticeDepartures(mirror, source);
-    const todo = await this.#planAnew(mirror, source);
+    await this.#noticeDepartures(mirror);
+    const todo = await this.#planAnew(mirror);
     options.onPlan(todo);
     if (todo.steps.length === 0) {
-      this.#settled.set(tree, { source, local: this.#local(tree), mirror, plan: todo, until: firstDue(todo.retained) });
-      return { tree, plan: todo, steps: [], bytes: 0 };
+      const { basis } = this.#sources.of(mirror);
+      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until: firstDue(todo.retained) });
+      return { tree, from, plan: todo, steps: [], bytes: 0 };
     }
     const report = await this.#pull(mirror, todo, options);
     const modified = modifiedIn(report);
-    if (modified.size === 0 || options.signal.aborted) return { tree, plan: todo, ...report };
+    if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
     await this.#options.look(tree);
-    const again = this.#make(mirror, source, modified);
+    const again = this.#make(mirror, modified);
     options.onPlan(again);
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
-    return { tree, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
-  }
-
-  /** A peer's copy of a tree, with what its clones grew from. */
-  #view(stream: StreamId): Graph {
-    const graph = this.#options.history.graph(stream);
-    const known = this.#views.get(graph);
-    if (known !== undefined) return known;
-    const view = withLineage(graph);
-    this.#views.set(graph, view);
-    return view;
+    return { tree, from, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
   }
 
   /** What was planned last, where nothing can have changed since. */
-  #settledPlan(mirror: Mirror, source: Graph): Plan | undefined {
-    const settled = this.#settled.get(mirror.tree);
-    const isSame =
-      settled?.source === source && settled.local === this.#local(mirror.tree) && settled.mirror === mirror;
+  #settledPlan(mirror: Mirror): Plan | undefined {
+    const settled = this.#settled.get(mirrorKey(mirror));
+    const isSame = settled?.mirror === mirror && settled.basis === this.#sources.of(mirror).basis;
     const isOver = settled?.until != null && settled.until <= this.#options.history.now();
     return isSame && !isOver ? settled.plan : undefined;
   }
 
-  async #noticeDepartures({ tree, graceMs }: Mirror, source: Graph): Promise<void> {
-    const { departures, history } = this.#options;
-    if (graceMs !== null) await departures.notice(tree, departed(source, this.#local(tree), history.node));
+  async #noticeDepartures(mirror: Mirror): Promise<void> {
+    if (mirror.graceMs === null) return;
+    const { graph, follows } = this.#sources.of(mirror);
+    await this.#options.departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
   }
 
   async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
     const { tree } = mirror;
     this.#receiving.add(tree);
-    this.#unsure.add(tree);
+    this.#unsure.add(mirrorKey(mirror));
     try {
       const report = await this.#options.pull(this.#pullRequest(mirror, todo, options));
-      if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(tree);
+      if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(mirrorKey(mirror));
       return report;
     } finally {
       this.#receiving.delete(tree);
@@ -339,34 +338,35 @@ export class Mirrors {
    * A conflict may have been resolved by hand since the observer last looked, a sync that failed may have left what it could not tell of, and nothing is moved
    * out of the way for what is no longer so: then the mirror is looked at first.
    */
-  async #planAnew(mirror: Mirror, source: Graph): Promise<Plan> {
-    const first = this.#make(mirror, source);
+  async #planAnew(mirror: Mirror): Promise<Plan> {
+    const first = this.#make(mirror);
     const isPlain = first.conflicts.length === 0 && !first.steps.some(({ kind }) => LOOKED_AT_FIRST.has(kind));
-    if (isPlain && !this.#unsure.has(mirror.tree)) return first;
+    if (isPlain && !this.#unsure.has(mirrorKey(mirror))) return first;
     await this.#options.look(mirror.tree);
-    return this.#make(mirror, source);
+    return this.#make(mirror);
   }
 
-  #make(mirror: Mirror, source: Graph, modified: ReadonlySet<DatasetId> = new Set()): Plan {
-    const { history } = this.#options;
+  #make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Plan {
+    const { graph, follows, contested } = this.#sources.of(mirror);
     return plan({
-      source,
+      source: graph,
       wanted: this.wanted(mirror),
       local: this.#local(mirror.tree),
-      self: history.node,
+      follows,
       modified,
       retention: this.#retention(mirror),
+      contested,
     });
   }
 
-  #retention({ tree, keep, graceMs }: Mirror): Retention {
+  #retention(mirror: Mirror): Retention {
     const { admin, departures, history } = this.#options;
-    const streams = Array.from(admin.state.peers.keys(), (peer) => streamIdOf(peer, tree));
+    const streams = Array.from(admin.state.peers.keys(), (peer) => streamIdOf(peer, mirror.tree));
     return {
-      keep,
-      graceMs,
+      keep: mirror.keep,
+      graceMs: mirror.graceMs,
       now: history.now(),
-      noticedAt: (departed) => departures.noticedAt(tree, departed),
+      noticedAt: (departed) => departures.noticedAt(mirror, departed),
       copies: streams.filter((stream) => history.head(stream) !== null).map((stream) => history.graph(stream)),
     };
   }
@@ -380,6 +380,16 @@ export class Mirrors {
 function modifiedIn({ steps }: PullReport): Set<DatasetId> {
   const found = steps.filter(({ outcome }) => outcome.result === 'failed' && outcome.error.code === 'ZFS_MODIFIED');
   return new Set(found.map(({ step }) => step.dataset));
+}
+
+function unknownMirror(tree: TreeName): PandoError {
+  return new PandoError(
+    'MIRROR_UNKNOWN',
+    `This node has no mirror of "${tree}"; "pando mirror ls" lists those it has.`,
+    {
+      tree,
+    },
+  );
 }
 
 function silent(peer: NodeId, answerMsMax: number): PandoError {

@@ -1,5 +1,5 @@
 /** The trees this node owns, and what people do to them through Pando: ZFS first, the log after (design §4). */
-import type { LocalTree } from '../../core/admin.ts';
+import { type LocalTree, mirrorsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Cause, Ownership } from '../../core/events.ts';
 import { type Dataset, dependentsOf, type Graph, requireDataset } from '../../core/graph/graph.ts';
@@ -51,19 +51,21 @@ export class Trees {
   /** All trees that this node keeps, in the order of their names. One whose log is damaged is among them. */
   list(): readonly KeptTree[] {
     const { trees, mirrors } = this.#options.admin.state;
+    const mirrored = new Map(Array.from(mirrors.values(), ({ tree, root }) => [tree, root]));
     const kept = [
-      ...Array.from(trees.values(), (tree) => ({ tree, kind: 'own' as const })),
-      ...Array.from(mirrors.values(), (tree) => ({ tree, kind: 'mirror' as const })),
+      ...Array.from(trees.values(), ({ tree, root }) => ({ tree, root, kind: 'own' as const })),
+      ...Array.from(mirrored, ([tree, root]) => ({ tree, root, kind: 'mirror' as const })),
     ];
     return kept
-      .map(({ tree: { tree, root }, kind }) => ({ tree, root, kind, ...this.#size(tree) }))
+      .filter(({ tree, kind }) => kind === 'own' || !trees.has(tree))
+      .map((one) => ({ ...one, ...this.#size(one.tree) }))
       .sort((a, b) => (a.tree < b.tree ? -1 : 1));
   }
 
   /** Where the tree is kept. Throws `TREE_UNKNOWN`. */
   rootOf(tree: TreeName): DatasetName {
-    const { trees, mirrors } = this.#options.admin.state;
-    const root = trees.get(tree)?.root ?? mirrors.get(tree)?.root;
+    const { state } = this.#options.admin;
+    const root = state.trees.get(tree)?.root ?? mirrorsOf(state, tree)[0]?.root;
     if (root === undefined) throw unknownTree(tree);
     return root;
   }
@@ -100,7 +102,7 @@ export class Trees {
   async remove(tree: TreeName): Promise<void> {
     const { admin, retract } = this.#options;
     await admin.change((state) => {
-      if (state.mirrors.has(tree)) throw isMirror(tree);
+      if (mirrorsOf(state, tree).length > 0) throw isMirror(tree);
       if (!state.trees.has(tree)) throw unknownTree(tree);
       return [{ type: 'local-tree.removed', tree }];
     });
@@ -127,9 +129,15 @@ export class Trees {
   /** Clones a snapshot to a new dataset in the same tree, which this node then owns. */
   async clone({ tree, name, snapshot }: SnapshotPlace, target: RelativeName): Promise<void> {
     const root = this.rootOf(tree);
-    requireDataset(this.graph(tree), name);
+    const origin = requireDataset(this.graph(tree), name);
     this.#requirePlaceFor(tree, target);
-    await this.#options.zfs.clone({ dataset: absoluteName(root, name), snapshot }, absoluteName(root, target));
+    // Among replicas it would inherit that nobody writes to them
+    const properties = this.#isOwned(origin) ? {} : { readonly: 'off' };
+    await this.#options.zfs.clone(
+      { dataset: absoluteName(root, name), snapshot },
+      absoluteName(root, target),
+      properties,
+    );
     await this.#options.look(tree, [target], 'command');
   }
 
@@ -219,8 +227,13 @@ export class Trees {
     }
   }
 
-  #requireOwned(tree: TreeName, { name, owner }: Dataset): void {
-    if (owner.node === this.#options.history.node) return;
+  #isOwned({ owner }: Dataset): boolean {
+    return owner.node === this.#options.history.node;
+  }
+
+  #requireOwned(tree: TreeName, dataset: Dataset): void {
+    if (this.#isOwned(dataset)) return;
+    const { name, owner } = dataset;
     throw new PandoError(
       'DATASET_NOT_OWNED',
       `"${place(tree, name)}" is a replica; only its owner ${owner.node} changes it. Do it there.`,

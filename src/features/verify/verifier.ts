@@ -1,8 +1,7 @@
 /** `pando verify`: what the log says, what ZFS says and what the peer says, held against each other. */
 import type { Mirror } from '../../core/admin.ts';
-import { type Difference, difference } from '../../core/graph/difference.ts';
-import { Graph } from '../../core/graph/graph.ts';
-import { type DatasetId, streamIdOf, type TreeName } from '../../core/ids.ts';
+import type { Difference } from '../../core/graph/difference.ts';
+import { streamIdOf, type TreeName } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import type { StreamVerification } from '../../log/log.ts';
 
@@ -10,10 +9,12 @@ export interface VerifierOptions {
   readonly history: History;
   /** Lets the observer look at the tree; gives the number of events that the log had missed. */
   readonly look: (tree: TreeName) => Promise<number>;
-  /** The mirror that keeps the tree here, if it is one. */
-  readonly mirrorOf: (tree: TreeName) => Mirror | undefined;
-  /** The part of the peer's view that the mirror wants, as new as the peer can tell. */
-  readonly wanted: (mirror: Mirror) => Promise<Graph>;
+  /** The mirrors of the tree; none for one that only this node writes to. */
+  readonly mirrorsOf: (tree: TreeName) => readonly Mirror[];
+  /** Has what is known of a mirror's peer be as new as the peer can tell. */
+  readonly catchUp: (mirror: Mirror) => Promise<unknown>;
+  /** In what this node's copy differs from what its mirrors want. */
+  readonly compare: (tree: TreeName) => readonly Difference[];
 }
 
 /** What was found out about one tree. */
@@ -49,11 +50,13 @@ export class Verifier {
     const logs = await history.verify(history.ownStream(tree));
     if (logs.some(({ fault }) => fault !== null)) return damaged(tree, logs);
     const unnoticed = await this.#options.look(tree);
-    const mirror = this.#options.mirrorOf(tree);
-    const wanted = mirror === undefined ? undefined : await this.#options.wanted(mirror);
-    if (mirror !== undefined) logs.push(...(await history.verify(streamIdOf(mirror.from, tree))));
+    const mirrors = this.#options.mirrorsOf(tree);
+    for (const mirror of mirrors) {
+      await this.#options.catchUp(mirror);
+      logs.push(...(await history.verify(streamIdOf(mirror.from, tree))));
+    }
     const graph = history.graph(history.ownStream(tree));
-    const found = wanted === undefined ? [] : difference(travelled(wanted), graph);
+    const found = mirrors.length === 0 ? [] : this.#options.compare(tree);
     const differences = found.filter(({ kind }) => !kind.endsWith('-extra'));
     return {
       tree,
@@ -70,10 +73,4 @@ export class Verifier {
 
 function damaged(tree: TreeName, logs: readonly StreamVerification[]): TreeVerification {
   return { tree, ok: false, datasets: null, snapshots: null, unnoticed: 0, differences: [], kept: [], logs };
-}
-
-/** Without snapshots there is nothing to be sent: a dataset that has none is not missing. */
-function travelled(wanted: Graph): Graph {
-  const datasets = Array.from(wanted.datasets).filter(([, { snapshots }]) => snapshots.length > 0);
-  return new Graph(wanted.root, new Map<DatasetId, (typeof datasets)[number][1]>(datasets));
 }

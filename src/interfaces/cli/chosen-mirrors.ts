@@ -10,14 +10,14 @@ export async function chosenMirrors(
   trees: readonly string[],
 ): Promise<readonly Mirror[]> {
   const mirrors = await client.mirrors();
-  if (trees.length > 0) return trees.map((tree) => findMirror(mirrors, tree));
+  if (trees.length > 0) return trees.flatMap((tree) => findMirrors(mirrors, tree));
   if (mirrors.length === 0 && !json) output.line('This node has no mirror; add one with "pando mirror add".');
   return mirrors;
 }
 
-function findMirror(mirrors: readonly Mirror[], tree: string): Mirror {
-  const mirror = mirrors.find((one) => one.tree === tree);
-  if (mirror !== undefined) return mirror;
+function findMirrors(mirrors: readonly Mirror[], tree: string): Mirror[] {
+  const found = mirrors.filter((one) => one.tree === tree);
+  if (found.length > 0) return found;
   throw new PandoError(
     'MIRROR_UNKNOWN',
     `This node has no mirror of "${tree}"; "pando mirror ls" lists those it has.`,

@@ -50,6 +50,7 @@ export interface DaemonStatus {
 }
 
 export interface SyncCall {
+  readonly from?: string | undefined;
   readonly refresh: boolean;
   readonly signal: AbortSignal;
   readonly onPlan: (plan: Plan) => void;
@@ -91,6 +92,7 @@ export interface DaemonClient {
   /** What is left out stays as it is. */
   changeMirror(
     tree: string,
+    from: string | undefined,
     rules: {
       readonly only?: string[];
       readonly except?: string[];
@@ -98,9 +100,10 @@ export interface DaemonClient {
       readonly graceMs?: number | null;
     },
   ): Promise<void>;
-  removeMirror(tree: string): Promise<void>;
+  removeMirror(tree: string, from?: string): Promise<void>;
 
-  plan(tree: string): Promise<Plan>;
+  /** `from` names the peer where a tree has several mirrors, here as elsewhere. */
+  plan(tree: string, from?: string): Promise<Plan>;
   sync(tree: string, call: SyncCall): Promise<SyncReport>;
   /** `at` is a Unix time in ms; without `node`, this node's copy. */
   graph(tree: string, query: { readonly node: string | undefined; readonly at: number | undefined }): Promise<Graph>;

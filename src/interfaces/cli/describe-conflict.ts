@@ -1,7 +1,9 @@
 /** Why a dataset of a mirror cannot follow, and what a person can do about it: one sentence for each reason. */
 import { unreachable } from '../../core/errors.ts';
 import { absoluteName, type DatasetName, poolOf, type RelativeName } from '../../core/ids.ts';
+import type { Contested } from '../../core/plan/settled-names.ts';
 import type { Conflict, Waiting } from '../../core/plan/steps.ts';
+import { formatPlace } from './format.ts';
 
 /** Snapshots that a sentence names; of more it gives the number. */
 const NAMED_SNAPSHOTS_MAX = 3;
@@ -39,7 +41,7 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
     case 'root-diverged':
       return `${dataset}, the root of the mirror, has what its owner has not (${listed(conflict.localOnly) || 'written without a snapshot'}); clone or send elsewhere what you need of it, then ${goBack(dataset, conflict.lastCommon)} and sync again.`;
     case 'not-owned-together':
-      return `${dataset} cannot follow its owner, since that would change ${absoluteName(root, conflict.by)}, which belongs to this node; rename or promote that here first, then sync again.`;
+      return `${dataset} cannot follow its owner, since that would change ${absoluteName(root, conflict.by)}, which belongs to another owner; have that one rename or promote it first, then sync again.`;
     case 'origin-differs':
       return `${dataset} grew from another snapshot than at its owner; move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
     case 'written-without-snapshot':
@@ -68,4 +70,9 @@ export function describeWaiting({ name, reason }: Waiting, root: DatasetName): s
     default:
       return unreachable(reason);
   }
+}
+
+/** One sentence about a dataset that has another name here than at its owner. */
+export function describeContested(tree: string, { name, shown }: Contested): string {
+  return `${formatPlace(tree, shown)} is called ${formatPlace(tree, name)} by its owner, but another dataset has that name; either owner can rename its own.`;
 }

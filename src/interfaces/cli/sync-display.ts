@@ -3,7 +3,7 @@ import type { Plan } from '../../core/plan/steps.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { CommandContext } from './command-context.ts';
-import { describeConflict, describeWaiting } from './describe-conflict.ts';
+import { describeConflict, describeContested, describeWaiting } from './describe-conflict.ts';
 import { describeStep } from './describe-step.ts';
 import { formatBytes, formatCount, formatDuration } from './format.ts';
 import { SyncProgress } from './sync-progress.ts';
@@ -61,6 +61,7 @@ export class SyncDisplay {
     if (output.isTTY) this.#failures(report);
     const { root } = this.#mirror;
     for (const conflict of report.plan.conflicts) output.line(`  conflict: ${describeConflict(conflict, root)}`);
+    for (const one of report.plan.contested) output.line(`  named: ${describeContested(report.tree, one)}`);
     for (const waiting of report.plan.waiting) output.line(`  waiting: ${describeWaiting(waiting, root)}`);
   }
 

@@ -82,16 +82,16 @@ export class HttpClient {
     return this.#done({ method: 'POST', path: '/v1/mirrors', body });
   }
 
-  changeMirror(tree: string, body: ChangeMirrorRequest): Promise<void> {
-    return this.#done({ method: 'PATCH', path: `/v1/mirrors/${encodeURIComponent(tree)}`, body });
+  changeMirror(tree: string, from: string | undefined, body: ChangeMirrorRequest): Promise<void> {
+    return this.#done({ method: 'PATCH', path: `/v1/mirrors/${encodeURIComponent(tree)}`, query: { from }, body });
   }
 
-  removeMirror(tree: string): Promise<void> {
-    return this.#done({ method: 'DELETE', path: `/v1/mirrors/${encodeURIComponent(tree)}` });
+  removeMirror(tree: string, from?: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: `/v1/mirrors/${encodeURIComponent(tree)}`, query: { from } });
   }
 
-  plan(tree: string): Promise<Plan> {
-    return this.#json({ method: 'GET', path: `/v1/mirrors/${encodeURIComponent(tree)}/plan` });
+  plan(tree: string, from?: string): Promise<Plan> {
+    return this.#json({ method: 'GET', path: `/v1/mirrors/${encodeURIComponent(tree)}/plan`, query: { from } });
   }
 
   async graph(
@@ -142,16 +142,23 @@ export class HttpClient {
   async sync(
     tree: string,
     options: {
+      readonly from?: string | undefined;
       readonly refresh: boolean;
       readonly signal: AbortSignal;
       readonly onPlan: (plan: Plan) => void;
       readonly onProgress: (progress: TransferProgress) => void;
     },
   ): Promise<SyncReport> {
-    const { refresh, signal, onPlan, onProgress } = options;
+    const { from, refresh, signal, onPlan, onProgress } = options;
     const path = `/v1/mirrors/${encodeURIComponent(tree)}/sync`;
     let plan: Plan | undefined;
-    for await (const line of this.#lines<SyncLine>({ method: 'POST', path, body: { refresh }, signal })) {
+    for await (const line of this.#lines<SyncLine>({
+      method: 'POST',
+      path,
+      query: { from },
+      body: { refresh },
+      signal,
+    })) {
       if (line.type === 'plan') {
         plan = line.plan;
         onPlan(plan);

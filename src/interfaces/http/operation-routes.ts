@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { parseTreeName } from '../../core/ids.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
 import type { LineStreams } from './lines.ts';
+import { namedMirror } from './named-mirror.ts';
 import { checked, syncSchema } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 
@@ -9,16 +10,21 @@ import type { DaemonServices } from './services.ts';
 export function operationRoutes(app: FastifyInstance, services: DaemonServices, streams: LineStreams): void {
   const { mirrors, trees, verifier } = services;
 
-  app.post<{ Params: { tree: string } }>('/v1/mirrors/:tree/sync', ({ params, body }, reply) => {
+  app.post<{ Params: { tree: string } }>('/v1/mirrors/:tree/sync', ({ params, query, body }, reply) => {
     const { refresh } = checked(syncSchema, body);
-    const { tree } = mirrors.get(parseTreeName(params.tree));
+    const { tree, from } = mirrors.get(...namedMirror(services, params.tree, query));
     return streams.start(reply, async (tell, signal) => {
-      const { plan: _told, ...report } = await mirrors.sync(tree, {
-        signal,
-        refresh,
-        onPlan: (plan) => tell({ type: 'plan', plan }),
-        onProgress: (progress) => tell({ type: 'progress', progress }, { optional: progress.kind === 'step-progress' }),
-      });
+      const { plan: _told, ...report } = await mirrors.sync(
+        tree,
+        {
+          signal,
+          refresh,
+          onPlan: (plan) => tell({ type: 'plan', plan }),
+          onProgress: (progress) =>
+            tell({ type: 'progress', progress }, { optional: progress.kind === 'step-progress' }),
+        },
+        from,
+      );
       return { type: 'result', report };
     });
   });

@@ -4,6 +4,7 @@ import type { Graph } from '../../core/graph/graph.ts';
 import { parseTreeName, type StreamId } from '../../core/ids.ts';
 import { begun, logStreamOf, requireStream, streamOf } from './known-streams.ts';
 import type { LineStreams, TellLine } from './lines.ts';
+import { namedMirror } from './named-mirror.ts';
 import { checked, graphQuerySchema, logQuerySchema } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 import { statusOf } from './status.ts';
@@ -20,8 +21,8 @@ export function readingRoutes(app: FastifyInstance, services: DaemonServices, st
 
   app.get('/v1/node', () => ({ node, version }));
   app.get('/v1/status', () => statusOf(services));
-  app.get<{ Params: { tree: string } }>('/v1/mirrors/:tree/plan', ({ params }) =>
-    mirrors.plan(parseTreeName(params.tree)),
+  app.get<{ Params: { tree: string } }>('/v1/mirrors/:tree/plan', ({ params, query }) =>
+    mirrors.plan(...namedMirror(services, params.tree, query)),
   );
 
   app.get<{ Params: { tree: string } }>('/v1/graphs/:tree', async ({ params, query }) => {

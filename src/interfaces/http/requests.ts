@@ -46,6 +46,8 @@ export const changeMirrorSchema = z.strictObject({
   keep: word.optional(),
   graceMs: graceMs.optional(),
 });
+/** Which mirror of a tree, where there are several: name or NodeId of its peer. */
+export const mirrorQuerySchema = z.strictObject({ from: word.optional() });
 export const syncSchema = z.strictObject({ refresh: z.boolean().default(false) });
 export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false) });
 export const cloneSchema = z.strictObject({ snapshot: word, name: word });

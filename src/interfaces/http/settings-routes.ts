@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { parseDatasetName, parseNodeId, parseTreeName } from '../../core/ids.ts';
 import { parseKeepRule } from '../../core/keep.ts';
+import { namedMirror } from './named-mirror.ts';
 import { addMirrorSchema, addPeerSchema, addTreeSchema, changeMirrorSchema, checked } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 import { peersOf } from './status.ts';
@@ -38,17 +39,15 @@ export function settingsRoutes(app: FastifyInstance, services: DaemonServices): 
     await mirrors.add({ ...place, ...rules, keep: parseKeepRule(keep) });
     return reply.code(204).send();
   });
-  app.patch<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params, body }, reply) => {
+  app.patch<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params, query, body }, reply) => {
     const { keep, ...rules } = checked(changeMirrorSchema, body);
-    const given = Object.entries(rules).filter(([, rule]) => rule !== undefined);
-    await mirrors.change(parseTreeName(params.tree), {
-      ...Object.fromEntries(given),
-      ...(keep === undefined ? {} : { keep: parseKeepRule(keep) }),
-    });
+    const [tree, from] = namedMirror(services, params.tree, query);
+    const given = Object.fromEntries(Object.entries(rules).filter(([, rule]) => rule !== undefined));
+    await mirrors.change(tree, { ...given, ...(keep === undefined ? {} : { keep: parseKeepRule(keep) }) }, from);
     return reply.code(204).send();
   });
-  app.delete<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params }, reply) => {
-    await mirrors.remove(parseTreeName(params.tree));
+  app.delete<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params, query }, reply) => {
+    await mirrors.remove(...namedMirror(services, params.tree, query));
     return reply.code(204).send();
   });
 }

@@ -1,3 +1,4 @@
+import type { Mirror } from '../../core/admin.ts';
 import { describeError, PandoError } from '../../core/errors.ts';
 import type { TreeName } from '../../core/ids.ts';
 import type { DaemonServices } from './services.ts';
@@ -15,9 +16,9 @@ async function zfsOf({ zfsCapabilities }: DaemonServices) {
 }
 
 /** How far a mirror is behind what its peer has said, or why that cannot be told. */
-function behindOf({ mirrors }: DaemonServices, tree: TreeName) {
+function behindOf({ mirrors }: DaemonServices, { tree, from }: Mirror) {
   try {
-    const { steps, estimatedBytes, conflicts, waiting } = mirrors.plan(tree);
+    const { steps, estimatedBytes, conflicts, waiting } = mirrors.plan(tree, from);
     return { behind: { steps: steps.length, bytes: estimatedBytes, conflicts, waiting }, error: null };
   } catch (error) {
     return { behind: null, error: known(error) };
@@ -58,7 +59,7 @@ export async function statusOf(services: DaemonServices) {
         ...mirror,
         receiving: mirrors.isReceiving(mirror.tree),
         diverged: await divergedOf(services, mirror.tree),
-        ...behindOf(services, mirror.tree),
+        ...behindOf(services, mirror),
       })),
     ),
     faults: history.faults(),

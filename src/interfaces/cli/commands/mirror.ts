@@ -12,10 +12,16 @@ interface RuleOptions {
   readonly grace?: string;
 }
 
+interface SetOptions extends RuleOptions {
+  readonly from?: string;
+}
+
 interface AddOptions extends RuleOptions {
   readonly from: string;
   readonly into: string;
 }
+
+const WHICH = 'which mirror, by its peer, where the tree has several';
 
 const KEEP_HELP = `What is kept:
   --keep all           all that the owner has (default); what it destroys goes after the grace period
@@ -70,7 +76,9 @@ export function addMirror(program: Command, run: Runner): void {
   addRuleOptions(
     mirror
       .command('add')
-      .description("follow a peer's tree; nothing is ever received over a dataset that is no replica")
+      .description(
+        "follow a peer's tree, or what a peer owns in a tree that is here already; nothing is ever received over a dataset that is no replica",
+      )
       .argument('<tree>', 'name of the tree at the peer')
       .requiredOption('--from <peer>', 'name or id of the peer')
       .requiredOption('--into <dataset>', 'dataset to keep it in; the one above must exist'),
@@ -96,17 +104,18 @@ export function addMirror(program: Command, run: Runner): void {
     mirror
       .command('set')
       .description('change what a mirror takes and keeps; what is not named stays as it is')
-      .argument('<tree>', 'name of the tree'),
+      .argument('<tree>', 'name of the tree')
+      .option('--from <peer>', WHICH),
   )
     .addHelpText(
       'after',
       `\n${KEEP_HELP}\n${examples('pando mirror set homes --keep daily=30,monthly=12', 'pando mirror set images --grace forever')}`,
     )
     .action(
-      run(async (context, tree: string, { grace, ...others }: RuleOptions) => {
+      run(async (context, tree: string, { from, grace, ...others }: SetOptions) => {
         const rules = { ...others, ...(grace === undefined ? {} : { graceMs: parseGrace(grace) }) };
         if (Object.keys(rules).length === 0) throw nothingToChange(tree);
-        await (await context.client()).changeMirror(tree, rules);
+        await (await context.client()).changeMirror(tree, from, rules);
         context.done(`The mirror of "${tree}" goes by the new rules from its next sync on.`, { tree, ...rules });
       }),
     );
@@ -115,9 +124,10 @@ export function addMirror(program: Command, run: Runner): void {
     .command('rm')
     .description('stop following a tree; what was received stays as it is')
     .argument('<tree>', 'name of the tree')
+    .option('--from <peer>', WHICH)
     .action(
-      run(async (context, tree: string) => {
-        await (await context.client()).removeMirror(tree);
+      run(async (context, tree: string, { from }: { readonly from?: string }) => {
+        await (await context.client()).removeMirror(tree, from);
         context.done(`"${tree}" is not mirrored any more; what was received stays.`, { tree });
       }),
     );

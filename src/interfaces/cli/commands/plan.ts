@@ -3,12 +3,12 @@ import type { Mirror } from '../../../core/admin.ts';
 import { isReceive, type Plan } from '../../../core/plan/steps.ts';
 import { chosenMirrors } from '../chosen-mirrors.ts';
 import { type CommandContext, examples, type Runner } from '../command-context.ts';
-import { describeConflict, describeWaiting } from '../describe-conflict.ts';
+import { describeConflict, describeContested, describeWaiting } from '../describe-conflict.ts';
 import { describeRetained, describeStep } from '../describe-step.ts';
 import { formatBytes, formatCount } from '../format.ts';
 
 function showPlan({ output }: CommandContext, { tree, root }: Mirror, plan: Plan): void {
-  const { steps, conflicts, waiting, retained, estimatedBytes } = plan;
+  const { steps, conflicts, waiting, retained, contested, estimatedBytes } = plan;
   if (steps.length === 0) output.line(`${tree}: nothing to do.`);
   else output.line(`${tree}: ${formatCount(steps.length, 'step')}, about ${formatBytes(estimatedBytes)}.`);
   for (const step of steps) {
@@ -16,6 +16,7 @@ function showPlan({ output }: CommandContext, { tree, root }: Mirror, plan: Plan
   }
   for (const conflict of conflicts) output.line(`  conflict: ${describeConflict(conflict, root)}`);
   for (const dataset of waiting) output.line(`  waiting: ${describeWaiting(dataset, root)}`);
+  for (const one of contested) output.line(`  named: ${describeContested(tree, one)}`);
   for (const kept of retained) output.line(`  stays: ${describeRetained(tree, kept)}`);
 }
 
@@ -31,8 +32,8 @@ export function addPlan(program: Command, run: Runner): void {
       run(async (context, tree: string | undefined) => {
         const client = await context.client();
         for (const mirror of await chosenMirrors(context, client, tree === undefined ? [] : [tree])) {
-          const plan = await client.plan(mirror.tree);
-          if (context.json) context.output.json({ tree: mirror.tree, ...plan });
+          const plan = await client.plan(mirror.tree, mirror.from);
+          if (context.json) context.output.json({ tree: mirror.tree, from: mirror.from, ...plan });
           else showPlan(context, mirror, plan);
         }
       }),

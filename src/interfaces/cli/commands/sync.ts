@@ -23,6 +23,7 @@ async function syncOne(
   try {
     const report = await client.sync(mirror.tree, {
       ...options,
+      from: mirror.from,
       onPlan: (plan) => display.plan(plan),
       onProgress: (progress) => display.progress(progress),
     });

@@ -1,0 +1,184 @@
+/**
+ * What the peers of a mirrored tree say, as this node sees it (design §7: wanted is, for each dataset, its owner's view).
+ *
+ * What this module believes:
+ *
+ * 1. A dataset that is here follows the peer that owns it. One whose owner is not mirrored from follows the first peer that has it.
+ * 2. A dataset that is not here yet follows the peer that says it is its own; where several do, the one with the higher epoch, or the smaller id (invariant 2).
+ * 3. What belongs to this node follows nobody.
+ * 4. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
+ */
+import { type Mirror, mirrorsOf } from '../../core/admin.ts';
+import { PandoError } from '../../core/errors.ts';
+import type { Origin, Ownership } from '../../core/events.ts';
+import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
+import { withLineage } from '../../core/graph/lineage.ts';
+import { type DatasetId, type NodeId, type SnapshotGuid, streamIdOf, type TreeName } from '../../core/ids.ts';
+import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
+import type { AdminJournal } from '../../log/admin-journal.ts';
+import type { History } from '../../log/history.ts';
+
+export interface SourcesOptions {
+  readonly history: History;
+  readonly admin: AdminJournal;
+}
+
+/** One peer's view of a tree, ready to be planned from. */
+export interface Source {
+  /** All that the peer has, under the names that it is to have here. */
+  readonly graph: Graph;
+  readonly follows: (dataset: Dataset) => boolean;
+  /** What has another name here than at its owner. */
+  readonly contested: readonly Contested[];
+  /** The graphs that this was made from: as long as they are the same, so is this. */
+  readonly basis: readonly (Graph | undefined)[];
+}
+
+/** What is known of a tree at one moment. */
+interface Knowledge {
+  readonly basis: Source['basis'];
+  readonly mirrors: readonly Mirror[];
+  readonly local: Graph;
+  /** What each peer has told, with lineage holders; nothing of one that shares no such tree. */
+  readonly views: ReadonlyMap<Mirror, Graph>;
+  sources: ReadonlyMap<Mirror, Source> | undefined;
+}
+
+export class Sources {
+  readonly #options: SourcesOptions;
+  readonly #known = new Map<TreeName, Knowledge>();
+
+  constructor(options: SourcesOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `TREE_UNKNOWN` when the peer shares no such tree. */
+  of(mirror: Mirror): Source {
+    const { tree, from } = mirror;
+    const known = this.#knowledge(tree);
+    known.sources ??= this.#settle(known);
+    const source = known.sources.get(mirror);
+    if (source !== undefined) return source;
+    throw new PandoError(
+      'TREE_UNKNOWN',
+      `Peer ${from} shares no tree "${tree}" with this node; share it there with "pando peer add … --share ${tree}".`,
+      { tree, peer: from },
+    );
+  }
+
+  /**
+   * Who owns a dataset of a mirrored tree according to the peers, or undefined when none has it. As long as nothing is known of a peer's view, whatever is there
+   * counts as the peer's, unless this node shares the tree itself: nobody may change it here.
+   */
+  ownerOf(tree: TreeName, id: DatasetId): Ownership | undefined {
+    const { mirrors, views } = this.#knowledge(tree);
+    const server = serverOfNew(views, id);
+    if (server !== undefined) return views.get(server)?.get(id)?.owner;
+    const unheard = mirrors.find((mirror) => !this.#isHeard(mirror));
+    const isShared = this.#options.admin.state.trees.has(tree);
+    return unheard === undefined || isShared ? undefined : { node: unheard.from, epoch: 1 };
+  }
+
+  /** The snapshots that peers have of a dataset, as far as known; none of what belongs to this node. */
+  atOwner(tree: TreeName, id: DatasetId): ReadonlySet<SnapshotGuid> {
+    const { views, local } = this.#knowledge(tree);
+    if (local.get(id)?.owner.node === this.#options.history.node) return new Set();
+    const known = Array.from(views.values()).flatMap((view) => view.get(id)?.snapshots ?? []);
+    return new Set(known.map(({ guid }) => guid));
+  }
+
+  #knowledge(tree: TreeName): Knowledge {
+    const mirrors = mirrorsOf(this.#options.admin.state, tree);
+    const local = this.#local(tree);
+    const raws = mirrors.map((mirror) => this.#raw(mirror));
+    const basis = [local, ...raws];
+    const last = this.#known.get(tree);
+    if (last !== undefined && isSame(last.basis, basis) && isSame(last.mirrors, mirrors)) return last;
+    const views = new Map<Mirror, Graph>();
+    mirrors.forEach((mirror, index) => {
+      const raw = raws[index];
+      if (raw === undefined) return;
+      views.set(
+        mirror,
+        withLineage(raw, (origin) => this.#isNowhere(mirror, origin, local, mirrors)),
+      );
+    });
+    const known: Knowledge = { basis, mirrors, local, views, sources: undefined };
+    this.#known.set(tree, known);
+    return known;
+  }
+
+  #settle({ basis, mirrors, local, views }: Knowledge): Map<Mirror, Source> {
+    const { node } = this.#options.history;
+    const heard = Array.from(views, ([mirror, graph]) => ({
+      mirror,
+      graph,
+      follows: followed(mirror, { node, mirrors, local, views }),
+    }));
+    const { graphs, contested } = settleNames(heard, local, ({ owner }) => owner.node === node);
+    return new Map(
+      heard.map(({ mirror, follows }, index): [Mirror, Source] => {
+        const graph = graphs[index] as Graph;
+        const here = contested.filter(({ dataset }) => graph.get(dataset) !== undefined);
+        return [mirror, { graph, follows, contested: here, basis }];
+      }),
+    );
+  }
+
+  /** Belief 4. */
+  #isNowhere(mirror: Mirror, { dataset, snapshot }: Origin, local: Graph, mirrors: readonly Mirror[]): boolean {
+    if (dataset === null) return true;
+    const here = local.get(dataset);
+    if (here === undefined || here.owner.node === mirror.from || snapshotOf(here, snapshot) !== undefined) return false;
+    if (here.owner.node === this.#options.history.node) return true;
+    const owner = mirrors.find(({ from }) => from === here.owner.node);
+    const there = owner === undefined ? undefined : this.#raw(owner)?.get(dataset);
+    return there !== undefined && snapshotOf(there, snapshot) === undefined;
+  }
+
+  #isHeard({ tree, from }: Mirror): boolean {
+    return this.#options.history.head(streamIdOf(from, tree)) !== null;
+  }
+
+  /** What a peer has told of the tree; undefined when it shares none. */
+  #raw(mirror: Mirror): Graph | undefined {
+    if (!this.#isHeard(mirror)) return undefined;
+    const graph = this.#options.history.graph(streamIdOf(mirror.from, mirror.tree));
+    return graph.root === null ? undefined : graph;
+  }
+
+  #local(tree: TreeName): Graph {
+    const { history } = this.#options;
+    const stream = history.ownStream(tree);
+    return history.head(stream) === null ? EMPTY_GRAPH : history.graph(stream);
+  }
+}
+
+/** Beliefs 1 to 3. */
+function followed(
+  mirror: Mirror,
+  { node, mirrors, local, views }: Omit<Knowledge, 'basis' | 'sources'> & { readonly node: NodeId },
+): (dataset: Dataset) => boolean {
+  const peers = new Set(mirrors.map(({ from }) => from));
+  return ({ id }) => {
+    const owner = local.get(id)?.owner.node;
+    if (owner === undefined) return serverOfNew(views, id) === mirror;
+    if (owner === node) return false;
+    if (peers.has(owner)) return owner === mirror.from;
+    return (mirrors.find((one) => views.get(one)?.get(id) !== undefined) ?? mirrors[0]) === mirror;
+  };
+}
+
+/** Belief 2. */
+function serverOfNew(views: ReadonlyMap<Mirror, Graph>, id: DatasetId): Mirror | undefined {
+  const having = Array.from(views, ([mirror, view]) => ({ mirror, owner: view.get(id)?.owner })).filter(
+    (one): one is { mirror: Mirror; owner: Ownership } => one.owner !== undefined,
+  );
+  const claims = having.filter(({ mirror, owner }) => owner.node === mirror.from);
+  claims.sort((a, b) => b.owner.epoch - a.owner.epoch || (a.owner.node < b.owner.node ? -1 : 1));
+  return (claims[0] ?? having[0])?.mirror;
+}
+
+function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {
+  return before.length === now.length && before.every((one, index) => one === now[index]);
+}

@@ -1,0 +1,204 @@
+/** Several nodes write to one tree, each to what it owns (design §7: wanted is, for each dataset, its owner's view). */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { lineageName, type RelativeName, type SnapshotGuid } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from './memory-world.ts';
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+let beta: WorldNode;
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  alpha = await world.start('alpha');
+  beta = await world.start('beta');
+  await alpha.zfs.create(dataset('alpha/images'));
+  await alpha.zfs.snapshot([at('alpha/images', 'r')]);
+  await alpha.zfs.create(dataset('alpha/images/base'));
+  alpha.zfs.write('alpha/images/base', 'file', 'x'.repeat(10_000));
+  await alpha.zfs.snapshot([at('alpha/images/base', '1')]);
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+  await acquaint(alpha, beta);
+  await mirror(beta, alpha, 'beta/images');
+  await sync(beta, alpha);
+});
+
+afterEach(() => world.stop());
+
+/** Both share all their trees with each other. */
+async function acquaint(one: WorldNode, other: WorldNode): Promise<void> {
+  await introduce(one, other);
+  for (const [who, whom] of [
+    [one, other],
+    [other, one],
+  ] as const) {
+    const [peer] = who.node.peers.list().filter(({ peer: id }) => id === whom.node.id);
+    if (peer !== undefined) await who.node.peers.add({ ...peer, shares: ['*'] });
+  }
+}
+
+async function mirror(who: WorldNode, from: WorldNode, root: string): Promise<void> {
+  await who.node.mirrors.add({ tree: IMAGES, from: from.node.id, root: dataset(root), ...EVERYTHING });
+}
+
+function sync({ node }: WorldNode, from: WorldNode): Promise<SyncReport> {
+  const options = { signal: new AbortController().signal, onPlan: () => undefined, onProgress: () => undefined };
+  return node.mirrors.sync(IMAGES, { ...options, refresh: true }, from.node.id);
+}
+
+function stepsOf({ steps }: SyncReport): string[] {
+  return steps.map(({ step, outcome }) => `${step.kind} ${step.name} ${outcome.result}`);
+}
+
+async function take({ zfs }: WorldNode, name: string, snapshot: string): Promise<void> {
+  zfs.write(name, 'own', `${name}@${snapshot}`);
+  await zfs.snapshot([at(name, snapshot)]);
+}
+
+/** A dataset of beta's own in the tree, cloned from what it mirrors. */
+async function cloneOnBeta(name = 'web'): Promise<void> {
+  await beta.node.trees.clone(
+    { tree: IMAGES, name: 'base' as RelativeName, snapshot: '1' as never },
+    name as RelativeName,
+  );
+  await take(beta, `beta/images/${name}`, 'w1');
+}
+
+async function guidOf({ zfs }: WorldNode, name: string, snapshot: string): Promise<SnapshotGuid | undefined> {
+  return (await zfs.listSnapshots([at(name, snapshot)]))[0]?.guid;
+}
+
+async function originOf({ zfs }: WorldNode, name: string) {
+  return (await zfs.listOnly([dataset(name)]))[0]?.origin ?? null;
+}
+
+describe('a clone that another node made of what it mirrors', () => {
+  beforeEach(async () => {
+    await cloneOnBeta();
+    await mirror(alpha, beta, 'alpha/images');
+  });
+
+  it('is mirrored back as a clone of the original, and follows its own owner from then on', async () => {
+    const report = await sync(alpha, beta);
+    expect(stepsOf(report)).toEqual(['receive-clone web done']);
+    expect(report.bytes).toBeLessThan(1_000);
+    expect(await originOf(alpha, 'alpha/images/web')).toMatchObject({ reference: at('alpha/images/base', '1') });
+    await take(beta, 'beta/images/web', 'w2');
+    expect(stepsOf(await sync(alpha, beta))).toEqual(['receive-incremental web done']);
+    expect(stepsOf(await sync(beta, alpha)), 'its owner takes nothing of it back').toEqual([]);
+    await beta.node.trees.rename({ tree: IMAGES, name: 'web' as RelativeName }, 'site' as RelativeName);
+    expect(stepsOf(await sync(alpha, beta))).toEqual(['rename site done']);
+    expect(alpha.node.mirrors.compare(IMAGES)).toEqual([]);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('is not for others to change', async () => {
+    await sync(alpha, beta);
+    const web = { tree: IMAGES, name: 'web' as RelativeName };
+    expect(await codeOf(alpha.node.trees.destroy(web))).toBe('DATASET_NOT_OWNED');
+    expect(await codeOf(alpha.node.trees.promote(web))).toBe('DATASET_NOT_OWNED');
+    expect(await codeOf(beta.node.trees.promote(web)), 'its origin belongs to another').toBe('DATASET_NOT_OWNED');
+  });
+
+  it('keeps its origin in a lineage holder where the owner of that has destroyed it', async () => {
+    const guid = (await guidOf(alpha, 'alpha/images/base', '1')) as SnapshotGuid;
+    await take(alpha, 'alpha/images/base', '2');
+    await alpha.zfs.destroySnapshot(at('alpha/images/base', '1'));
+    await sync(alpha, beta);
+    expect(stepsOf(await sync(alpha, beta)), 'what was done behind its back is found out by the first').toEqual([
+      `receive-full ${lineageName(guid)} done`,
+      'receive-clone web done',
+    ]);
+    expect(await originOf(alpha, 'alpha/images/web')).toMatchObject({ guid });
+    expect(stepsOf(await sync(alpha, beta))).toEqual([]);
+  });
+
+  it('takes nothing of the original along when it is promoted by hand', async () => {
+    await sync(alpha, beta);
+    await beta.zfs.promote(dataset('beta/images/web'));
+    const { plan, steps } = await sync(alpha, beta);
+    expect(steps).toEqual([]);
+    expect(plan.conflicts).toMatchObject([{ name: 'web', reason: 'not-owned-together' }]);
+    expect(await originOf(alpha, 'alpha/images/base')).toBeNull();
+  });
+
+  it('stays when the mirror ends, and the tree with it', async () => {
+    await sync(alpha, beta);
+    expect(await codeOf(alpha.node.trees.remove(IMAGES))).toBe('TREE_UNKNOWN');
+    await alpha.node.mirrors.remove(IMAGES);
+    expect(alpha.node.trees.graph(IMAGES).root).toBe('alpha/images');
+    expect(await originOf(alpha, 'alpha/images/web')).not.toBeNull();
+  });
+});
+
+describe('a name that two nodes gave at once', () => {
+  it('is settled on both sides, and both keep theirs', async () => {
+    for (const [who, pool] of [
+      [alpha, 'alpha'],
+      [beta, 'beta'],
+    ] as const) {
+      await who.zfs.create(dataset(`${pool}/images/new`), { readonly: 'off' });
+      await take(who, `${pool}/images/new`, pool);
+    }
+    await mirror(alpha, beta, 'alpha/images');
+    const [here, there] = [await sync(alpha, beta), await sync(beta, alpha)];
+    for (const { plan, steps } of [here, there]) {
+      expect(plan.conflicts).toEqual([]);
+      expect(steps.map(({ outcome }) => outcome.result)).toEqual(['done']);
+      expect(plan.contested).toMatchObject([{ name: 'new' }]);
+    }
+    expect(await guidOf(alpha, 'alpha/images/new', 'alpha')).toBeDefined();
+    expect(await guidOf(beta, 'beta/images/new', 'beta')).toBeDefined();
+    const shown = here.plan.contested[0]?.shown;
+    expect(await guidOf(alpha, `alpha/images/${shown}`, 'beta')).toBe(await guidOf(beta, 'beta/images/new', 'beta'));
+    expect(stepsOf(await sync(alpha, beta))).toEqual([]);
+    await beta.node.trees.rename({ tree: IMAGES, name: 'new' as RelativeName }, 'newer' as RelativeName);
+    expect(stepsOf(await sync(alpha, beta))).toEqual(['rename newer done']);
+    await sync(beta, alpha);
+    expect(await guidOf(beta, 'beta/images/new', 'alpha')).toBeDefined();
+  });
+});
+
+describe('a mirror of two owners', () => {
+  let gamma: WorldNode;
+
+  beforeEach(async () => {
+    await cloneOnBeta();
+    gamma = await world.start('gamma');
+    await acquaint(alpha, gamma);
+    await acquaint(beta, gamma);
+    await mirror(gamma, alpha, 'gamma/images');
+    await mirror(gamma, beta, 'gamma/images');
+  });
+
+  it('takes from each what that owns, in whatever order it asks', async () => {
+    const early = await sync(gamma, beta);
+    expect(early.plan.conflicts).toEqual([]);
+    expect(early.plan.waiting.map(({ name }) => name)).toEqual(['web']);
+    await sync(gamma, alpha);
+    expect(stepsOf(await sync(gamma, beta))).toEqual(['receive-clone web done']);
+    expect(await originOf(gamma, 'gamma/images/web')).toMatchObject({ reference: at('gamma/images/base', '1') });
+    expect(gamma.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('is not told by one owner what happened to what another owns', async () => {
+    await sync(gamma, alpha);
+    await sync(gamma, beta);
+    await gamma.node.mirrors.change(IMAGES, { graceMs: 0 }, beta.node.id);
+    const graph = beta.node.trees.graph(IMAGES);
+    const base = graph.named('base' as RelativeName);
+    await beta.zfs.promote(dataset('beta/images/web'));
+    await beta.zfs.destroy(dataset('beta/images/base'));
+    // Beta also claims what is not its own
+    await beta.node.history.record(IMAGES, 'command', [
+      { type: 'ownership.claimed', dataset: base?.id as never, owner: { node: beta.node.id, epoch: 99 } },
+    ]);
+    for (let round = 1; round <= 2; round += 1) {
+      await sync(gamma, beta);
+      await sync(gamma, alpha);
+    }
+    expect(await guidOf(gamma, 'gamma/images/base', '1')).toBe(await guidOf(alpha, 'alpha/images/base', '1'));
+    expect(await originOf(gamma, 'gamma/images/base')).toBeNull();
+  });
+});
