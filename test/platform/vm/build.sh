@@ -7,8 +7,8 @@ set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cache=${PANDO_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pando/openzfs-vm}
-# Raise this when this script packs something else, so that older builds are not taken for current ones.
-recipe=2
+# Raise this when something else is packed: builds are kept apart by it, so that checkouts of different age share the cache.
+recipe=3
 
 say() { printf '%s\n' "build.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -24,10 +24,10 @@ mkdir -p -- "$cache"
 cache=$(cd -- "$cache" && pwd -P)
 # The kernel's makefiles take a space in a path for its end.
 [[ $cache != *[[:space:]]* ]] || die "the cache directory must not have white space in its name: $cache"
-current=$cache/current
+current=$cache/current-$recipe
 
 show_current() {
-  [[ -s $current/initramfs.cpio && -s $current/vmlinuz && $(cat -- "$current/recipe") == "$recipe" ]] || return 1
+  [[ -s $current/initramfs.cpio && -s $current/vmlinuz ]] || return 1
   readlink -f -- "$current"
 }
 
@@ -99,8 +99,8 @@ zfs_package=$(apt-cache "${apt_options[@]}" -o "APT::Default-Release=$release-ba
 [[ -n $zfs_package && $zfs_package != '(none)' ]] || die "$mirror has no zfs-dkms in $release-backports contrib"
 zfs_version=${zfs_package%-*}
 
-final=$cache/$kernel-$zfs_version
-if [[ -e $final/recipe && $(<"$final/recipe") == "$recipe" ]]; then
+final=$cache/$kernel-$zfs_version-$recipe
+if [[ -d $final ]]; then
   say "up to date"
 else
   say "fetching kernel $kernel and OpenZFS $zfs_version"
@@ -118,7 +118,7 @@ else
   apt-get "${apt_options[@]}" -t "$release-backports" install -y --download-only --no-install-recommends \
     libzfs6linux libzpool6linux libnvpair3linux libuutil3linux libzfsbootenv1linux >&2
   apt-get "${apt_options[@]}" install -y --download-only --no-install-recommends \
-    busybox-static dropbear-bin libgcc-s1 >&2
+    busybox-static libgcc-s1 openssh-server >&2
 
   say "unpacking"
   tree=$work/tree
@@ -162,7 +162,7 @@ else
   # ---- initial RAM disk -----------------------------------------------------------------------------------------
 
   root=$work/root
-  mkdir -p -- "$root"/{bin,sbin,dev,etc/dropbear,etc/zfs,home/user,lib,lib64,modules,mnt,proc,root/.ssh,run,sys,tmp,usr/bin,usr/sbin,var/run}
+  mkdir -p -- "$root"/{bin,sbin,dev,etc/ssh,etc/zfs,home/user,lib,lib64,modules,mnt,proc,root/.ssh,run,sys,tmp,usr/bin,usr/sbin,var/run}
   chmod 700 -- "$root/root" "$root/root/.ssh"
   chmod 1777 -- "$root/tmp"
 
@@ -184,7 +184,7 @@ else
     [[ -e $root/$applet ]] || ln -s -- /bin/busybox "$root/$applet"
   done
 
-  programs=(sbin/zfs sbin/zpool sbin/zdb sbin/zstream usr/sbin/dropbear usr/bin/dropbearkey)
+  programs=(sbin/zfs sbin/zpool sbin/zdb sbin/zstream usr/sbin/sshd usr/bin/ssh-keygen)
   libraries=$tree/lib/x86_64-linux-gnu:$tree/usr/lib/x86_64-linux-gnu
   loader=lib64/ld-linux-x86-64.so.2
   # zfs aborts in pthread_cancel when it cannot load libgcc_s, which ldd does not name.
@@ -215,8 +215,11 @@ else
 
   cp -- "$here/init" "$root/init"
   chmod 755 -- "$root/init"
-  printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n' >"$root/etc/passwd"
-  printf 'root:x:0:\nuser:x:1000:\n' >"$root/etc/group"
+  cp -- "$here/sshd_config" "$root/etc/ssh/sshd_config"
+  # sshd leaves root for the user of its own name while it talks to strangers.
+  printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'sshd:x:100:100:sshd:/run/sshd:/bin/false' \
+    'user:x:1000:1000:user:/home/user:/bin/sh' >"$root/etc/passwd"
+  printf '%s\n' 'root:x:0:' 'sshd:x:100:' 'user:x:1000:' >"$root/etc/group"
   printf 'root::19000:0:99999:7:::\nuser::19000:0:99999:7:::\n' >"$root/etc/shadow"
   printf 'passwd: files\ngroup: files\nhosts: files\n' >"$root/etc/nsswitch.conf"
   printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
@@ -234,11 +237,8 @@ else
   cp -- "$tree/boot/vmlinuz-$kernel" "$out/vmlinuz"
   printf '%s\n' "$kernel" >"$out/kernel-version"
   printf '%s\n' "$zfs_package" >"$out/zfs-version"
-  printf '%s\n' "$recipe" >"$out/recipe"
   chmod 644 -- "$out"/*
 
-  # A build of an older recipe may be in use by a running machine, which has read all of it by now.
-  rm -rf -- "$final"
   mv -T -- "$out" "$final"
 fi
 
