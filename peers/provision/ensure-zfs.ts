@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { PandoError } from '../../src/core/errors.ts';
+import { hasProgram, installPackages } from './debian-packages.ts';
 import { hasCode, isAlive, withSharedLock } from './shared-lock.ts';
 import { startZfsFuse, stopZfsFuse, zfsAnswers } from './zfs-fuse-daemon.ts';
 
@@ -47,32 +48,15 @@ async function provide(): Promise<number | null> {
   if (process.getuid?.() !== 0) {
     throw unavailable('no ZFS answers, and only root can start one: run this as root, or load the ZFS kernel module');
   }
-  if (!(await isInstalled('zfs-fuse'))) {
-    if (await isInstalled('zpool')) {
+  if (!(await hasProgram('zfs-fuse'))) {
+    if (await hasProgram('zpool')) {
       throw unavailable('OpenZFS is installed but its kernel module is not loaded: run "modprobe zfs"');
     }
-    await install();
+    const inTheWay = await installPackages(['zfs-fuse']);
+    if (inTheWay !== null) throw unavailable(inTheWay);
     if (await zfsAnswers()) return null;
   }
   return startZfsFuse();
-}
-
-async function install(): Promise<void> {
-  if (!(await isInstalled('apt-get'))) throw unavailable("install OpenZFS with this system's package manager");
-  const options = { env: { DEBIAN_FRONTEND: 'noninteractive' }, reject: false, all: true, stdin: 'ignore' } as const;
-  for (const command of [['update'], ['install', '-y', '--no-install-recommends', 'zfs-fuse']]) {
-    const { exitCode, all } = await execa('apt-get', command, options);
-    if (exitCode !== 0) {
-      const reason = all.trim().split('\n').at(-1) ?? '';
-      throw unavailable(`"apt-get ${command.join(' ')}" failed (${reason}): install zfs-fuse or OpenZFS by hand`);
-    }
-  }
-}
-
-/** Whether such a program is on the PATH. */
-async function isInstalled(program: string): Promise<boolean> {
-  const { exitCode } = await execa('sh', ['-c', 'command -v "$1"', 'sh', program], { reject: false });
-  return exitCode === 0;
 }
 
 /** zfs-fuse knows no `zfs version`. */

@@ -11,9 +11,9 @@ import { type AvailableZfs, ensureZfs } from '../../peers/provision/ensure-zfs.t
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import { type DatasetName, poolOf } from '../../src/core/ids.ts';
 import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
-import { quotedForShell } from '../../src/zfs/cli/command-line.ts';
 import { zfsContract } from '../suites/zfs-contract.ts';
 import type { ZfsUnderTest } from '../suites/zfs-world.ts';
+import { remoteZfs } from './remote-zfs.ts';
 
 const POOL_BYTES = 512 * 1024 * 1024;
 
@@ -60,35 +60,6 @@ async function localZfs(): Promise<ZfsUnderTest> {
       const { stdout } = await execa('zfs', ['get', '-H', '-o', 'value', 'mounted', dataset]);
       if (stdout.trim() === 'no') await execa('zfs', ['mount', dataset]);
       return readFile(pathOf(dataset, path), 'utf8');
-    },
-    cleanup,
-  };
-}
-
-/** The same behind a shell somewhere else. */
-async function remoteZfs(words: readonly string[]): Promise<ZfsUnderTest> {
-  const [program = '', ...rest] = words;
-  const shell = async (script: string, input = ''): Promise<string> =>
-    (await execa(program, [...rest, script], { input, stripFinalNewline: false })).stdout;
-  const names = ['a', 'b'].map(uniquePoolName);
-  const cleanup = async (): Promise<void> => {
-    for (const name of names) await shell(`zpool destroy -f ${name}; rm -f /${name}.img; rmdir /${name}`);
-  };
-  for (const name of names) {
-    await shell(`truncate -s ${POOL_BYTES} /${name}.img && zpool create -O atime=off -m /${name} ${name} /${name}.img`);
-  }
-  const [pool = '', otherPool = ''] = names;
-  const pathOf = (dataset: DatasetName, path: string): string => quotedForShell(`/${dataset}/${path}`);
-  return {
-    zfs: new CliZfs({ prefix: words, remoteShell: true }),
-    pool,
-    otherPool,
-    writeFile: async (dataset, path, text) => void (await shell(`cat > ${pathOf(dataset, path)}`, text)),
-    readFile: (dataset, path) => {
-      const name = quotedForShell(dataset);
-      return shell(
-        `[ "$(zfs get -H -o value mounted ${name})" = yes ] || zfs mount ${name}; cat ${pathOf(dataset, path)}`,
-      );
     },
     cleanup,
   };

@@ -7,8 +7,8 @@ import { parseDatasetName } from '../../src/core/ids.ts';
 import { zfsStreamContract } from './zfs-stream-contract.ts';
 import { at, below, tag, type ZfsUnderTest, ZfsWorld } from './zfs-world.ts';
 
-/** How long a change token may stay unsettled after a change, in ms: two seconds, and slow commands. */
-const SETTLE_MS_MAX = 15_000;
+/** How long a change token may stay unsettled after a change, in ms: two seconds, and commands that an emulated machine takes its time for. */
+const SETTLE_MS_MAX = 60_000;
 
 /** `setup` makes a Zfs with two empty pools; the tests share them, each below a dataset of its own. */
 export function zfsContract(name: string, setup: () => Promise<ZfsUnderTest>): void {

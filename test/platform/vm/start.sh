@@ -1,14 +1,26 @@
 #!/usr/bin/env bash
 # Boots the OpenZFS test machine in the background and prints one line of JSON once ssh answers:
 #   {"pid":…,"port":…,"runDirectory":"…","ssh":["ssh",…,"root@127.0.0.1"]}
-# Everything else goes to stderr. Memory: PANDO_VM_MEMORY (default 2G). End it with stop.sh RUN_DIRECTORY.
+# Everything else goes to stderr. Memory: PANDO_VM_MEMORY (default 2G).
+#
+#   start.sh               end it with stop.sh RUN_DIRECTORY
+#   start.sh --until PID   it also ends by itself, soon after that process has gone, however that came about
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-boot_limit=120
+# Seconds. It takes a dozen; a busy machine without acceleration may need many times that.
+boot_limit=300
 
 say() { printf '%s\n' "start.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
+
+owner=
+case ${1-} in
+  '') ;;
+  --until) owner=${2-} ;;
+  *) die "usage: start.sh [--until PID]" ;;
+esac
+[[ $# == 0 || $owner =~ ^[1-9][0-9]*$ ]] || die "--until wants the id of a process"
 
 missing=()
 for tool in qemu-system-x86_64 cpio ssh ssh-keygen; do
@@ -100,4 +112,10 @@ for word in "${ssh_command[@]}"; do
 done
 printf '{"pid":%s,"port":%s,"runDirectory":%s,"ssh":[%s]}\n' "$pid" "$port" "$(quote "$run")" "$words" \
   >"$run/machine.json"
+if [[ -n $owner ]]; then
+  # In a session of its own, so that what ends the owner's process group does not reach it.
+  # shellcheck disable=SC2016  # its own parameters
+  setsid -- bash -c 'tail --pid="$1" -f /dev/null; exec "$2/stop.sh" "$3"' \
+    until-gone "$owner" "$here" "$run" </dev/null >/dev/null 2>&1 &
+fi
 cat -- "$run/machine.json"

@@ -1,0 +1,38 @@
+/** A ZFS on another machine, driven through a remote shell. */
+import { execa } from 'execa';
+import { uniquePoolName } from '../../peers/provision/file-pool.ts';
+import type { DatasetName } from '../../src/core/ids.ts';
+import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
+import { quotedForShell } from '../../src/zfs/cli/command-line.ts';
+import type { ZfsUnderTest } from '../suites/zfs-world.ts';
+
+const POOL_BYTES = 512 * 1024 * 1024;
+
+/** Two pools on sparse files in the root directory of the machine that these words (`["ssh", …, "root@nas"]`) lead to. */
+export async function remoteZfs(words: readonly string[]): Promise<ZfsUnderTest> {
+  const [program = '', ...rest] = words;
+  const shell = async (script: string, input = ''): Promise<string> =>
+    (await execa(program, [...rest, script], { input, stripFinalNewline: false })).stdout;
+  const names = ['a', 'b'].map(uniquePoolName);
+  const cleanup = async (): Promise<void> => {
+    for (const name of names) await shell(`zpool destroy -f ${name}; rm -f /${name}.img; rmdir /${name}`);
+  };
+  for (const name of names) {
+    await shell(`truncate -s ${POOL_BYTES} /${name}.img && zpool create -O atime=off -m /${name} ${name} /${name}.img`);
+  }
+  const [pool = '', otherPool = ''] = names;
+  const pathOf = (dataset: DatasetName, path: string): string => quotedForShell(`/${dataset}/${path}`);
+  return {
+    zfs: new CliZfs({ prefix: words, remoteShell: true }),
+    pool,
+    otherPool,
+    writeFile: async (dataset, path, text) => void (await shell(`cat > ${pathOf(dataset, path)}`, text)),
+    readFile: (dataset, path) => {
+      const name = quotedForShell(dataset);
+      return shell(
+        `[ "$(zfs get -H -o value mounted ${name})" = yes ] || zfs mount ${name}; cat ${pathOf(dataset, path)}`,
+      );
+    },
+    cleanup,
+  };
+}
