@@ -4,7 +4,7 @@ import { zfsContract } from '../suites/zfs-contract.ts';
 import { remoteZfs } from './remote-zfs.ts';
 import { type Machine, startMachine } from './vm/machine.ts';
 
-/** The first start compiles OpenZFS: six minutes on two idle cores. */
+/** The first start compiles OpenZFS: five minutes on two cores. */
 const BUILD_AND_BOOT_MS_MAX = 40 * 60_000;
 /** The processor is emulated. The longest test takes 20 s here, and would take minutes on a machine with little to spare. */
 const EMULATED_TEST_MS_MAX = 10 * 60_000;

@@ -62,6 +62,8 @@ cp -- "$build/initramfs.cpio" "$run/initramfs.cpio"
 rm -rf -- "$run/overlay"
 
 # qemu itself takes the port, so two starts at once cannot both believe in it; below the range for outgoing calls.
+# norandmaps: qemu translates code for the address it lies at. At the same one in each process it does so once, which halves the
+# time of a command.
 port=
 for ((attempt = 0; attempt < 20; attempt++)); do
   candidate=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
@@ -70,7 +72,7 @@ for ((attempt = 0; attempt < 20; attempt++)); do
     -nodefaults -no-user-config -display none -monitor none -no-reboot \
     -serial "file:$run/console.log" \
     -netdev "user,id=n,hostfwd=tcp:127.0.0.1:$candidate-:22" -device virtio-net-pci,netdev=n,romfile= \
-    -kernel "$build/vmlinuz" -initrd "$run/initramfs.cpio" -append "console=ttyS0 quiet panic=-1" \
+    -kernel "$build/vmlinuz" -initrd "$run/initramfs.cpio" -append "console=ttyS0 quiet panic=-1 norandmaps" \
     -daemonize -pidfile "$run/qemu.pid" </dev/null >/dev/null 2>"$run/qemu.err"; then
     port=$candidate
     break
