@@ -8,8 +8,15 @@ import type { ZfsUnderTest } from '../suites/zfs-world.ts';
 
 const POOL_BYTES = 512 * 1024 * 1024;
 
+export interface RemoteZfs extends ZfsUnderTest {
+  /** Runs a script there, and gives what it prints. Rejects when it fails. */
+  shell(script: string, input?: string): Promise<string>;
+  /** The same where what it prints is no text. */
+  bytes(script: string): Promise<Uint8Array>;
+}
+
 /** Two pools on sparse files in the root directory of the machine that these words (`["ssh", …, "root@nas"]`) lead to. */
-export async function remoteZfs(words: readonly string[]): Promise<ZfsUnderTest> {
+export async function remoteZfs(words: readonly string[]): Promise<RemoteZfs> {
   const [program = '', ...rest] = words;
   const shell = async (script: string, input = ''): Promise<string> =>
     (await execa(program, [...rest, script], { input, stripFinalNewline: false })).stdout;
@@ -34,5 +41,7 @@ export async function remoteZfs(words: readonly string[]): Promise<ZfsUnderTest>
       );
     },
     cleanup,
+    shell,
+    bytes: async (script) => (await execa(program, [...rest, script], { encoding: 'buffer' })).stdout,
   };
 }

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-cache=${PANDO_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pando/openzfs-vm}
+cache=${PANDO_VM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pando/openzfs-vm}
 # Raise this when something else is packed: builds are kept apart by it, so that checkouts of different age share the cache.
 recipe=3
 

@@ -79,6 +79,10 @@ const SEEN: readonly (readonly [string, ZfsErrorCode])[] = [
   ["cannot open 'sus/a': pool I/O is currently suspended\n", 'ZFS_POOL_UNAVAILABLE'],
   ["cannot create 'tank/u': permission denied\n", 'ZFS_PERMISSION'],
   ['cannot receive incremental stream: dataset is busy\n', 'ZFS_BUSY'],
+  [
+    'cannot receive incremental stream: destination b/t contains partially-complete state from "zfs receive -s".\n',
+    'ZFS_BUSY',
+  ],
   ['cannot restore to back/snapconf@b: destination already exists\n', 'ZFS_DATASET_EXISTS'],
   ['cannot receive new filesystem stream: checksum mismatch\n', 'ZFS_STREAM_INVALID'],
   ['cannot receive: specified origin fs (cc/q@nope) does not exist\n', 'ZFS_BASE_MISSING'],
