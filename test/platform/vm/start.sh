@@ -117,7 +117,7 @@ printf '{"pid":%s,"port":%s,"runDirectory":%s,"ssh":[%s]}\n' "$pid" "$port" "$(q
 if [[ -n $owner ]]; then
   # In a session of its own, so that what ends the owner's process group does not reach it.
   # shellcheck disable=SC2016  # its own parameters
-  setsid -- bash -c 'tail --pid="$1" -f /dev/null; exec "$2/stop.sh" "$3"' \
+  setsid -- bash -c 'while kill -0 "$1" && [[ -d $3 ]]; do sleep 1; done; exec "$2/stop.sh" "$3"' \
     until-gone "$owner" "$here" "$run" </dev/null >/dev/null 2>&1 &
 fi
 cat -- "$run/machine.json"
