@@ -42,7 +42,7 @@ export class FollowedStreams {
   async ingest({ head, events: bytes }: SignedBatch): Promise<readonly Event[]> {
     const { stream } = head;
     this.#checkForeign(stream);
-    verifyHead(head);
+    verifyHead(head, this.#table.isSigned);
     return this.#table.inTurn(stream, async () => {
       const before = this.#table.sound(stream) ?? null;
       const from = before?.head ?? firstHead(stream);
@@ -59,8 +59,8 @@ export class FollowedStreams {
   async ingestCheckpoint({ head, seal, chunks }: SealedCheckpoint): Promise<void> {
     const { stream } = head;
     this.#checkForeign(stream);
-    verifyHead(head);
-    verifySeal(seal);
+    verifyHead(head, this.#table.isSigned);
+    verifySeal(seal, parseStreamId(stream).node, this.#table.isSigned);
     checkCheckpoint(head, seal.head);
     this.#checkForward(head);
     // Read outside of the stream's turn: a peer that is slow to send must not keep others from going on.

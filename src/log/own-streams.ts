@@ -121,7 +121,7 @@ export class OwnStreams {
 
   /** A head that a peer shows must be one that this node signed once, or the peer could drive the incarnation to its end. */
   #checkOwn(stream: StreamId, known: SignedHead): void {
-    verifyHead(known);
+    verifyHead(known, this.#table.isSigned);
     if (known.stream !== stream) throw forked(stream, `the head that was shown belongs to ${known.stream}`);
   }
 

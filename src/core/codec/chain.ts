@@ -23,6 +23,9 @@ export interface Signer {
   sign(message: Uint8Array): Uint8Array;
 }
 
+/** Whether `signature` is the one that the holder of `publicKey` makes for the message. */
+export type SignatureCheck = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean;
+
 /** How far a stream has come: everything up to `seq` hashes to `hash`. */
 export interface Head {
   readonly stream: StreamId;
@@ -119,11 +122,23 @@ function authorOf(stream: StreamId): NodeId {
   return parseStreamId(stream).node;
 }
 
+/** Ed25519 (RFC 8032). */
+export const isEd25519Signature: SignatureCheck = (publicKey, message, signature) => {
+  const key = createPublicKey({ key: Buffer.concat([ED25519_SPKI_PREFIX, publicKey]), format: 'der', type: 'spki' });
+  return verify(null, message, key, signature);
+};
+
+/** What was said, by which stream's author or keeper, and how that is checked. */
+interface Statement {
+  readonly stream: StreamId;
+  readonly message: Uint8Array;
+  readonly by: NodeId;
+  readonly isSigned: SignatureCheck;
+}
+
 function checkSignature(
-  stream: StreamId,
-  statement: Uint8Array,
+  { stream, message, by, isSigned }: Statement,
   { publicKey, signature }: { readonly publicKey: Uint8Array; readonly signature: Uint8Array },
-  by: NodeId,
 ): void {
   const refuse = (why: string): never => {
     throw new PandoError(
@@ -136,19 +151,24 @@ function checkSignature(
   };
   if (publicKey.length !== PUBLIC_KEY_BYTES) refuse(`a public key has ${PUBLIC_KEY_BYTES} bytes`);
   if (nodeIdOfPublicKey(publicKey) !== by) refuse('the key belongs to another node');
-  const key = createPublicKey({ key: Buffer.concat([ED25519_SPKI_PREFIX, publicKey]), format: 'der', type: 'spki' });
-  if (!verify(null, statement, key, signature)) refuse('the signature does not match');
+  if (!isSigned(publicKey, message, signature)) refuse('the signature does not match');
 }
 
 /** Throws `LOG_CORRUPT` unless the stream's own node signed the head. */
-export function verifyHead(head: SignedHead): void {
-  checkSignature(head.stream, headStatement(head), head, authorOf(head.stream));
+export function verifyHead(head: SignedHead, isSigned = isEd25519Signature): void {
+  const { stream } = head;
+  checkSignature({ stream, message: headStatement(head), by: authorOf(stream), isSigned }, head);
 }
 
 /**
  * Throws `LOG_CORRUPT` unless node `by` signed the checkpoint's digest: the stream's author, whose word counts anywhere, or the
  * node that keeps the checkpoint, for its own use.
  */
-export function verifySeal(seal: CheckpointSeal, by: NodeId = authorOf(seal.head.stream)): void {
-  checkSignature(seal.head.stream, checkpointStatement(seal.head, seal.digest), seal, by);
+export function verifySeal(
+  seal: CheckpointSeal,
+  by: NodeId = authorOf(seal.head.stream),
+  isSigned = isEd25519Signature,
+): void {
+  const { stream } = seal.head;
+  checkSignature({ stream, message: checkpointStatement(seal.head, seal.digest), by, isSigned }, seal);
 }
