@@ -20,6 +20,7 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
+import { type Timers, withinTime } from '../sync/timers.ts';
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
@@ -52,6 +53,7 @@ export interface PullerOptions {
   readonly calls: PeerCalls;
   readonly links: DataLinkOptions;
   readonly queue: TransferQueue;
+  readonly timers: Timers;
   /** A fresh id for each transfer. */
   readonly mintTransferId: () => TransferId;
 }
@@ -354,10 +356,10 @@ class Pull {
     const { peer, signal, onProgress } = this.#request;
     const ticket = prepared.tickets[stream] ?? '';
     const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
-    const timer = setInterval(() => {
+    const stopTelling = this.#everyInterval(() => {
       const bytes = link.received();
       if (bytes !== null) onProgress({ kind: 'step-progress', step: index, bytes });
-    }, PROGRESS_INTERVAL_MS);
+    });
     try {
       const { bytes } = await this.#options.zfs.receive(
         {
@@ -374,9 +376,22 @@ class Pull {
       link.destroy();
       throw await this.#explain(error, transfer, stream, step);
     } finally {
-      clearInterval(timer);
+      stopTelling();
       link.destroy();
     }
+  }
+
+  #everyInterval(task: () => void): () => void {
+    const { timers } = this.#options;
+    let cancel = (): void => undefined;
+    const wait = (): void => {
+      cancel = timers.after(PROGRESS_INTERVAL_MS, () => {
+        task();
+        wait();
+      });
+    };
+    wait();
+    return () => cancel();
   }
 
   #creation(step: ReceiveStep) {
@@ -404,8 +419,7 @@ class Pull {
       );
     }
     if (signal.aborted || !isPandoError(error, 'ZFS_STREAM_INVALID')) return error;
-    const limit = AbortSignal.any([this.#signal, AbortSignal.timeout(ANSWER_MS_MAX)]);
-    const answer = await this.#options.calls.call(peer, OUTCOME, { transfer, stream }, limit).catch(() => undefined);
+    const answer = await this.#askInTime(OUTCOME, { transfer, stream }, this.#signal);
     const outcome = outcomeResultSchema.safeParse(answer);
     if (!outcome.success || outcome.data.failure === null) return error;
     return new PandoError(
@@ -426,9 +440,16 @@ class Pull {
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
   async #tellFinished({ id, receives }: Transfer): Promise<void> {
     if (receives.length === 0) return;
-    const limit = AbortSignal.timeout(ANSWER_MS_MAX);
-    const finish = { transfer: id, ...this.#result(receives) };
-    await this.#options.calls.call(this.#request.peer, FINISH, finish, limit).catch(() => undefined);
+    await this.#askInTime(FINISH, { transfer: id, ...this.#result(receives) });
+  }
+
+  /** What the peer answers, or undefined where it does not, or not in time. */
+  #askInTime(method: string, params: unknown, ...signals: AbortSignal[]): Promise<unknown> {
+    const { calls, timers } = this.#options;
+    const { peer } = this.#request;
+    return withinTime(timers, { ms: ANSWER_MS_MAX, reason: () => noAnswer(peer) }, (limit) =>
+      calls.call(peer, method, params, AbortSignal.any([...signals, limit])),
+    ).catch(() => undefined);
   }
 }
 
@@ -454,6 +475,10 @@ function isReplayed(planned: PlannedStep | undefined): boolean {
 async function bothSettled<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
   await Promise.allSettled([a, b]);
   return Promise.all([a, b]);
+}
+
+function noAnswer(peer: NodeId): PandoError {
+  return new PandoError('PROTOCOL_TIMEOUT', `Peer ${peer} did not answer in time.`, { peer });
 }
 
 function failed(error: unknown): StepOutcome {

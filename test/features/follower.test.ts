@@ -3,6 +3,7 @@ import { PandoError } from '../../src/core/errors.ts';
 import type { TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { Follower } from '../../src/features/mirrors/follower.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
 
 let world: MemoryWorld;
@@ -51,6 +52,7 @@ describe('a follower', () => {
           throw error;
         },
       },
+      timers: systemTimers,
       onSynced: (_tree, result) => told.push(result),
     });
     follower.start();

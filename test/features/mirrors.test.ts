@@ -3,6 +3,7 @@ import { PandoError } from '../../src/core/errors.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { Mirrors } from '../../src/features/mirrors/mirrors.ts';
 import { AdminJournal } from '../../src/log/admin-journal.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
 import {
   at,
   codeOf,
@@ -138,6 +139,7 @@ describe('a peer that is connected but does not answer', () => {
         asked += 1;
         return new Promise(() => undefined);
       },
+      timers: systemTimers,
       answerMsMax: 1,
       pull: async () => ({ steps: [], bytes: 0 }),
       linkMode: () => 'sealed',

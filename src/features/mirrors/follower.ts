@@ -1,6 +1,7 @@
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
+import type { Timers } from '../../sync/timers.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
 
 /** After a sync that failed, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
@@ -9,6 +10,7 @@ const RETRY_MS = 60_000;
 export interface FollowerOptions {
   readonly history: History;
   readonly mirrors: Pick<Mirrors, 'list' | 'sync'>;
+  readonly timers: Timers;
   /** Told what a sync did by itself, or what kept it from it. */
   readonly onSynced: (tree: TreeName, result: SyncReport | PandoError) => void;
 }
@@ -20,7 +22,8 @@ export class Follower {
   /** Trees whose sync is running, and whether something new came meanwhile. */
   readonly #busy = new Map<TreeName, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
-  readonly #retries = new Map<TreeName, NodeJS.Timeout>();
+  /** How to call off the retries that are to come. */
+  readonly #retries = new Map<TreeName, () => void>();
   #unsubscribe: () => void = () => undefined;
 
   constructor(options: FollowerOptions) {
@@ -35,7 +38,7 @@ export class Follower {
   async stop(): Promise<void> {
     this.#unsubscribe();
     this.#stopping.abort();
-    for (const timer of this.#retries.values()) clearTimeout(timer);
+    for (const cancel of this.#retries.values()) cancel();
     await Promise.all(this.#runs);
   }
 
@@ -62,7 +65,7 @@ export class Follower {
   async #sync(tree: TreeName): Promise<void> {
     const state = { again: false };
     this.#busy.set(tree, state);
-    clearTimeout(this.#retries.get(tree));
+    this.#retries.get(tree)?.();
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
     try {
       do {
@@ -89,12 +92,12 @@ export class Follower {
 
   #retryLater(tree: TreeName): void {
     if (this.#stopping.signal.aborted) return;
-    clearTimeout(this.#retries.get(tree));
+    this.#retries.get(tree)?.();
     this.#retries.set(
       tree,
-      setTimeout(() => {
+      this.#options.timers.after(RETRY_MS, () => {
         if (this.#isMirrored(tree)) this.follow(tree);
-      }, RETRY_MS),
+      }),
     );
   }
 }

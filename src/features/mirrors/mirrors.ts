@@ -11,6 +11,7 @@ import type { Plan } from '../../core/plan/steps.ts';
 import { checkRootIsFree } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import { type Timers, withinTime } from '../../sync/timers.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
@@ -25,6 +26,7 @@ export interface MirrorsOptions {
   readonly zfs: Zfs;
   /** Brings what is known of the peer's trees up to date; `refresh` lets the peer look at its ZFS first. */
   readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<unknown>;
+  readonly timers: Timers;
   /** How long a peer that is connected may take to answer, in ms. */
   readonly answerMsMax: number;
   readonly pull: (request: PullRequest) => Promise<PullReport>;
@@ -245,14 +247,11 @@ export class Mirrors {
   }
 
   async #catchUp({ tree, from }: Mirror, { refresh, signal }: SyncOptions): Promise<void> {
-    const { catchUp, answerMsMax } = this.#options;
-    const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(silent(from, answerMsMax)), answerMsMax);
-    try {
-      await uncancelled(tree, catchUp(from, { refresh }), AbortSignal.any([signal, limit.signal]));
-    } finally {
-      clearTimeout(timer);
-    }
+    const { catchUp, answerMsMax, timers } = this.#options;
+    const inTime = { ms: answerMsMax, reason: () => silent(from, answerMsMax) };
+    await withinTime(timers, inTime, (limit) =>
+      uncancelled(tree, catchUp(from, { refresh }), AbortSignal.any([signal, limit])),
+    );
   }
 
   #pullRequest(mirror: Mirror, todo: Plan, { onProgress, signal }: SyncOptions): PullRequest {

@@ -20,10 +20,12 @@ const NEVER: LastLook = { seen: null, condition: { lookedAt: null, error: null }
 /** What the last look at each tree found, and how it went. */
 export class LookMemory {
   readonly #last = new Map<TreeName, LastLook>();
+  readonly #now: () => number;
   readonly #onTrouble: (tree: TreeName, error: PandoError | null) => void;
 
-  /** `onTrouble` is told about what goes wrong with a tree, once for each kind of error, and with null once it is well again. */
-  constructor(onTrouble: (tree: TreeName, error: PandoError | null) => void) {
+  /** `now` is the wall clock in Unix ms. `onTrouble` is told about what goes wrong with a tree, once for each kind of error, and with null once it is well again. */
+  constructor(now: () => number, onTrouble: (tree: TreeName, error: PandoError | null) => void) {
+    this.#now = now;
     this.#onTrouble = onTrouble;
   }
 
@@ -40,7 +42,7 @@ export class LookMemory {
   well(tree: TreeName, token: string | null, graph: Graph): void {
     const { condition } = this.#of(tree);
     const seen = token === null ? null : { token, graph };
-    this.#last.set(tree, { seen, condition: { lookedAt: Date.now(), error: null } });
+    this.#last.set(tree, { seen, condition: { lookedAt: this.#now(), error: null } });
     if (condition.error !== null) this.#onTrouble(tree, null);
   }
 

@@ -27,6 +27,7 @@ import {
 } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
+import type { Timers } from '../../sync/timers.ts';
 import type { ArrivedSnapshot } from '../../transfer/completion.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
 import { LookMemory, type TreeCondition } from './look-memory.ts';
@@ -57,6 +58,9 @@ export interface ObserverOptions {
   /** Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. */
   readonly clearUp: () => Promise<unknown>;
   readonly mintDatasetId: () => DatasetId;
+  readonly timers: Timers;
+  /** Wall clock in Unix ms. */
+  readonly now: () => number;
   readonly intervalMs: number;
   /** Told about what went wrong with a tree, and with null once it is well again. */
   readonly onTrouble: (tree: TreeName, error: PandoError | null) => void;
@@ -76,11 +80,11 @@ export class Observer {
   readonly #memory: LookMemory;
   readonly #stopping = new AbortController();
   #round: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  #cancelNext: () => void = () => undefined;
 
   constructor(options: ObserverOptions) {
     this.#options = options;
-    this.#memory = new LookMemory(options.onTrouble);
+    this.#memory = new LookMemory(options.now, options.onTrouble);
   }
 
   /** Looks at every tree, then again and again until {@link stop}. Resolves after the first round. */
@@ -92,7 +96,7 @@ export class Observer {
   /** Ends the rounds and resolves once nothing is being looked at. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    clearTimeout(this.#timer);
+    this.#cancelNext();
     await this.#round;
     await this.#turns.idle();
   }
@@ -151,17 +155,18 @@ export class Observer {
   }
 
   async #lookAtAll(): Promise<void> {
-    const started = performance.now();
+    const { timers, intervalMs } = this.#options;
+    const started = timers.now();
     for (const watched of this.#options.trees()) {
       if (this.#stopping.signal.aborted) return;
       // The condition of the tree keeps the error; the others are looked at all the same.
       await this.look(watched).catch(() => undefined);
     }
     if (this.#stopping.signal.aborted) return;
-    const rest = Math.max(this.#options.intervalMs, REST_PER_LOOK * (performance.now() - started));
-    this.#timer = setTimeout(() => {
+    const rest = Math.max(intervalMs, REST_PER_LOOK * (timers.now() - started));
+    this.#cancelNext = timers.after(rest, () => {
       this.#round = this.#lookAtAll();
-    }, rest);
+    });
   }
 
   async #lookNow(watched: WatchedTree, cause: Cause): Promise<readonly KnownEvent[]> {
