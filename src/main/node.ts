@@ -6,6 +6,7 @@ import type { AdminState } from '../core/admin.ts';
 import type { SignatureCheck, Signer } from '../core/codec/chain.ts';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
+import type { ObservedDataset } from '../core/graph/observed.ts';
 import {
   type DatasetId,
   type DatasetName,
@@ -216,7 +217,8 @@ export class PandoNode {
         tree: mirror.tree,
         root: mirror.root,
         // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
-        ownerOf: (id: DatasetId) => this.mirrors.ownerOf(mirror, id) ?? mine(),
+        ownerOf: (id: DatasetId, seen: ObservedDataset) => this.mirrors.ownerOf(mirror, id, seen) ?? mine(),
+        source: () => this.mirrors.knownSource(mirror),
         mayBeAbsent: true,
       })),
     ];

@@ -11,7 +11,7 @@
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
 import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
-import type { DatasetId, RelativeName, SnapshotGuid } from '../ids.ts';
+import type { DatasetId, NodeId, RelativeName, SnapshotGuid } from '../ids.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
 import type { ObservationScope, ObservedDataset } from './observed.ts';
@@ -22,7 +22,11 @@ export interface ReconcileOptions {
   /** A fresh id for a dataset that carries none. */
   readonly mint: () => DatasetId;
   /** Who owns a dataset that appeared. */
-  readonly ownerOf: (id: DatasetId) => Ownership;
+  readonly ownerOf: (id: DatasetId, seen: ObservedDataset) => Ownership;
+  /** Who is said elsewhere to own a dataset, by whoever should know; undefined where nobody says anything. */
+  readonly saidOwnerOf: (id: DatasetId) => Ownership | undefined;
+  /** The node whose copy this is: what it owns itself it never hands over on somebody's word. */
+  readonly self: NodeId;
 }
 
 /** What was found: the events, and the ids that still have to be put on datasets as `pando:id`. */
@@ -202,6 +206,17 @@ function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEvent
   return Object.keys(changed).length === 0 ? [] : [{ type: 'dataset.properties-changed', dataset: id, changed }];
 }
 
+/** Takes the word of whoever should know, unless it is of an earlier epoch (invariant 2), or about what this node owns itself. */
+function ownershipEvents(
+  { id, owner }: Dataset,
+  { self, saidOwnerOf }: Pick<ReconcileOptions, 'self' | 'saidOwnerOf'>,
+): TreeEventBody[] {
+  const said = saidOwnerOf(id);
+  if (said === undefined || owner.node === self || said.epoch < owner.epoch) return [];
+  if (said.node === owner.node && said.epoch === owner.epoch) return [];
+  return [{ type: 'ownership.claimed', dataset: id, owner: said }];
+}
+
 function creation({ id, observed }: Identified, origin: Dataset['origin'], owner: Ownership): DatasetCreated {
   const { kind, guid, name, properties } = observed;
   return { type: 'dataset.created', dataset: id, kind, guid, name, origin, owner, properties };
@@ -211,8 +226,9 @@ function creation({ id, observed }: Identified, origin: Dataset['origin'], owner
 export function reconcile(
   graph: Graph,
   observed: readonly ObservedDataset[],
-  { scope, mint, ownerOf }: ReconcileOptions,
+  options: ReconcileOptions,
 ): Reconciliation {
+  const { scope, mint, ownerOf } = options;
   const found = identify(graph, observed, mint);
   const narration = new Narration(graph);
   narration.tell(destroyed(graph, found, scope));
@@ -227,12 +243,13 @@ export function reconcile(
     if (known !== undefined && sameOrigin(known.origin, origin)) {
       const back = rolledBack(dataset, known.snapshots);
       const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
-      changes.push(...propertyEvents(dataset, known), ...back, ...snapshotEvents(id, left, now.snapshots));
+      changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, options));
+      changes.push(...back, ...snapshotEvents(id, left, now.snapshots));
       continue;
     }
     // An origin that changed without a promote cannot be told as one fact: the dataset is told anew.
     if (known !== undefined) changes.push({ type: 'dataset.destroyed', dataset: id, name: known.name });
-    changes.push(creation(dataset, origin, known?.owner ?? ownerOf(id)), ...snapshotEvents(id, [], now.snapshots));
+    changes.push(creation(dataset, origin, known?.owner ?? ownerOf(id, now)), ...snapshotEvents(id, [], now.snapshots));
   }
   narration.tell(changes);
   const unmarked = found.filter(({ id, observed: { id: carried } }) => id !== carried);

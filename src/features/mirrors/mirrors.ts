@@ -1,9 +1,10 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
 import type { Mirror } from '../../core/admin.ts';
-import { PandoError } from '../../core/errors.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Ownership } from '../../core/events.ts';
 import { difference } from '../../core/graph/difference.ts';
 import { EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
+import type { ObservedDataset } from '../../core/graph/observed.ts';
 import { type DatasetId, type DatasetName, type NodeId, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
@@ -171,14 +172,26 @@ export class Mirrors {
     );
   }
 
-  /**
-   * Who owns a dataset according to the mirror's peer, or undefined when the peer does not have it. As long as nothing is known of the peer's view,
-   * whatever is there counts as the peer's: nobody may change it here.
-   */
-  ownerOf({ tree, from }: Mirror, dataset: DatasetId): Ownership | undefined {
+  /** What is known of the peer's view of the tree, be it that it shares none any more; undefined as long as that is nothing, or damaged. */
+  knownSource({ tree, from }: Mirror): Graph | undefined {
     const { history } = this.#options;
     const stream = streamIdOf(from, tree);
-    return history.head(stream) === null ? { node: from, epoch: 1 } : history.graph(stream).get(dataset)?.owner;
+    try {
+      return history.head(stream) === null ? undefined : history.graph(stream);
+    } catch (error) {
+      if (isPandoError(error, 'LOG_CORRUPT')) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Who owns a dataset that was not known to be in the mirror: whoever the peer says, or, where the peer does not have it, undefined. A replica that the peer does
+   * not have (any more), and whatever is there as long as nothing is known of the peer's view, counts as the peer's: nobody may change it here.
+   */
+  ownerOf(mirror: Mirror, dataset: DatasetId, seen: ObservedDataset): Ownership | undefined {
+    const source = this.knownSource(mirror);
+    const unknown = { node: mirror.from, epoch: 1 };
+    return source === undefined ? unknown : (source.get(dataset)?.owner ?? (isReplica(seen) ? unknown : undefined));
   }
 
   /** The part of the peer's view that the mirror wants. */
@@ -291,6 +304,11 @@ export class Mirrors {
   #local(tree: TreeName): Graph {
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
+}
+
+/** Whether it is marked as replicas are: nobody writes to it, and it has the id that it has at its owner. */
+function isReplica({ id, properties }: ObservedDataset): boolean {
+  return id !== null && properties.readonly === 'on';
 }
 
 /** The replicas that ZFS did not receive into since they were written to. */

@@ -9,9 +9,19 @@ export interface TreeCondition {
   readonly error: PandoError | null;
 }
 
+/** What a look found. */
+interface Seen {
+  /** The change token; null where there is none. */
+  readonly token: string | null;
+  /** The graph as the look left it. */
+  readonly graph: Graph;
+  /** What the peer of a mirror said then. */
+  readonly source: Graph | undefined;
+}
+
 interface LastLook {
-  /** The change token, and the graph as the look left it; null where there is no token, or the look failed. */
-  readonly seen: { readonly token: string; readonly graph: Graph } | null;
+  /** Null where the look failed. */
+  readonly seen: Seen | null;
   readonly condition: TreeCondition;
 }
 
@@ -33,15 +43,14 @@ export class LookMemory {
     return this.#of(tree).condition;
   }
 
-  /** Whether the last look found this token, and left this graph. */
-  isAsSeen(tree: TreeName, token: string | null, graph: Graph): boolean {
+  /** Whether the last look found just this. */
+  isAsSeen(tree: TreeName, { token, graph, source }: Seen): boolean {
     const { seen } = this.#of(tree);
-    return token !== null && seen?.token === token && seen.graph === graph;
+    return token !== null && seen?.token === token && seen.graph === graph && seen.source === source;
   }
 
-  well(tree: TreeName, token: string | null, graph: Graph): void {
+  well(tree: TreeName, seen: Seen): void {
     const { condition } = this.#of(tree);
-    const seen = token === null ? null : { token, graph };
     this.#last.set(tree, { seen, condition: { lookedAt: this.#now(), error: null } });
     if (condition.error !== null) this.#onTrouble(tree, null);
   }

@@ -9,12 +9,13 @@
  *    was renamed. The root of a mirror takes its datasets along, and the next sync brings them again.
  * 3. Looks at one tree take turns, so that each compares with what the one before has logged. Whoever asks while one waits shares it.
  * 4. While a tree is being received into, what is half there is nobody's business: the transfer itself tells when something is whole.
- * 5. That nothing changed, as ZFS tells it, counts for the graph that was looked at then: a tree that was removed and added has another.
+ * 5. That nothing changed, as ZFS tells it, counts for the graph that was looked at then: a tree that was removed and added has another. It counts as
+ *    long as a mirror's peer says the same, too: it knows who owns what.
  */
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Cause, KnownEvent, Ownership } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
-import type { ObservationScope } from '../../core/graph/observed.ts';
+import type { ObservationScope, ObservedDataset } from '../../core/graph/observed.ts';
 import { reconcile, reconcileArrival } from '../../core/graph/reconcile.ts';
 import {
   absoluteName,
@@ -43,7 +44,9 @@ export interface WatchedTree {
   readonly tree: TreeName;
   readonly root: DatasetName;
   /** Who owns a dataset that appears in it. */
-  readonly ownerOf: (id: DatasetId) => Ownership;
+  readonly ownerOf: (id: DatasetId, seen: ObservedDataset) => Ownership;
+  /** Of a mirror: what its peer says of the tree, and so of who owns what. */
+  readonly source?: () => Graph | undefined;
   /** Whether the root may be absent without that being an error: a mirror's comes with a sync. */
   readonly mayBeAbsent: boolean;
 }
@@ -186,8 +189,9 @@ export class Observer {
     try {
       const token = await zfs.changeToken(watched.root, signal);
       const graph = this.#graph(watched.tree);
-      if (this.#memory.isAsSeen(watched.tree, token, graph)) {
-        this.#memory.well(watched.tree, token, graph);
+      const seen = { token, graph, source: watched.source?.() };
+      if (this.#memory.isAsSeen(watched.tree, seen)) {
+        this.#memory.well(watched.tree, seen);
         return [];
       }
       return await this.#take(watched, await zfs.list(watched.root, signal), { token, cause });
@@ -204,8 +208,9 @@ export class Observer {
   ): Promise<readonly KnownEvent[]> {
     // Begun meanwhile: the listing may show datasets that are half there (belief 4).
     if (this.#options.isReceiving(watched.tree)) return [];
+    const source = watched.source?.();
     const events = await this.#log(watched, listing, 'tree', cause);
-    this.#memory.well(watched.tree, token, this.#graph(watched.tree));
+    this.#memory.well(watched.tree, { token, graph: this.#graph(watched.tree), source });
     return events;
   }
 
@@ -227,6 +232,7 @@ export class Observer {
     cause: Cause,
   ): Promise<readonly KnownEvent[]> {
     const { history, mintDatasetId } = this.#options;
+    const source = watched.source?.();
     const graph = this.#graph(watched.tree);
     // Removed while it was being listed: nothing more is said about it.
     if (graph.root !== watched.root) return [];
@@ -234,6 +240,8 @@ export class Observer {
       scope,
       mint: mintDatasetId,
       ownerOf: watched.ownerOf,
+      saidOwnerOf: (id) => source?.get(id)?.owner,
+      self: history.node,
     });
     const logged = events.length === 0 ? [] : await history.record(watched.tree, cause, events);
     // After the log: should this be cut short, the next look knows the dataset by its guid and marks it then.
