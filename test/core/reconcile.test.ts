@@ -3,6 +3,7 @@ import type { Ownership, TreeEventBody } from '../../src/core/events.ts';
 import type { Graph } from '../../src/core/graph/graph.ts';
 import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
 import { reconcile } from '../../src/core/graph/reconcile.ts';
+import type { RelativeName } from '../../src/core/ids.ts';
 import { datasetId, graph, OWNER, SELF } from './graph-language.ts';
 
 /** What ZFS shows when it is as the graph says, of all datasets or of some. */
@@ -36,6 +37,37 @@ function told(
   });
   return events;
 }
+
+describe('a look at some datasets', () => {
+  const before = graph('base @a @b', 'web < base@a @c');
+  const promoted = graph('base < web@a @b', 'web @a=a @c');
+  const web = promoted.get(datasetId('web'));
+  const base = before.get(datasetId('base'));
+  // The snapshot that went over is the same one
+  const after = {
+    ...promoted,
+    sorted: () =>
+      promoted.sorted().map((dataset) => {
+        if (dataset.id === web?.id) {
+          const moved = base?.snapshots.slice(0, 1) ?? [];
+          return { ...dataset, snapshots: [...moved, ...dataset.snapshots.slice(1)] };
+        }
+        return {
+          ...dataset,
+          origin: { dataset: datasetId('web'), snapshot: base?.snapshots[0]?.guid ?? expect.fail() },
+        };
+      }),
+    get: promoted.get.bind(promoted),
+  } as Graph;
+
+  it('tells a promote that it shows whole', () => {
+    expect(told(before, after).map(({ type }) => type)).toEqual(['dataset.promoted']);
+  });
+
+  it('tells nothing of a promote of which it shows only the side that lost by it: what is missing would contradict it', () => {
+    expect(told(before, after, { scope: new Set(['base' as RelativeName]) })).toEqual([]);
+  });
+});
 
 describe('what a peer says of who owns a dataset', () => {
   const tree = graph('base @a');

@@ -6,7 +6,9 @@
  * 1. A dataset is the one it was when its own guid is; then another name is a rename, not a destroy and a create.
  * 2. A clone that now holds its former origin snapshot was promoted.
  * 3. A dataset whose last snapshots are gone, and that is as the newest one left it, was rolled back.
- * 4. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
+ * 4. Where only some datasets were looked at, what hangs off what is told as far as they show it: a promote moves snapshots of two datasets, and half of one
+ *    would be a graph that cannot be. The whole tree shows the rest.
+ * 5. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
  *
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
@@ -240,7 +242,8 @@ export function reconcile(
     const { id, observed: now } = dataset;
     const origin = resolve(dataset);
     const known = narration.graph.get(id);
-    if (known !== undefined && sameOrigin(known.origin, origin)) {
+    if (known !== undefined && scope !== 'tree' && known.origin?.snapshot !== origin?.snapshot) continue;
+    if (known !== undefined && (scope !== 'tree' || sameOrigin(known.origin, origin))) {
       const back = rolledBack(dataset, known.snapshots);
       const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
       changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, options));
