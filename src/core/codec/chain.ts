@@ -57,9 +57,12 @@ export function sha256(bytes: Uint8Array): Hash {
   return Buffer.from(hash('sha256', bytes, 'binary'), 'latin1');
 }
 
-/** Hash "before the first event": ties a chain to its stream and incarnation. */
-export function genesisHash(stream: StreamId, incarnation: number): Hash {
-  return sha256(pack(['pando stream', stream, incarnation]));
+/**
+ * Hash "before the first event": ties a chain to its stream and incarnation, and a later incarnation to the head that it left behind. A node that loses its
+ * log twice gives the same number twice, to what began with other checkpoints.
+ */
+export function genesisHash(stream: StreamId, incarnation: number, before: Hash | null = null): Hash {
+  return sha256(pack(['pando stream', stream, incarnation, ...(before === null ? [] : [before])]));
 }
 
 const chainBuffers = { bytes: new Uint8Array(4096) };
