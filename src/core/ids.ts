@@ -222,6 +222,12 @@ export function holdTagOf(node: NodeId, transfer: TransferId): HoldTag {
   return `pando:${node}:${transfer}` as HoldTag;
 }
 
+/** The transfer that a hold of this node belongs to, by its tag; undefined for everybody else's holds. */
+export function transferOfTag(tag: HoldTag, node: NodeId): TransferId | undefined {
+  const prefix = `pando:${node}:`;
+  return tag.startsWith(prefix) ? (tag.slice(prefix.length) as TransferId) : undefined;
+}
+
 /** The full name on a node that keeps the tree at `root`. Throws `NAME_INVALID` when the whole gets too long. */
 export function absoluteName(root: DatasetName, relative: RelativeName): DatasetName {
   return relative === '' ? root : parseDatasetName(`${root}/${relative}`);

@@ -257,6 +257,7 @@ export class PandoNode {
       trees: () => this.#watched(),
       isReceiving: (tree) => this.mirrors.isReceiving(tree),
       clearUp: () => this.#recovery.run(),
+      onFirstListing: (listing) => this.#recovery.releaseStray(listing),
       mintDatasetId: () => parseDatasetId(this.#mintUuid()),
       timers: this.#surroundings.timers,
       now: this.#surroundings.now,

@@ -1,6 +1,6 @@
 /** What a node does that lost its log, or some of it, and kept its key and its pools. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { NodeId } from '../../src/core/ids.ts';
+import { type HoldTag, holdTagOf, type NodeId, parseTransferId, uuidFrom } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
@@ -65,5 +65,15 @@ describe('a node that lost its log', () => {
     await syncImages(gamma);
     await gamma.node.verifier.verify(IMAGES);
     expect(ownersIn(gamma)).toEqual({ root: alpha.node.id, base: alpha.node.id });
+  });
+
+  it("releases the holds of its own that nobody knows of any more, and nobody else's", async () => {
+    const lost = parseTransferId(uuidFrom(1, new Uint8Array(16)));
+    const snapshot = at('beta/copy/base', '1');
+    const others: HoldTag[] = [holdTagOf(alpha.node.id, lost), 'mine' as HoldTag];
+    for (const tag of [...others, holdTagOf(beta.node.id, lost)]) await beta.zfs.hold(tag, [snapshot]);
+    await beta.node.stop();
+    beta = await world.start('beta', beta);
+    expect(await beta.zfs.holds(snapshot)).toEqual(others);
   });
 });

@@ -60,6 +60,8 @@ export interface ObserverOptions {
   readonly isReceiving: (tree: TreeName) => boolean;
   /** Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. */
   readonly clearUp: () => Promise<unknown>;
+  /** Told what the first look at a tree shows since this node runs. What it rejects with is the look's failure. */
+  readonly onFirstListing: (listing: readonly ListedDataset[]) => Promise<void>;
   readonly mintDatasetId: () => DatasetId;
   readonly timers: Timers;
   /** Wall clock in Unix ms. */
@@ -81,6 +83,8 @@ export class Observer {
   readonly #turns = new Turns<TreeName>();
   readonly #waiting = new Map<TreeName, WaitingLook>();
   readonly #memory: LookMemory;
+  /** Trees that were listed since this node runs. */
+  readonly #listed = new Set<TreeName>();
   readonly #stopping = new AbortController();
   #round: Promise<void> = Promise.resolve();
   #cancelNext: () => void = () => undefined;
@@ -208,6 +212,8 @@ export class Observer {
   ): Promise<readonly KnownEvent[]> {
     // Begun meanwhile: the listing may show datasets that are half there (belief 4).
     if (this.#options.isReceiving(watched.tree)) return [];
+    if (!this.#listed.has(watched.tree)) await this.#options.onFirstListing(listing);
+    this.#listed.add(watched.tree);
     const source = watched.source?.();
     const events = await this.#log(watched, listing, 'tree', cause);
     this.#memory.well(watched.tree, { token, graph: this.#graph(watched.tree), source });
