@@ -77,3 +77,14 @@ describe('a node that lost its log', () => {
     expect(await beta.zfs.holds(snapshot)).toEqual(others);
   });
 });
+
+describe('a replica that somebody renamed', () => {
+  it('gets its name back by itself, though nothing changed at its owner', async () => {
+    await beta.node.stop();
+    beta = await world.start('beta', beta, {}, { follow: true });
+    await beta.zfs.rename(dataset('beta/copy/base'), dataset('beta/copy/elsewhere'));
+    const look = () => beta.zfs.listOnly([dataset('beta/copy/base')]);
+    await beta.node.verifier.verify(IMAGES);
+    await expect.poll(look).toHaveLength(1);
+  });
+});

@@ -1,6 +1,7 @@
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
-import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
+import { parseStreamId, type TreeName } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
+import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
 
@@ -15,7 +16,10 @@ export interface FollowerOptions {
   readonly onSynced: (tree: TreeName, result: SyncReport | PandoError) => void;
 }
 
-/** Keeps mirrors up to date by itself: syncs each once at the start, and whenever its peer reports something new. */
+/**
+ * Keeps mirrors up to date by itself: syncs each once at the start, whenever its peer reports something new, and when somebody here changed the mirror
+ * behind its back.
+ */
 export class Follower {
   readonly #options: FollowerOptions;
   readonly #stopping = new AbortController();
@@ -31,7 +35,7 @@ export class Follower {
   }
 
   start(): void {
-    this.#unsubscribe = this.#options.history.onChange(({ head }) => this.#heard(head.stream));
+    this.#unsubscribe = this.#options.history.onChange((change) => this.#heard(change));
     for (const { tree } of this.#options.mirrors.list()) this.follow(tree);
   }
 
@@ -53,9 +57,12 @@ export class Follower {
     this.#runs.add(run);
   }
 
-  #heard(stream: StreamId): void {
-    const { node, tree } = parseStreamId(stream);
-    if (this.#options.mirrors.list().some((mirror) => mirror.tree === tree && mirror.from === node)) this.follow(tree);
+  #heard({ head, events }: HistoryChange): void {
+    const { history, mirrors } = this.#options;
+    const { node, tree } = parseStreamId(head.stream);
+    const mirror = mirrors.list().find((one) => one.tree === tree);
+    const isMeddled = node === history.node && events?.some(({ cause }) => cause === 'observed') === true;
+    if (mirror?.from === node || (mirror !== undefined && isMeddled)) this.follow(tree);
   }
 
   #isMirrored(tree: TreeName): boolean {
