@@ -36,6 +36,11 @@ export class GuidWatch {
     }
   }
 
+  /** What was destroyed here by hand. */
+  get givenUp(): Guids {
+    return this.#givenUp;
+  }
+
   /** Somebody tells the node to destroy something of a dataset: it may, from now on until {@link withdraw}. */
   command(dataset: DatasetName): void {
     this.#commanded.add(dataset);

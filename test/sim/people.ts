@@ -1,5 +1,5 @@
 /** What people do while all goes on: to what they own, with plain `zfs` or through the node, and to replicas, where they should not. */
-import { isPandoError } from '../../src/core/errors.ts';
+import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import {
   type DatasetName,
   isHidden,
@@ -83,8 +83,8 @@ export class People {
     if (datasets.length === 0) return;
     this.#note(machine, 'meddle');
     await patiently(async () => {
-      const { name } = this.#random.pick(datasets);
-      if (this.#random.chance(0.5)) await this.#write(machine, name);
+      const mounted = datasets.filter(canBeMounted);
+      if (mounted.length > 0 && this.#random.chance(0.5)) await this.#write(machine, this.#random.pick(mounted).name);
       if (this.#random.chance(0.5)) await this.#garden(machine, root, true);
     });
   }
@@ -100,7 +100,8 @@ export class People {
   }
 
   async #garden(machine: Machine, root: DatasetName, byHand: boolean): Promise<void> {
-    const kind = this.#kind(await visibleBelow(machine, root));
+    const datasets = await visibleBelow(machine, root);
+    const kind = this.#kind(datasets);
     this.#note(machine, kind);
     const action = { kind, pick: this.#random.below(PICKS), second: this.#random.below(PICKS) };
     if (!byHand) {
@@ -108,8 +109,11 @@ export class People {
       void this.#command(machine, root, action);
       return;
     }
-    const write = async (dataset: DatasetName, path: string, text: string): Promise<void> =>
+    const writable = new Set(datasets.filter(canBeMounted).map(({ name }) => name));
+    const write = async (dataset: DatasetName, path: string, text: string): Promise<void> => {
+      if (!writable.has(dataset)) throw new PandoError('ZFS_PERMISSION', `${dataset} is not mounted.`);
       machine.zfs.write(dataset, path, `${text} ${this.#nextAct()}`);
+    };
     const act = () => new Gardener({ zfs: machine.zfs, root, write }).live([action]);
     if (DESTRUCTIVE.has(kind)) await machine.guids.allow(act);
     else await act();
@@ -160,6 +164,11 @@ async function patiently(act: () => Promise<void>): Promise<void> {
   } catch (error) {
     if (!isPandoError(error)) throw error;
   }
+}
+
+/** Nobody writes to what is never mounted, as stand-ins for datasets without snapshots are not. */
+function canBeMounted({ properties }: ListedDataset): boolean {
+  return properties.canmount !== 'off';
 }
 
 /** What people see at and below a root; nothing when it is not there. */

@@ -2,9 +2,8 @@
  * Owns time. Everything that happens in a simulated world happens when the scheduler says so: a message arrives, a timer rings, a command
  * on a ZFS or a write to a log takes effect, somebody does something.
  *
- * Between two events whatever they set off runs to its end: promises and streams, which know neither time nor chance. Each event is a task of
- * Node's own loop, so that all of that has run before the next one; what is left to setImmediate takes turns with the events, always in the
- * same way.
+ * Between two events whatever they set off runs to its end: promises and streams, which know neither time nor chance. Each event has a round of
+ * Node's own loop to itself, so that all of that has run before the next one; what is left to setImmediate has one turn for each event.
  */
 
 interface Entry {
@@ -13,9 +12,6 @@ interface Entry {
   readonly order: number;
   task: (() => void) | null;
 }
-
-/** Events for each round of Node's loop, which costs more than most of them. */
-const EVENTS_PER_ROUND = 64;
 
 export class Scheduler {
   readonly #heap: Entry[] = [];
@@ -51,20 +47,19 @@ export class Scheduler {
   /** Lets events happen until `isDone`. Rejects when one throws, and when nothing is left that could happen. */
   run(isDone: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
-      let over = false;
       const step = (): void => {
-        if (over) return;
         try {
-          over = isDone();
-          if (over) resolve();
-          else this.#next();
+          if (isDone()) {
+            resolve();
+            return;
+          }
+          this.#next();
+          setImmediate(step);
         } catch (error) {
-          over = true;
           reject(error);
         }
-        if (!over) setImmediate(step);
       };
-      for (let lane = 0; lane < EVENTS_PER_ROUND; lane += 1) setImmediate(step);
+      setImmediate(step);
     });
   }
 

@@ -16,15 +16,9 @@ import { Random } from './random.ts';
 import { Trace } from './trace.ts';
 import { TOPOLOGIES, type Violation, World } from './world.ts';
 
-const CHECKERS: readonly Checker[] = [
-  nothingLost,
-  oneOwner,
-  convergence,
-  logIsTruth,
-  sameAgain,
-  nothingLeft,
-  boundedMemory,
-];
+/** For a world at rest; those behind it for one in which everybody was asked once more. */
+const AT_REST: readonly Checker[] = [nothingLost, logIsTruth, nothingLeft, boundedMemory];
+const ASKED_AGAIN: readonly Checker[] = [sameAgain, convergence, oneOwner, nothingLost, nothingLeft];
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -60,7 +54,21 @@ const REST_MS = 75_000;
 /** A world that has not come to rest after this time, in ms, never will. */
 const RESTLESS_MS = 3_600_000;
 
-export async function simulate({ seed, nodes, events, say }: SimulationOptions): Promise<SimulationResult> {
+export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
+  const { world, ...course } = await liveThrough(options);
+  return {
+    ...course,
+    seed: options.seed,
+    events: world.scheduler.events,
+    logEvents: sum(world, ({ log }) => log.eventsAppended),
+    virtualMs: world.scheduler.now(),
+    digest: world.trace.digest,
+    violations: world.violations,
+  };
+}
+
+/** The world as it is in the end, judged, for whoever wants to look around in it. */
+export async function liveThrough({ seed, nodes, events, say }: SimulationOptions) {
   const random = new Random(seed);
   const trace = new Trace(say ?? null);
   const world = new World(random.fork(), trace, nodes);
@@ -71,16 +79,7 @@ export async function simulate({ seed, nodes, events, say }: SimulationOptions):
   await live(world, random, { events, faults, meddling: random.chance(MEDDLING_SHARE) });
   if (await comeToRest(world)) await judge(world);
   unwatch();
-  return {
-    seed,
-    topology,
-    faults,
-    events: world.scheduler.events,
-    logEvents: sum(world, ({ log }) => log.eventsAppended),
-    virtualMs: world.scheduler.now(),
-    digest: trace.digest,
-    violations: world.violations,
-  };
+  return { world, topology, faults };
 }
 
 /** Whatever nobody caught would have ended a real node (invariant 7). */
@@ -151,7 +150,13 @@ async function comeToRest(world: World): Promise<boolean> {
 }
 
 async function judge(world: World): Promise<void> {
-  for (const { invariant, check } of CHECKERS) {
+  await report(world, AT_REST);
+  await world.syncAll();
+  await report(world, ASKED_AGAIN);
+}
+
+async function report(world: World, checkers: readonly Checker[]): Promise<void> {
+  for (const { invariant, check } of checkers) {
     for (const finding of await check(world)) world.violations.push({ invariant, ...finding });
   }
 }

@@ -1,6 +1,7 @@
 /** Machines, what their operators want of them, and the network between them. */
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { Machine } from './machine.ts';
 import { SimulatedNetwork } from './network.ts';
 import type { Random } from './random.ts';
@@ -27,11 +28,20 @@ export interface Violation {
   readonly what: string;
 }
 
+/** How a mirror was brought up to date for the last time, or why it was not. */
+export interface LastSync {
+  readonly machine: Machine;
+  readonly tree: TreeName;
+  readonly report: SyncReport | Error;
+}
+
 export class World {
   readonly scheduler = new Scheduler();
   readonly network: SimulatedNetwork;
   readonly machines: readonly Machine[];
   readonly violations: Violation[] = [];
+  /** What was left to do once the world had come to rest. */
+  lastSyncs: readonly LastSync[] = [];
   /** The most that waited for one peer at any time, in bytes. */
   bufferedBytesMax = 0;
   readonly trace: Trace;
@@ -76,6 +86,15 @@ export class World {
     this.#connect(topology);
     for (const { zfs, trees } of this.machines) for (const { root } of trees.values()) await zfs.create(root);
     await this.scheduler.until(Promise.all(this.machines.map((machine) => machine.start())));
+  }
+
+  /** Has every mirror brought up to date once more, its peer looking first. */
+  async syncAll(): Promise<void> {
+    const syncs: Promise<LastSync>[] = [];
+    for (const machine of this.machines) {
+      for (const tree of machine.mirrors.keys()) syncs.push(syncOnce(machine, tree));
+    }
+    this.lastSyncs = await this.scheduler.until(Promise.all(syncs));
   }
 
   /** Pairs of machines that know each other. */
@@ -136,6 +155,17 @@ export class World {
       root: `${machine.name}/of-${tree}` as DatasetName,
       ...EVERYTHING,
     });
+  }
+}
+
+async function syncOnce(machine: Machine, tree: TreeName): Promise<LastSync> {
+  const { signal } = new AbortController();
+  const quiet = { onProgress: () => undefined, onPlan: () => undefined };
+  try {
+    if (machine.node === null) throw new Error('the node is not up');
+    return { machine, tree, report: await machine.node.mirrors.sync(tree, { ...quiet, signal, refresh: true }) };
+  } catch (error) {
+    return { machine, tree, report: error instanceof Error ? error : new Error(String(error)) };
   }
 }
 

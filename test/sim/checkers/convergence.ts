@@ -24,15 +24,17 @@ export const convergence: Checker = {
 };
 
 async function differencesOf(world: World, machine: Machine, mirror: Mirror): Promise<string[]> {
-  const { node } = machine;
-  if (node === null) return ['its node is not up'];
   const source = world.machineOf(mirror.from);
   const root = source.trees.get(mirror.tree)?.root ?? source.mirrors.get(mirror.tree)?.root;
   if (root === undefined) return ['its peer does not keep the tree'];
-  const { conflicts, waiting } = node.mirrors.plan(mirror.tree);
-  const excused = new Set<string>([...conflicts, ...waiting].map(({ dataset }) => dataset));
+  const last = world.lastSyncs.find((sync) => sync.machine === machine && sync.tree === mirror.tree)?.report;
+  const told = last === undefined || last instanceof Error ? [] : [...last.plan.conflicts, ...last.plan.waiting];
+  const excused = new Set<string>(told.map(({ dataset }) => dataset));
   const theirs = await tree(source, root);
   const ours = await tree(machine, mirror.root);
+  const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
+  const copies = all.filter((guid, index) => all.indexOf(guid) !== index);
+  const guids = new Set(all.filter((guid) => !copies.includes(guid)));
   return theirs.flatMap((dataset) => {
     const id = idOf(dataset);
     if (excused.has(id)) return [];
@@ -41,8 +43,8 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     if (copy === undefined) return [`${name} is missing`];
     return [
       ...(relative(mirror.root, copy) === name ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
-      ...snapshotDifferences(name, dataset, copy),
-      ...originDifferences(root, dataset, copy),
+      ...snapshotDifferences(name, withoutExcused(dataset, [...copies, ...machine.guids.givenUp]), copy),
+      ...originDifferences(root, dataset, copy, guids),
     ];
   });
 }
@@ -62,6 +64,15 @@ function relative(root: DatasetName, { name }: ListedDataset): string {
   return relativeTo(root, name) || 'the root';
 }
 
+/**
+ * What was destroyed by hand on the machine of the mirror does not come again, once the mirror has newer snapshots. What its peer keeps several copies of
+ * may be here once.
+ */
+function withoutExcused(dataset: ListedDataset, excused: readonly string[]): ListedDataset {
+  const without = new Set(excused);
+  return { ...dataset, snapshots: dataset.snapshots.filter(({ guid }) => !without.has(guid)) };
+}
+
 function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDataset): string[] {
   const wanted = theirs.snapshots.map(({ guid, name: snapshot }) => `${guid} ${snapshot}`);
   const guids = new Set(theirs.snapshots.map(({ guid }) => guid));
@@ -71,12 +82,14 @@ function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDa
   return wanted.join() === there.join() ? [] : [`${name} has ${there.join(', ')} instead of ${wanted.join(', ')}`];
 }
 
-/** A clone of what lies outside its tree is a copy here. */
-function originDifferences(root: DatasetName, theirs: ListedDataset, ours: ListedDataset): string[] {
-  const origin = theirs.origin;
-  if (origin?.guid === ours.origin?.guid || ours.origin === null) return [];
-  const isInside = origin !== null && relativeTo(root, origin.reference.dataset) !== undefined;
-  return isInside || origin === null
-    ? [`${relative(root, theirs)} hangs off ${ours.origin.guid} instead of ${origin?.guid ?? 'nothing'}`]
-    : [];
+/** A copy may stand alone, and hang off what its owner has no more. */
+function originDifferences(
+  root: DatasetName,
+  theirs: ListedDataset,
+  ours: ListedDataset,
+  guids: ReadonlySet<string>,
+): string[] {
+  const there = ours.origin?.guid ?? null;
+  if (there === null || there === theirs.origin?.guid || !guids.has(there)) return [];
+  return [`${relative(root, theirs)} hangs off ${there} instead of ${theirs.origin?.guid ?? 'nothing'}`];
 }

@@ -1,23 +1,35 @@
 import type { NodeId } from '../../../src/core/ids.ts';
 import type { Checker, Finding } from './checker.ts';
 
-/** Invariant 2: nowhere does anybody say of a dataset, in one epoch, that it has another owner than elsewhere. */
+/**
+ * Invariant 2: of each dataset, and in each epoch, one node at most says that it is the owner, and whoever else keeps a dataset that this node has
+ * still says the same.
+ */
 export const oneOwner: Checker = {
   invariant: 2,
   async check({ machines, machineOf }) {
-    const found: Finding[] = [];
+    const claims = machines.flatMap((machine) =>
+      (machine.node?.trees.list() ?? []).flatMap(({ tree }) =>
+        Array.from(machine.node?.trees.graph(tree).datasets.values() ?? [], ({ id, name, owner }) => ({
+          key: `${tree}: ${name || 'the root'} (${id}) in epoch ${owner.epoch}`,
+          dataset: `${tree} ${id} ${owner.epoch}`,
+          owner: owner.node,
+          by: machine,
+        })),
+      ),
+    );
     const owners = new Map<string, NodeId>();
-    for (const { name, node } of machines) {
-      for (const { tree } of node?.trees.list() ?? []) {
-        for (const { id, owner } of node?.trees.graph(tree).datasets.values() ?? []) {
-          const key = `${tree} ${id} in epoch ${owner.epoch}`;
-          const known = owners.get(key) ?? owner.node;
-          owners.set(key, known);
-          if (known === owner.node) continue;
-          const both = [known, owner.node].map((one) => machineOf(one).name).join(' and ');
-          found.push({ machine: name, what: `${key} is said to belong to ${both}` });
-        }
-      }
+    const found: Finding[] = [];
+    for (const { dataset, key, owner, by } of claims.filter((claim) => claim.owner === claim.by.id)) {
+      const other = owners.get(dataset);
+      owners.set(dataset, other ?? owner);
+      if (other !== undefined) found.push({ machine: by.name, what: `${key} belongs to ${machineOf(other).name} too` });
+    }
+    for (const { dataset, key, owner, by } of claims) {
+      const real = owners.get(dataset) ?? owner;
+      if (real === owner) continue;
+      const what = `${key} is said to belong to ${machineOf(owner).name}, but belongs to ${machineOf(real).name}`;
+      found.push({ machine: by.name, what });
     }
     return found;
   },
