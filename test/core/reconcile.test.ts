@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Ownership, TreeEventBody } from '../../src/core/events.ts';
+import { EVENT_VERSION, type Ownership, type TreeEventBody } from '../../src/core/events.ts';
+import { fold } from '../../src/core/graph/fold.ts';
 import type { Graph } from '../../src/core/graph/graph.ts';
 import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
 import { reconcile } from '../../src/core/graph/reconcile.ts';
@@ -66,6 +67,34 @@ describe('a look at some datasets', () => {
 
   it('tells nothing of a promote of which it shows only the side that lost by it: what is missing would contradict it', () => {
     expect(told(before, after, { scope: new Set(['base' as RelativeName]) })).toEqual([]);
+  });
+});
+
+describe('a look at both sides of a promote, one of which is another dataset by now', () => {
+  it('tells both anew, so that neither hangs off the other twice', () => {
+    const before = graph('base#old @a @b', 'web < base@a @c');
+    const now = graph('base#old < web@a', 'web @a @c');
+    const replaced = {
+      ...now,
+      get: now.get.bind(now),
+      sorted: () => now.sorted().map((one) => (one.name === 'base' ? { ...one, guid: '77' } : one)),
+    } as Graph;
+    const scope = new Set(['base', 'web'] as RelativeName[]);
+    const after = fold(
+      before,
+      told(before, replaced, { scope }).map((body, index) => ({
+        v: EVENT_VERSION,
+        seq: index + 1,
+        at: 1,
+        cause: 'observed' as const,
+        ...body,
+      })),
+    );
+    const origins = after.sorted().map(({ name, origin }) => [name, origin?.dataset ?? null]);
+    expect(origins).toEqual([
+      ['base', datasetId('web')],
+      ['web', null],
+    ]);
   });
 });
 

@@ -238,12 +238,14 @@ export function reconcile(
   tellRenames(narration, found);
   const resolve = originResolver(narration.graph, found);
   const changes: TreeEventBody[] = [];
+  const seen = new Set(observed.map(({ name }) => name));
   for (const dataset of found) {
     const { id, observed: now } = dataset;
     const origin = resolve(dataset);
     const known = narration.graph.get(id);
-    if (known !== undefined && scope !== 'tree' && known.origin?.snapshot !== origin?.snapshot) continue;
-    if (known !== undefined && (scope !== 'tree' || sameOrigin(known.origin, origin))) {
+    const isHalf = scope !== 'tree' && now.origin?.dataset != null && !seen.has(now.origin.dataset);
+    if (known !== undefined && isHalf && known.origin?.snapshot !== origin?.snapshot) continue;
+    if (known !== undefined && (isHalf || sameOrigin(known.origin, origin))) {
       const back = rolledBack(dataset, known.snapshots);
       const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
       changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, options));
