@@ -15,7 +15,7 @@ import { decodeStoredEvent } from '../core/codec/event-codec.ts';
 import { describeError, isPandoError, type PandoError } from '../core/errors.ts';
 import { Fold } from '../core/graph/fold.ts';
 import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';
-import { ADMIN_TREE, type NodeId, parseStreamId, type StreamId } from '../core/ids.ts';
+import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId } from '../core/ids.ts';
 import type { Log, StoredCheckpoint } from './log.ts';
 import { corrupt, unknownStream } from './log-errors.ts';
 
@@ -180,10 +180,10 @@ function damage(stream: StreamId, seq: number, error: unknown): PandoError {
 
 /** Whether the stream is one that `node` writes. */
 export function isWrittenBy(stream: StreamId, node: NodeId): boolean {
-  return parseStreamId(stream).node === node;
+  return splitStreamId(stream).node === node;
 }
 
 /** Whether a graph says what a stream says. The facts about a node itself fold to none: they are kept, and never compacted. */
 export function hasGraph(stream: StreamId): boolean {
-  return parseStreamId(stream).tree !== ADMIN_TREE;
+  return splitStreamId(stream).tree !== ADMIN_TREE;
 }

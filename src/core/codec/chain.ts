@@ -4,7 +4,7 @@
  */
 import { createPublicKey, hash, verify } from 'node:crypto';
 import { PandoError } from '../errors.ts';
-import { type NodeId, nodeIdOfFingerprint, parseStreamId, type StreamId, shortNodeId } from '../ids.ts';
+import { type NodeId, nodeIdOfFingerprint, type StreamId, shortNodeId, splitStreamId } from '../ids.ts';
 import { pack } from './msgpack.ts';
 
 /** A SHA-256 digest: 32 bytes. */
@@ -122,7 +122,7 @@ export function sealCheckpoint(head: Head, digest: Hash, signer: Signer): Checkp
 const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 
 function authorOf(stream: StreamId): NodeId {
-  return parseStreamId(stream).node;
+  return splitStreamId(stream).node;
 }
 
 /** Ed25519 (RFC 8032). */

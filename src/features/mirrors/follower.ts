@@ -1,5 +1,5 @@
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
-import { parseStreamId, type TreeName } from '../../core/ids.ts';
+import { splitStreamId, type TreeName } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
@@ -59,7 +59,7 @@ export class Follower {
 
   #heard({ head, events }: HistoryChange): void {
     const { history, mirrors } = this.#options;
-    const { node, tree } = parseStreamId(head.stream);
+    const { node, tree } = splitStreamId(head.stream);
     const mirror = mirrors.list().find((one) => one.tree === tree);
     const isMeddled = node === history.node && events?.some(({ cause }) => cause === 'observed') === true;
     if (mirror?.from === node || (mirror !== undefined && isMeddled)) this.follow(tree);
