@@ -17,6 +17,8 @@ import type { Trace } from './trace.ts';
 
 /** Usual time of a message on its way, in ms. */
 const MESSAGE_MS = 5;
+/** Longest time of a message, in ms: what takes longer to open a connection is given up by real transports, and what stalls is a fault of its own. */
+const MESSAGE_MS_MAX = 8_000;
 /** How long a second connection that nobody wanted stays open at most, in ms. */
 const GHOST_MS_MAX = 20_000;
 
@@ -41,7 +43,7 @@ export class SimulatedNetwork {
     this.wires = new MemoryNetwork({
       schedule: (task, from, to) => {
         const factor = this.#slow.size === 0 ? 1 : (this.#slow.get(linkOf(from, to)) ?? 1);
-        scheduler.after(factor * random.wait(MESSAGE_MS), () => {
+        scheduler.after(Math.min(factor * random.wait(MESSAGE_MS), MESSAGE_MS_MAX), () => {
           trace.note(scheduler.now(), nameOf(to), nameOf(from));
           task();
         });

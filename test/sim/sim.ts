@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
-import { type SimulationResult, simulate } from './simulation.ts';
+import { type SimulationOptions, type SimulationResult, simulate } from './simulation.ts';
 import type { WorkerMessage } from './worker-process.ts';
 
 const WORKER_PROCESS = fileURLToPath(new URL('./worker-process.js', import.meta.url));
@@ -11,6 +11,8 @@ const WORKER_PROCESS = fileURLToPath(new URL('./worker-process.js', import.meta.
 const SEED_VALUES = 2 ** 32;
 /** How often it is told how far things are, in ms. */
 const PROGRESS_MS = 10_000;
+/** A simulation that takes longer, in ms, hangs: it usually takes a hundredth of that. */
+const HANGS_AFTER_MS = 120_000;
 /** Violations of one seed that are printed. */
 const VIOLATIONS_SHOWN = 10;
 
@@ -116,32 +118,46 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** Has the workers simulate, each one seed at a time, until all are done. */
-function simulateAll(options: Options, tally: Tally): Promise<void> {
-  const { seeds, seed: first, nodes, events, jobs } = options;
-  let next = 0;
-  return new Promise((resolve) => {
-    let running = 0;
-    const feed = (worker: ChildProcess): void => {
-      if (next === seeds) {
-        worker.disconnect();
-        return;
-      }
-      worker.send({ seed: (first + next) % SEED_VALUES, nodes, events });
-      next += 1;
-    };
-    for (; running < Math.min(jobs, seeds); running += 1) {
-      const worker = fork(WORKER_PROCESS);
-      worker.on('message', (message: WorkerMessage) => {
-        tally.add(message);
-        feed(worker);
-      });
-      worker.once('exit', () => {
-        running -= 1;
-        if (running === 0) resolve();
-      });
-      feed(worker);
+/** Has workers simulate side by side, each one seed at a time, until all are done. */
+async function simulateAll({ seeds, seed: first, nodes, events, jobs }: Options, tally: Tally): Promise<void> {
+  const left = function* (): Generator<SimulationOptions> {
+    for (let index = 0; index < seeds; index += 1) yield { seed: (first + index) % SEED_VALUES, nodes, events };
+  };
+  const tasks = left();
+  await Promise.all(Array.from({ length: Math.min(jobs, seeds) }, () => work(tasks, tally)));
+}
+
+/** One worker after the other: whoever hangs is ended, and another goes on with the next seed. */
+async function work(tasks: Iterator<SimulationOptions>, tally: Tally): Promise<void> {
+  let worker: ChildProcess | null = null;
+  for (let task = tasks.next(); task.done !== true; task = tasks.next()) {
+    worker ??= fork(WORKER_PROCESS);
+    const message = await answerOf(worker, task.value);
+    tally.add(message);
+    if ('failure' in message) {
+      worker.kill('SIGKILL');
+      worker = null;
     }
+  }
+  worker?.disconnect();
+}
+
+function answerOf(worker: ChildProcess, task: SimulationOptions): Promise<WorkerMessage> {
+  const { seed } = task;
+  return new Promise((resolve) => {
+    const fail = (failure: string): void => settle({ seed, failure });
+    const hangs = setTimeout(
+      () => fail(`It still runs after ${HANGS_AFTER_MS / 1000} s: a node hangs.`),
+      HANGS_AFTER_MS,
+    );
+    const exit = (code: number | null): void => fail(`The process ended with ${code}.`);
+    const settle = (message: WorkerMessage): void => {
+      clearTimeout(hangs);
+      worker.off('message', settle).off('exit', exit);
+      resolve(message);
+    };
+    worker.once('message', settle).once('exit', exit);
+    worker.send(task);
   });
 }
 

@@ -5,7 +5,7 @@ import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
 
-/** After a sync that failed, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
+/** After a sync that failed, or did only a part, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
 const RETRY_MS = 60_000;
 
 export interface FollowerOptions {
@@ -83,7 +83,8 @@ export class Follower {
           refresh: false,
         });
         this.#options.onSynced(tree, report);
-        if (report.steps.some(({ outcome }) => outcome.result === 'failed')) this.#retryLater(tree);
+        // Steps that were skipped had a connection that was lost, or need what failed
+        if (report.steps.some(({ outcome }) => outcome.result !== 'done')) this.#retryLater(tree);
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
       if (this.#stopping.signal.aborted || !this.#isMirrored(tree)) return;

@@ -2,8 +2,8 @@ import type { NodeId } from '../../../src/core/ids.ts';
 import type { Checker, Finding } from './checker.ts';
 
 /**
- * Invariant 2: of each dataset, and in each epoch, one node at most says that it is the owner, and whoever else keeps a dataset that this node has
- * still says the same.
+ * Invariant 2: of each dataset, and in each epoch, one node at most says that it is the owner, and whoever else keeps it says the same, if its peer
+ * still has it to say so.
  */
 export const oneOwner: Checker = {
   invariant: 2,
@@ -13,6 +13,8 @@ export const oneOwner: Checker = {
         Array.from(machine.node?.trees.graph(tree).datasets.values() ?? [], ({ id, name, owner }) => ({
           key: `${tree}: ${name || 'the root'} (${id}) in epoch ${owner.epoch}`,
           dataset: `${tree} ${id} ${owner.epoch}`,
+          tree,
+          id,
           owner: owner.node,
           by: machine,
         })),
@@ -25,9 +27,11 @@ export const oneOwner: Checker = {
       owners.set(dataset, other ?? owner);
       if (other !== undefined) found.push({ machine: by.name, what: `${key} belongs to ${machineOf(other).name} too` });
     }
-    for (const { dataset, key, owner, by } of claims) {
+    for (const { dataset, key, tree, id, owner, by } of claims) {
       const real = owners.get(dataset) ?? owner;
-      if (real === owner) continue;
+      const from = by.mirrors.get(tree)?.from;
+      const peer = from === undefined ? undefined : machineOf(from).node;
+      if (real === owner || peer?.trees.graph(tree).get(id) === undefined) continue;
       const what = `${key} is said to belong to ${machineOf(owner).name}, but belongs to ${machineOf(real).name}`;
       found.push({ machine: by.name, what });
     }
