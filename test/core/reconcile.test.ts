@@ -108,6 +108,13 @@ describe('what a peer says of who owns a dataset', () => {
     ]);
   });
 
+  it('is taken over of a dataset that has to be told anew, too', () => {
+    const now = graph('base @a', 'web < base@a', 'old @x');
+    expect(told(graph('base @a', 'web < old@x', 'old @x'), now, { said: other })).toContainEqual(
+      expect.objectContaining({ type: 'dataset.created', dataset: datasetId('web'), owner: other }),
+    );
+  });
+
   it('is nothing new where this node says the same, nor where nobody says anything', () => {
     expect([...told(tree, tree, { said: OWNER }), ...told(tree, tree)]).toEqual([]);
   });

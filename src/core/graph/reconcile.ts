@@ -209,19 +209,29 @@ function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEvent
 }
 
 /** Takes the word of whoever should know, unless it is of an earlier epoch (invariant 2), or about what this node owns itself. */
-function ownershipEvents(
-  { id, owner }: Dataset,
-  { self, saidOwnerOf }: Pick<ReconcileOptions, 'self' | 'saidOwnerOf'>,
-): TreeEventBody[] {
+function ownerNow({ id, owner }: Dataset, { self, saidOwnerOf }: ReconcileOptions): Ownership {
   const said = saidOwnerOf(id);
-  if (said === undefined || owner.node === self || said.epoch < owner.epoch) return [];
-  if (said.node === owner.node && said.epoch === owner.epoch) return [];
-  return [{ type: 'ownership.claimed', dataset: id, owner: said }];
+  return said === undefined || owner.node === self || said.epoch < owner.epoch ? owner : said;
+}
+
+function ownershipEvents(known: Dataset, options: ReconcileOptions): TreeEventBody[] {
+  const { id, owner } = known;
+  const now = ownerNow(known, options);
+  return now.node === owner.node && now.epoch === owner.epoch
+    ? []
+    : [{ type: 'ownership.claimed', dataset: id, owner: now }];
 }
 
 function creation({ id, observed }: Identified, origin: Dataset['origin'], owner: Ownership): DatasetCreated {
   const { kind, guid, name, properties } = observed;
   return { type: 'dataset.created', dataset: id, kind, guid, name, origin, owner, properties };
+}
+
+/** An origin that changed without a promote cannot be told as one fact: the dataset is told anew. */
+function toldAnew(known: Dataset | undefined, created: DatasetCreated): TreeEventBody[] {
+  return known === undefined
+    ? [created]
+    : [{ type: 'dataset.destroyed', dataset: known.id, name: known.name }, created];
 }
 
 /** What happened between what the graph says and what ZFS shows. Empty when they agree. */
@@ -252,9 +262,8 @@ export function reconcile(
       changes.push(...back, ...snapshotEvents(id, left, now.snapshots));
       continue;
     }
-    // An origin that changed without a promote cannot be told as one fact: the dataset is told anew.
-    if (known !== undefined) changes.push({ type: 'dataset.destroyed', dataset: id, name: known.name });
-    changes.push(creation(dataset, origin, known?.owner ?? ownerOf(id, now)), ...snapshotEvents(id, [], now.snapshots));
+    const owner = known === undefined ? ownerOf(id, now) : ownerNow(known, options);
+    changes.push(...toldAnew(known, creation(dataset, origin, owner)), ...snapshotEvents(id, [], now.snapshots));
   }
   narration.tell(changes);
   const unmarked = found.filter(({ id, observed: { id: carried } }) => id !== carried);
