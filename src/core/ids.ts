@@ -222,9 +222,21 @@ export function parseStreamId(text: string): { stream: StreamId; node: NodeId; t
   return { stream: streamIdOf(node, tree), node, tree };
 }
 
+/** The node and the tree of a stream. What has that type was checked where it came in; this is asked for each change and each stream. */
+export function splitStreamId(stream: StreamId): { node: NodeId; tree: TreeName } {
+  const slash = stream.indexOf('/');
+  return { node: stream.slice(0, slash) as NodeId, tree: stream.slice(slash + 1) as TreeName };
+}
+
 /** The hold tag of one transfer: unique per node and transfer, since ZFS keeps one hold per tag and snapshot. */
 export function holdTagOf(node: NodeId, transfer: TransferId): HoldTag {
   return `pando:${node}:${transfer}` as HoldTag;
+}
+
+/** The transfer that a hold of this node belongs to, by its tag; undefined for everybody else's holds. */
+export function transferOfTag(tag: HoldTag, node: NodeId): TransferId | undefined {
+  const prefix = `pando:${node}:`;
+  return tag.startsWith(prefix) ? (tag.slice(prefix.length) as TransferId) : undefined;
 }
 
 /** The full name on a node that keeps the tree at `root`. Throws `NAME_INVALID` when the whole gets too long. */

@@ -14,7 +14,7 @@ import { PandoError } from '../core/errors.ts';
 import type { Event } from '../core/events.ts';
 import { fold } from '../core/graph/fold.ts';
 import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';
-import { isPrivateTree, parseStreamId, type StreamId } from '../core/ids.ts';
+import { isPrivateTree, type StreamId, splitStreamId } from '../core/ids.ts';
 import { corrupt, forked, gap } from './log-errors.ts';
 import type { SealedCheckpoint, SignedBatch } from './signed.ts';
 import { isWrittenBy } from './stream-state.ts';
@@ -42,7 +42,7 @@ export class FollowedStreams {
   async ingest({ head, events: bytes }: SignedBatch): Promise<readonly Event[]> {
     const { stream } = head;
     this.#checkForeign(stream);
-    verifyHead(head);
+    verifyHead(head, this.#table.isSigned);
     return this.#table.inTurn(stream, async () => {
       const before = this.#table.sound(stream) ?? null;
       const from = before?.head ?? firstHead(stream);
@@ -59,8 +59,8 @@ export class FollowedStreams {
   async ingestCheckpoint({ head, seal, chunks }: SealedCheckpoint): Promise<void> {
     const { stream } = head;
     this.#checkForeign(stream);
-    verifyHead(head);
-    verifySeal(seal);
+    verifyHead(head, this.#table.isSigned);
+    verifySeal(seal, splitStreamId(stream).node, this.#table.isSigned);
     checkCheckpoint(head, seal.head);
     this.#checkForward(head);
     // Read outside of the stream's turn: a peer that is slow to send must not keep others from going on.
@@ -83,7 +83,7 @@ export class FollowedStreams {
     if (isWrittenBy(stream, this.#table.signer.node)) {
       throw forked(stream, 'it is written by this node, and by nobody else');
     }
-    if (isPrivateTree(parseStreamId(stream).tree)) {
+    if (isPrivateTree(splitStreamId(stream).tree)) {
       throw new PandoError('ARGUMENT_INVALID', `Stream ${stream} is about another node itself and is not shared.`, {
         stream,
       });
@@ -104,7 +104,7 @@ export class FollowedStreams {
   }
 
   #tooMany(stream: StreamId): PandoError {
-    const { node, tree } = parseStreamId(stream);
+    const { node, tree } = splitStreamId(stream);
     const limit = this.#peerEntriesMax;
     return new PandoError(
       'CODEC_INVALID',

@@ -8,7 +8,7 @@
  * 4. Changes of one stream run one after the other; streams do not wait for each other.
  * 5. A damaged stream is reported by {@link History.faults} and refused with `LOG_CORRUPT`; the others go on.
  */
-import type { SignedHead, Signer } from '../core/codec/chain.ts';
+import { isEd25519Signature, type SignatureCheck, type SignedHead, type Signer } from '../core/codec/chain.ts';
 import { decodeStoredEvent } from '../core/codec/event-codec.ts';
 import { PandoError } from '../core/errors.ts';
 import type { Cause, Event, EventBody, KnownEvent } from '../core/events.ts';
@@ -29,6 +29,8 @@ export interface HistoryOptions {
   readonly log: Log;
   /** This node's identity: signs its streams, and seals the checkpoints in its log. */
   readonly signer: Signer;
+  /** How signatures are checked (default: as Ed25519). */
+  readonly isSigned?: SignatureCheck;
   /** Wall clock in Unix ms. */
   readonly now: () => number;
   /** Default: {@link amortisedPolicy}. */
@@ -50,8 +52,8 @@ export class History {
 
   /** Reads every stream of the log: newest checkpoint, tail, chain and signatures. Damaged streams are in {@link faults}. */
   static async open(options: HistoryOptions): Promise<History> {
-    const { log, signer, checkpointPolicy = amortisedPolicy } = options;
-    return new History(await StreamTable.open(log, signer, checkpointPolicy), options);
+    const { log, signer, isSigned = isEd25519Signature, checkpointPolicy = amortisedPolicy } = options;
+    return new History(await StreamTable.open(log, { signer, isSigned }, checkpointPolicy), options);
   }
 
   get node(): NodeId {
@@ -184,7 +186,7 @@ export class History {
    */
   async graphAt(stream: StreamId, timestamp: number): Promise<Graph> {
     const { seq } = this.#table.require(stream);
-    return graphAtTime(this.#table.log, stream, { keeper: this.node, headSeq: seq, timestamp });
+    return graphAtTime(this.#table.log, stream, { keeper: this.#table.keeper, headSeq: seq, timestamp });
   }
 
   /**

@@ -34,7 +34,9 @@ export type Streams = Map<StreamId, OpenStream | DamagedStream>;
 
 /** Hashes that a stream's chain must have at certain seqs. */
 export function anchorsOf({ head, checkpoints }: OpenStream): Map<number, Hash> {
-  const anchors = new Map<number, Hash>([[0, genesisHash(head.stream, head.incarnation)]]);
+  const anchors = new Map<number, Hash>();
+  // Later incarnations begin with a checkpoint, which knows their first hash
+  if (head.incarnation === 1) anchors.set(0, genesisHash(head.stream, 1));
   for (const sealed of [...checkpoints.map(({ seal }) => seal.head), head] as Head[])
     anchors.set(sealed.seq, sealed.hash);
   return anchors;

@@ -72,7 +72,7 @@ export class OwnStreams {
       // Which incarnations there were matters to peers: nobody else knows of a private stream
       if (state.head === null && !isPrivateTree(tree)) throw (state as { error: PandoError }).error;
       const incarnation = Math.max(state.head?.incarnation ?? 0, known?.incarnation ?? 0) + 1;
-      const hash = genesisHash(stream, incarnation);
+      const hash = genesisHash(stream, incarnation, state.head?.hash);
       const head = signHead({ stream, incarnation, seq: 0, hash }, this.#table.signer);
       const { graph, at } = state.kind === 'sound' ? state : state.salvaged;
       await this.#table.reset(head, graph, at);
@@ -103,7 +103,7 @@ export class OwnStreams {
   async signedHeadAt(stream: StreamId, seq: number): Promise<SignedHead> {
     const { head } = this.#requireOwn(stream);
     if (seq === head.seq) return head;
-    if (seq === 0) return this.#sign(head, { seq: 0, hash: genesisHash(stream, head.incarnation) });
+    if (seq === 0 && head.incarnation === 1) return this.#sign(head, { seq: 0, hash: genesisHash(stream, 1) });
     // The event that a checkpoint covers may be compacted away; its hash is known from the seal.
     const sealed = (await this.#table.log.checkpoint(stream, seq))?.seal.head;
     if (sealed?.seq === seq) return this.#sign(head, sealed);
@@ -129,7 +129,7 @@ export class OwnStreams {
 
   /** A head that a peer shows must be one that this node signed once, or the peer could drive the incarnation to its end. */
   #checkOwn(stream: StreamId, known: SignedHead): void {
-    verifyHead(known);
+    verifyHead(known, this.#table.isSigned);
     if (known.stream !== stream) throw forked(stream, `the head that was shown belongs to ${known.stream}`);
   }
 

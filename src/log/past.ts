@@ -2,9 +2,9 @@ import { unixMsOf } from '../core/clock.ts';
 import { CheckpointReader } from '../core/codec/checkpoint-codec.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';
-import type { NodeId, StreamId } from '../core/ids.ts';
+import type { StreamId } from '../core/ids.ts';
 import type { Log, StoredCheckpoint } from './log.ts';
-import { type GraphAtSeq, Replay, readCheckpoint } from './stream-state.ts';
+import { type GraphAtSeq, type Keeper, Replay, readCheckpoint } from './stream-state.ts';
 
 /**
  * The graph as it was at a moment (design §5): the newest checkpoint that is not after it, and the events up to it. `headSeq` is where
@@ -13,7 +13,7 @@ import { type GraphAtSeq, Replay, readCheckpoint } from './stream-state.ts';
 export async function graphAtTime(
   log: Log,
   stream: StreamId,
-  { keeper, headSeq, timestamp }: { readonly keeper: NodeId; readonly headSeq: number; readonly timestamp: number },
+  { keeper, headSeq, timestamp }: { readonly keeper: Keeper; readonly headSeq: number; readonly timestamp: number },
 ): Promise<Graph> {
   const start = await checkpointBefore(log, stream, { keeper, headSeq, timestamp });
   const replay = new Replay(start ?? { seq: 0, at: 0, graph: EMPTY_GRAPH });
@@ -28,7 +28,7 @@ export async function graphAtTime(
 async function checkpointBefore(
   log: Log,
   stream: StreamId,
-  { keeper, headSeq, timestamp }: { readonly keeper: NodeId; readonly headSeq: number; readonly timestamp: number },
+  { keeper, headSeq, timestamp }: { readonly keeper: Keeper; readonly headSeq: number; readonly timestamp: number },
 ): Promise<GraphAtSeq | null> {
   let seq = headSeq;
   for (;;) {

@@ -3,6 +3,7 @@ import {
   equalHashes,
   genesisHash,
   hashText,
+  type SignatureCheck,
   type SignedHead,
   type Signer,
   signHead,
@@ -14,7 +15,7 @@ import { decodeStoredEvent } from '../core/codec/event-codec.ts';
 import { describeError, isPandoError, type PandoError } from '../core/errors.ts';
 import { Fold } from '../core/graph/fold.ts';
 import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';
-import { ADMIN_TREE, type NodeId, parseStreamId, type StreamId } from '../core/ids.ts';
+import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId } from '../core/ids.ts';
 import type { Log, StoredCheckpoint } from './log.ts';
 import { corrupt, unknownStream } from './log-errors.ts';
 
@@ -42,6 +43,12 @@ export interface FaultyStream {
   readonly salvaged: GraphAtSeq;
 }
 
+/** The node whose log something is in: it seals the checkpoints; and how its signatures are checked. */
+export interface Keeper {
+  readonly node: NodeId;
+  readonly isSigned: SignatureCheck;
+}
+
 const NOTHING: GraphAtSeq = { seq: 0, at: 0, graph: EMPTY_GRAPH };
 
 /** An own stream before its first event. */
@@ -52,15 +59,15 @@ export function freshStream(stream: StreamId, signer: Signer): SoundStream {
 
 /**
  * Reads a stream back: its newest sound checkpoint and the tail behind it, chain, seal and signature checked.
- * `keeper` is the node whose log this is: it seals the checkpoints. Damage is told in the result, other failures reject.
+ * Damage is told in the result, other failures reject.
  */
-export async function loadStream(log: Log, stream: StreamId, keeper: NodeId): Promise<SoundStream | FaultyStream> {
+export async function loadStream(log: Log, stream: StreamId, keeper: Keeper): Promise<SoundStream | FaultyStream> {
   let head: SignedHead | null = null;
   const replay = new Replay(NOTHING);
   try {
     head = await log.head(stream);
     if (head === null) throw unknownStream(stream);
-    verifyHead(head);
+    verifyHead(head, keeper.isSigned);
     replay.restart(await startOf(log, head, keeper));
     const checkpointSeq = replay.seq;
     await replay.run(log, stream);
@@ -71,7 +78,7 @@ export async function loadStream(log: Log, stream: StreamId, keeper: NodeId): Pr
 }
 
 /** Where a replay of a stream can begin: at its newest sound checkpoint, or with its first event. Rejects when neither is left. */
-async function startOf(log: Log, head: SignedHead, keeper: NodeId): Promise<GraphAtSeq> {
+async function startOf(log: Log, head: SignedHead, keeper: Keeper): Promise<GraphAtSeq> {
   const { stream, incarnation } = head;
   let fault: PandoError | null = null;
   for (let at = head.seq; at >= 0; ) {
@@ -131,8 +138,8 @@ export class Replay {
 }
 
 /** Reads a checkpoint of this log. Rejects with `LOG_CORRUPT` unless `keeper` sealed exactly these chunks. */
-export async function readCheckpoint({ seal, chunks }: StoredCheckpoint, keeper: NodeId): Promise<GraphAtSeq> {
-  verifySeal(seal, keeper);
+export async function readCheckpoint({ seal, chunks }: StoredCheckpoint, keeper: Keeper): Promise<GraphAtSeq> {
+  verifySeal(seal, keeper.node, keeper.isSigned);
   const reader = new CheckpointReader({ trusted: true });
   const { stream, seq } = seal.head;
   for await (const chunk of chunks) addChunk(reader, chunk, stream, seq);
@@ -173,10 +180,10 @@ function damage(stream: StreamId, seq: number, error: unknown): PandoError {
 
 /** Whether the stream is one that `node` writes. */
 export function isWrittenBy(stream: StreamId, node: NodeId): boolean {
-  return parseStreamId(stream).node === node;
+  return splitStreamId(stream).node === node;
 }
 
 /** Whether a graph says what a stream says. The facts about a node itself fold to none: they are kept, and never compacted. */
 export function hasGraph(stream: StreamId): boolean {
-  return parseStreamId(stream).tree !== ADMIN_TREE;
+  return splitStreamId(stream).tree !== ADMIN_TREE;
 }

@@ -1,4 +1,4 @@
-import type { SignedHead, Signer } from '../core/codec/chain.ts';
+import type { SignatureCheck, SignedHead, Signer } from '../core/codec/chain.ts';
 import type { PandoError } from '../core/errors.ts';
 import type { Event } from '../core/events.ts';
 import type { Graph } from '../core/graph/graph.ts';
@@ -7,7 +7,7 @@ import { type CheckpointPolicy, sealedGraph } from './checkpointing.ts';
 import type { Checkpoint, Log } from './log.ts';
 import { closed, unknownStream } from './log-errors.ts';
 import { notify } from './notify.ts';
-import { type FaultyStream, hasGraph, loadStream, type SoundStream } from './stream-state.ts';
+import { type FaultyStream, hasGraph, type Keeper, loadStream, type SoundStream } from './stream-state.ts';
 import { Turns } from './turns.ts';
 
 /** A change of a stream that is on disk. */
@@ -36,6 +36,12 @@ export interface Extension {
   readonly graph: Graph;
 }
 
+/** How this node signs, and how it checks what others signed. */
+interface Signatures {
+  readonly signer: Signer;
+  readonly isSigned: SignatureCheck;
+}
+
 /**
  * All streams of a log with the graphs they fold to. Writes to the log first and shows the outcome afterwards, so that nobody sees what
  * a crash could take back.
@@ -43,6 +49,7 @@ export interface Extension {
 export class StreamTable {
   readonly log: Log;
   readonly signer: Signer;
+  readonly isSigned: SignatureCheck;
   readonly #policy: CheckpointPolicy;
   readonly #streams = new Map<StreamId, SoundStream | FaultyStream>();
   readonly #turns = new Turns<StreamId>();
@@ -50,18 +57,24 @@ export class StreamTable {
   readonly #waiting = new Set<() => void>();
   #closed = false;
 
-  private constructor(log: Log, signer: Signer, policy: CheckpointPolicy) {
+  private constructor(log: Log, { signer, isSigned }: Signatures, policy: CheckpointPolicy) {
     this.log = log;
     this.signer = signer;
+    this.isSigned = isSigned;
     this.#policy = policy;
   }
 
-  static async open(log: Log, signer: Signer, policy: CheckpointPolicy): Promise<StreamTable> {
-    const table = new StreamTable(log, signer, policy);
+  static async open(log: Log, signatures: Signatures, policy: CheckpointPolicy): Promise<StreamTable> {
+    const table = new StreamTable(log, signatures, policy);
     for (const stream of await log.streams()) {
-      table.#streams.set(stream, await loadStream(log, stream, signer.node));
+      table.#streams.set(stream, await loadStream(log, stream, table.keeper));
     }
     return table;
+  }
+
+  /** Whose log this is: seals its checkpoints. */
+  get keeper(): Keeper {
+    return { node: this.signer.node, isSigned: this.isSigned };
   }
 
   /** Streams in order, and those that are not. */

@@ -2,11 +2,11 @@
  * One running Pando node: its parts, joined. Adapters come in from outside (`main.ts` brings the real ones, tests those in memory), so
  * that this page is the whole story of who knows whom.
  */
-import { randomBytes } from 'node:crypto';
 import { type AdminState, type MirrorKey, mirrorsOf } from '../core/admin.ts';
-import type { Signer } from '../core/codec/chain.ts';
+import type { SignatureCheck, Signer } from '../core/codec/chain.ts';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
+import type { ObservedDataset } from '../core/graph/observed.ts';
 import {
   type DatasetId,
   type DatasetName,
@@ -31,7 +31,6 @@ import { History } from '../log/history.ts';
 import type { Log } from '../log/log.ts';
 import { Hub } from '../sync/hub.ts';
 import type { Session } from '../sync/session.ts';
-import { systemTimers } from '../sync/timers.ts';
 import type { Transport } from '../sync/transport.ts';
 import { DirectListener } from '../transfer/direct-link.ts';
 import { TransferJournal } from '../transfer/journal.ts';
@@ -41,10 +40,13 @@ import { TransferRecovery } from '../transfer/recovery.ts';
 import { TransferSender } from '../transfer/sender.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 import type { NodeSettings } from './settings.ts';
+import { type Surroundings, systemSurroundings } from './surroundings.ts';
 
 /** What a node is built on. */
 export interface NodeAdapters {
   readonly signer: Signer;
+  /** How signatures are checked (default: as Ed25519). */
+  readonly isSigned?: SignatureCheck;
   readonly log: Log;
   readonly zfs: Zfs;
   readonly transport: Transport;
@@ -60,6 +62,8 @@ export interface NodeOptions {
   readonly adapters: NodeAdapters;
   readonly settings: NodeSettings;
   readonly reporter: NodeReporter;
+  /** Default: {@link systemSurroundings}. */
+  readonly surroundings?: Surroundings;
 }
 
 /** What a node keeps of its own business, each in a private stream. */
@@ -71,13 +75,10 @@ interface Journals {
 
 const RANDOM_BYTES_PER_UUID = 16;
 
-function mintUuid(): string {
-  return uuidFrom(Date.now(), randomBytes(RANDOM_BYTES_PER_UUID));
-}
-
 export class PandoNode {
   readonly id: NodeId;
-  readonly startedAt = Date.now();
+  /** Unix ms. */
+  readonly startedAt: number;
   readonly history: History;
   readonly peers: Peers;
   readonly trees: Trees;
@@ -88,6 +89,7 @@ export class PandoNode {
   readonly hub: Hub;
   readonly zfs: Zfs;
   readonly #options: NodeOptions;
+  readonly #surroundings: Surroundings;
   readonly #admin: AdminJournal;
   readonly #sender: TransferSender;
   readonly #follower: Follower;
@@ -101,8 +103,9 @@ export class PandoNode {
 
   /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
   static async open(options: NodeOptions): Promise<PandoNode> {
-    const { log, signer } = options.adapters;
-    const history = await History.open({ log, signer, now: Date.now });
+    const { surroundings = systemSurroundings } = options;
+    const { log, signer, isSigned } = options.adapters;
+    const history = await History.open({ log, signer, now: surroundings.now, ...(isSigned && { isSigned }) });
     for (const { stream, error } of history.faults()) {
       options.reporter.warn(error.message, { stream, ...error.evidence });
     }
@@ -117,6 +120,8 @@ export class PandoNode {
     this.zfs = zfs;
     this.history = history;
     this.#options = options;
+    this.#surroundings = options.surroundings ?? systemSurroundings;
+    this.startedAt = this.#surroundings.now();
     this.#admin = admin;
     this.#transfers = transfers;
     this.#departures = departures;
@@ -144,6 +149,7 @@ export class PandoNode {
     this.#follower = new Follower({
       history,
       mirrors: this.mirrors,
+      timers: this.#surroundings.timers,
       onSynced: (tree, result) => this.#reportSync(tree, result),
     });
   }
@@ -196,6 +202,11 @@ export class PandoNode {
     await this.history.close();
   }
 
+  #mintUuid(): string {
+    const { now, randomBytes } = this.#surroundings;
+    return uuidFrom(now(), randomBytes(RANDOM_BYTES_PER_UUID));
+  }
+
   #followNew(mirrors: AdminState['mirrors']): void {
     for (const [key, mirror] of mirrors) if (!this.#followed.has(key)) this.#follower.follow(mirror);
     this.#followed = new Set(mirrors.keys());
@@ -215,8 +226,11 @@ export class PandoNode {
       tree,
       root,
       // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
-      ownerOf: (id: DatasetId) => this.mirrors.ownerOf(tree, id) ?? { node: this.id, epoch: 1 },
-      atOwner: (id: DatasetId) => this.mirrors.atOwner(tree, id),
+      ownerOf: (id: DatasetId, seen: ObservedDataset) =>
+        this.mirrors.sources.ownerOf(tree, id, seen) ?? { node: this.id, epoch: 1 },
+      saidOwnerOf: (id: DatasetId) => this.mirrors.sources.saidOwnerOf(tree, id),
+      atOwner: (id: DatasetId) => this.mirrors.sources.atOwner(tree, id),
+      heard: () => this.mirrors.sources.heard(tree),
       mayBeAbsent: !trees.has(tree),
     }));
   }
@@ -254,7 +268,10 @@ export class PandoNode {
       trees: () => this.#watched(),
       isReceiving: (tree) => this.mirrors.isReceiving(tree),
       clearUp: () => this.#recovery.run(),
-      mintDatasetId: () => parseDatasetId(mintUuid()),
+      onFirstListing: (listing) => this.#recovery.releaseStray(listing),
+      mintDatasetId: () => parseDatasetId(this.#mintUuid()),
+      timers: this.#surroundings.timers,
+      now: this.#surroundings.now,
       intervalMs: settings.observeEveryMs,
       onTrouble: (tree, error) => {
         if (error === null) reporter.info(`Tree "${tree}" can be looked at again`, { tree });
@@ -277,9 +294,9 @@ export class PandoNode {
       software: settings.version,
       capabilities: [],
       refresh: (peer) => this.#refreshFor(peer),
-      timers: systemTimers,
-      now: Date.now,
-      random: Math.random,
+      timers: this.#surroundings.timers,
+      now: this.#surroundings.now,
+      random: this.#surroundings.random,
       report: (error) => reporter.warn(describeError(error)),
     });
   }
@@ -310,6 +327,7 @@ export class PandoNode {
       calls: this.#calls(),
       shares: (peer, tree) => this.peers.shares(peer, tree),
       isTrustedLink: (peer) => this.isTrustedLink(peer),
+      randomBytes: this.#surroundings.randomBytes,
       directPort: () => this.#direct?.port ?? null,
     });
     this.hub.onDataConnection((peer, ticket) => sender.acceptSealed(peer, ticket));
@@ -328,7 +346,8 @@ export class PandoNode {
         addressOf: (peer) => this.#addressOf(peer),
       },
       queue: new TransferQueue(this.#options.settings.transfers),
-      mintTransferId: () => parseTransferId(mintUuid()),
+      mintTransferId: () => parseTransferId(this.#mintUuid()),
+      timers: this.#surroundings.timers,
     });
     return new Mirrors({
       history: this.history,
@@ -337,6 +356,7 @@ export class PandoNode {
       zfs: this.zfs,
       ...this.#announcing(),
       catchUp: (peer, options) => this.hub.sync(peer, options),
+      timers: this.#surroundings.timers,
       answerMsMax: ANSWER_MS_MAX,
       pull: (request) => puller.pull(request),
       linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),

@@ -12,7 +12,7 @@
 import { equalHashes, type SignedHead } from '../core/codec/chain.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { Graph } from '../core/graph/graph.ts';
-import { ADMIN_TREE, type NodeId, parseStreamId, type StreamId, type TreeName } from '../core/ids.ts';
+import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import { Doorbell } from './doorbell.ts';
 import type { SendCredit } from './flow-control.ts';
@@ -120,7 +120,7 @@ export class CatchUp {
     }
     this.#asked = true;
     for (const head of heads) {
-      if (parseStreamId(head.stream).node !== this.#options.history.node) {
+      if (splitStreamId(head.stream).node !== this.#options.history.node) {
         throw new PandoError(
           'PROTOCOL_UNEXPECTED',
           `The peer asks here for ${head.stream}, which another node writes.`,
@@ -154,7 +154,7 @@ export class CatchUp {
   #shared(): StreamId[] {
     const { history, connection, shares } = this.#options;
     return history.streams().flatMap(({ stream }) => {
-      const { node, tree } = parseStreamId(stream);
+      const { node, tree } = splitStreamId(stream);
       return node === history.node && tree !== ADMIN_TREE && shares(connection.peer, tree) ? [stream] : [];
     });
   }
@@ -197,7 +197,7 @@ export class CatchUp {
         return;
       }
     }
-    await history.startIncarnation(parseStreamId(stream).tree, claim);
+    await history.startIncarnation(splitStreamId(stream).tree, claim);
   }
 
   /** The head at `seq` of the current incarnation, or null when that event is not kept any more. */

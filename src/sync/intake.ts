@@ -6,7 +6,7 @@
  */
 import { equalHashes } from '../core/codec/chain.ts';
 import { PandoError } from '../core/errors.ts';
-import { ADMIN_TREE, type NodeId, parseStreamId, type StreamId } from '../core/ids.ts';
+import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { ReceiveCredit } from './flow-control.ts';
 import { FrameQueue } from './frame-queue.ts';
@@ -134,12 +134,12 @@ export class Intake {
 
   #checkStream(stream: StreamId): void {
     const { history, peer } = this.#options;
-    const { node, tree } = parseStreamId(stream);
+    const { node, tree } = splitStreamId(stream);
     if (node !== peer || tree === ADMIN_TREE) {
       throw unexpected(`The peer sent events of ${stream}, which are not its to send.`);
     }
     if (history.head(stream) !== null) return;
-    const known = history.streams().filter((head) => parseStreamId(head.stream).node === peer).length;
+    const known = history.streams().filter((head) => splitStreamId(head.stream).node === peer).length;
     if (known >= STREAMS_PER_PEER_MAX) throw unexpected(`The peer sent more than ${STREAMS_PER_PEER_MAX} streams.`);
   }
 
@@ -149,7 +149,7 @@ export class Intake {
       const { stream, incarnation, seq, hash } = head;
       const known = this.#options.history.head(stream);
       const same = known?.incarnation === incarnation && known.seq === seq && equalHashes(known.hash, hash);
-      if (parseStreamId(stream).node !== this.#options.peer || !same) {
+      if (splitStreamId(stream).node !== this.#options.peer || !same) {
         throw unexpected(`The peer says that ${stream} goes up to event ${seq}, but did not send that.`);
       }
     }

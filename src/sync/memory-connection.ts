@@ -7,8 +7,11 @@ import { type Connection, checkFrameSize } from './transport.ts';
 
 /** What a connection asks of the network that it is part of. */
 export interface Wire {
-  /** Runs something soon, never at once, and everything in the order in which it was handed in. */
-  schedule(task: () => void): void;
+  /**
+   * Runs something that travels between two nodes soon, never at once, and as often as it was handed in. What a connection hands in may run in any
+   * order: each time it delivers what has waited longest.
+   */
+  schedule(task: () => void, from: NodeId, to: NodeId): void;
   /** Whether nothing arrives between two nodes at present. */
   isStalled(a: NodeId, b: NodeId): boolean;
 }
@@ -71,7 +74,7 @@ export class MemoryConnection implements Connection {
     this.#bytesSent += frame.length;
     this.#bufferedBytes += frame.length;
     this.#outgoing.push({ frame });
-    this.#wire.schedule(() => this.deliver());
+    this.#scheduleDelivery();
   }
 
   drained(bytes: number): Promise<void> {
@@ -92,7 +95,7 @@ export class MemoryConnection implements Connection {
   close(reason: PandoError): void {
     if (this.#closed !== undefined) return;
     this.#outgoing.push({ closeCode: closeCodeOf(reason) });
-    this.#wire.schedule(() => this.deliver());
+    this.#scheduleDelivery();
     this.end(reason);
   }
 
@@ -111,7 +114,11 @@ export class MemoryConnection implements Connection {
   }
 
   deliverAll(): void {
-    for (let left = this.#outgoing.length; left > 0; left -= 1) this.#wire.schedule(() => this.deliver());
+    for (let left = this.#outgoing.length; left > 0; left -= 1) this.#scheduleDelivery();
+  }
+
+  #scheduleDelivery(): void {
+    this.#wire.schedule(() => this.deliver(), this.#self, this.peer);
   }
 
   receive(frame: Uint8Array): void {

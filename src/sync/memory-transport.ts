@@ -22,11 +22,11 @@ export class MemoryNetwork implements Wire {
 
   /** `schedule` decides when something arrives; the simulator brings its own. */
   constructor(options: { readonly schedule?: Wire['schedule'] } = {}) {
-    this.#schedule = options.schedule ?? setImmediate;
+    this.#schedule = options.schedule ?? ((task) => setImmediate(task));
   }
 
-  schedule(task: () => void): void {
-    this.#schedule(task);
+  schedule(task: () => void, from: NodeId, to: NodeId): void {
+    this.#schedule(task, from, to);
   }
 
   /** A transport for `node`, reachable at `address` once it listens. */
@@ -100,6 +100,13 @@ export class MemoryNetwork implements Wire {
     this.#breakStreams((nodes) => nodes.includes(node));
   }
 
+  /** A node is gone without a word, as when its machine loses power: what it had open breaks, and nobody listens there any more. */
+  unplug(node: NodeId, address: string): void {
+    if (this.#listeners.get(address)?.node === node) this.#listeners.delete(address);
+    for (const connection of [...this.#connections]) if (connection.nodes.includes(node)) this.#break(connection);
+    this.#breakStreams((nodes) => nodes.includes(node));
+  }
+
   #reach(self: NodeId, address: string, peer: NodeId): Listener {
     const listener = this.#listeners.get(address);
     if (listener === undefined) throw dialFailure.unreachable(peer, address, 'nobody listens');
@@ -161,14 +168,15 @@ class MemoryTransport implements Transport {
 
   #soon<T>(address: string, peer: NodeId, signal: AbortSignal, connect: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#network.schedule(() => {
+      const attempt = (): void => {
         try {
           if (signal.aborted) throw dialFailure.givenUp(peer, address, signal);
           resolve(connect());
         } catch (error) {
           reject(error);
         }
-      });
+      };
+      this.#network.schedule(attempt, this.#node, peer);
     });
   }
 }

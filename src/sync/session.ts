@@ -5,7 +5,7 @@
  * Whatever a peer does wrong ends this session, with a goodbye that says why, and harms nothing else (invariant 7).
  */
 import { isPandoError, PandoError } from '../core/errors.ts';
-import { type NodeId, parseStreamId, type StreamId, type TreeName } from '../core/ids.ts';
+import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import { type CallHandler, Calls } from './calls.ts';
 import { CatchUp } from './catch-up.ts';
@@ -100,7 +100,7 @@ export class Session {
       this.#end(new PandoError('PROTOCOL_TIMEOUT', `Peer ${this.peer} did not say hello in time.`));
     });
     this.#unsubscribe = history.onChange(({ head }) => {
-      if (parseStreamId(head.stream).node === history.node) this.#catchUp.wake();
+      if (splitStreamId(head.stream).node === history.node) this.#catchUp.wake();
     });
     connection.onClose((reason) => this.#end(reason, { tell: false }));
     this.#sayHello();
@@ -191,7 +191,7 @@ export class Session {
   /** A damaged copy of the peer's stream is dropped before, so that the peer sends it whole. */
   async #askFirst(): Promise<void> {
     const { history, report } = this.#context;
-    const isPeers = ({ stream }: { stream: StreamId }): boolean => parseStreamId(stream).node === this.peer;
+    const isPeers = ({ stream }: { stream: StreamId }): boolean => splitStreamId(stream).node === this.peer;
     for (const { stream, error } of history.faults().filter(isPeers)) {
       report(error);
       await history.forget(stream);

@@ -1,4 +1,6 @@
-/** Time as sessions and the hub need it; tests bring their own. */
+import type { PandoError } from '../core/errors.ts';
+
+/** Time as everything that waits needs it; tests bring their own. */
 export interface Timers {
   /** Milliseconds since some moment; never goes back. */
   now(): number;
@@ -13,3 +15,18 @@ export const systemTimers: Timers = {
     return () => clearTimeout(timer);
   },
 };
+
+/** Runs a task with a signal that is aborted, with `reason`, once it has taken `ms` milliseconds. */
+export async function withinTime<Result>(
+  timers: Timers,
+  { ms, reason }: { readonly ms: number; readonly reason: () => PandoError },
+  task: (limit: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const limit = new AbortController();
+  const cancel = timers.after(ms, () => limit.abort(reason()));
+  try {
+    return await task(limit.signal);
+  } finally {
+    cancel();
+  }
+}

@@ -54,6 +54,11 @@ export class TransferJournal {
     );
   }
 
+  /** Whether the transfer has begun and not ended. */
+  isOpen(transfer: TransferId): boolean {
+    return this.#open.has(transfer);
+  }
+
   async start(intent: Intent): Promise<void> {
     const [event] = await this.#history.record(TRANSFER_TREE, 'command', [intent]);
     this.#open.set(intent.transfer, { seq: event?.seq ?? 0, intent });

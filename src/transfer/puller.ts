@@ -21,6 +21,7 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
+import { type Timers, withinTime } from '../sync/timers.ts';
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
@@ -55,6 +56,7 @@ export interface PullerOptions {
   readonly calls: PeerCalls;
   readonly links: DataLinkOptions;
   readonly queue: TransferQueue;
+  readonly timers: Timers;
   /** A fresh id for each transfer. */
   readonly mintTransferId: () => TransferId;
 }
@@ -359,10 +361,10 @@ class Pull {
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const ticket = prepared.tickets[stream] ?? '';
     const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
-    const timer = setInterval(() => {
+    const stopTelling = this.#everyInterval(() => {
       const bytes = link.received();
       if (bytes !== null) onProgress({ kind: 'step-progress', step: index, bytes });
-    }, PROGRESS_INTERVAL_MS);
+    });
     try {
       const { bytes } = await this.#options.zfs.receive(
         {
@@ -379,7 +381,7 @@ class Pull {
       link.destroy();
       throw await this.#explain(error, transfer, stream, step);
     } finally {
-      clearInterval(timer);
+      stopTelling();
       link.destroy();
     }
   }
@@ -388,6 +390,19 @@ class Pull {
   #ensureContainers(holder: DatasetName): Promise<void> {
     this.#containers ??= ensureContainers(this.#options.zfs, holder);
     return this.#containers;
+  }
+
+  #everyInterval(task: () => void): () => void {
+    const { timers } = this.#options;
+    let cancel = (): void => undefined;
+    const wait = (): void => {
+      cancel = timers.after(PROGRESS_INTERVAL_MS, () => {
+        task();
+        wait();
+      });
+    };
+    wait();
+    return () => cancel();
   }
 
   #creation(step: ReceiveStep) {
@@ -416,8 +431,7 @@ class Pull {
       );
     }
     if (signal.aborted || !isPandoError(error, 'ZFS_STREAM_INVALID')) return error;
-    const limit = AbortSignal.any([this.#signal, AbortSignal.timeout(ANSWER_MS_MAX)]);
-    const answer = await this.#options.calls.call(peer, OUTCOME, { transfer, stream }, limit).catch(() => undefined);
+    const answer = await this.#askInTime(OUTCOME, { transfer, stream }, this.#signal);
     const outcome = outcomeResultSchema.safeParse(answer);
     if (!outcome.success || outcome.data.failure === null) return error;
     return new PandoError(
@@ -438,9 +452,16 @@ class Pull {
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
   async #tellFinished({ id, receives }: Transfer): Promise<void> {
     if (receives.length === 0) return;
-    const limit = AbortSignal.timeout(ANSWER_MS_MAX);
-    const finish = { transfer: id, ...this.#result(receives) };
-    await this.#options.calls.call(this.#request.peer, FINISH, finish, limit).catch(() => undefined);
+    await this.#askInTime(FINISH, { transfer: id, ...this.#result(receives) });
+  }
+
+  /** What the peer answers, or undefined where it does not, or not in time. */
+  #askInTime(method: string, params: unknown, ...signals: AbortSignal[]): Promise<unknown> {
+    const { calls, timers } = this.#options;
+    const { peer } = this.#request;
+    return withinTime(timers, { ms: ANSWER_MS_MAX, reason: () => noAnswer(peer) }, (limit) =>
+      calls.call(peer, method, params, AbortSignal.any([...signals, limit])),
+    ).catch(() => undefined);
   }
 }
 
@@ -471,6 +492,10 @@ async function bothSettled<A, B>(a: Promise<A>, b: Promise<B> | undefined): Prom
 /** What ZFS will not destroy is needed by somebody, and stays. */
 function kept(error: unknown): StepOutcome {
   return isPandoError(error, ...REASONS_TO_KEEP) ? { result: 'kept', error } : failed(error);
+}
+
+function noAnswer(peer: NodeId): PandoError {
+  return new PandoError('PROTOCOL_TIMEOUT', `Peer ${peer} did not answer in time.`, { peer });
 }
 
 function failed(error: unknown): StepOutcome {

@@ -1,7 +1,7 @@
 import { PandoError } from '../core/errors.ts';
 import type { TransferStarted } from '../core/events.ts';
-import { holdTagOf, type NodeId } from '../core/ids.ts';
-import type { Zfs } from '../zfs/zfs.ts';
+import { holdTagOf, type NodeId, transferOfTag } from '../core/ids.ts';
+import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { holdsOf, releaseHolds } from './holds.ts';
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation } from './preservation.ts';
@@ -35,6 +35,27 @@ export class TransferRecovery {
       this.#running = undefined;
     });
     return this.#running;
+  }
+
+  /**
+   * Releases those of this node's holds that belong to no transfer in the journal: where some of the log was lost, nobody else knows of them
+   * (invariant 6). Where ZFS cannot list holds, they stay. Rejects as ZFS does.
+   */
+  async releaseStray(listed: readonly ListedDataset[]): Promise<void> {
+    const { listHolds } = await this.#zfs.capabilities();
+    if (!listHolds) return;
+    for (const { name: dataset, snapshots } of listed) {
+      for (const { name: snapshot, userrefs } of snapshots) {
+        if (userrefs > 0) await this.#releaseStrayOf({ dataset, snapshot });
+      }
+    }
+  }
+
+  async #releaseStrayOf(snapshot: SnapshotReference): Promise<void> {
+    for (const tag of await this.#zfs.holds(snapshot)) {
+      const transfer = transferOfTag(tag, this.#node);
+      if (transfer !== undefined && !this.#journal.isOpen(transfer)) await this.#zfs.release(tag, [snapshot]);
+    }
   }
 
   async #recoverAll(): Promise<readonly UnrecoveredTransfer[]> {

@@ -9,7 +9,7 @@
  * 3. The intent is in the journal before the first hold, so that neither a crash nor a pool that is away leaves a hold behind (invariant 6).
  * 4. A ticket is good once, for one stream, for the peer that asked.
  */
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
@@ -49,6 +49,8 @@ export interface TransferSenderOptions {
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
   /** Whether streams to this peer may go outside TLS. */
   readonly isTrustedLink: (peer: NodeId) => boolean;
+  /** That many bytes that nobody can guess. */
+  readonly randomBytes: (count: number) => Uint8Array;
   /** Port for direct data connections, or null when there is none. */
   readonly directPort: () => number | null;
 }
@@ -170,9 +172,9 @@ export class TransferSender {
   }
 
   #offer(peer: NodeId, wanted: Prepare, shared: Shared): OpenTransfer {
-    const { history, isTrustedLink, directPort } = this.#options;
+    const { history, isTrustedLink, directPort, randomBytes } = this.#options;
     const streams = wanted.streams.map((one) => ({
-      ticket: randomBytes(TICKET_BYTES),
+      ticket: Buffer.from(randomBytes(TICKET_BYTES)),
       ...offerOf(shared, one),
       claimed: false,
       running: undefined,

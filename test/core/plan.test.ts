@@ -132,6 +132,18 @@ describe('a plan for a replica that is behind', () => {
     expect(steps(graph('. @b @c'), graph('. @a @b'))).toEqual(['incremental . .@b..@c -i']);
   });
 
+  it('promotes nothing back and forth for a snapshot of which its source keeps several copies', () => {
+    const shared = graph('. @a').sorted()[0]?.snapshots ?? [];
+    const withCopy = (text: string): Graph => {
+      const { root, datasets } = graph('. @a @b', text);
+      const id = datasetId('copy');
+      const copy = datasets.get(id) as Dataset;
+      const snapshots = copy.origin === null ? shared : [];
+      return new Graph(root, new Map(datasets).set(id, { ...copy, snapshots }));
+    };
+    expect(steps(withCopy('copy'), withCopy('copy < .@a'))).toEqual([]);
+  });
+
   it('renames without sending data, parents first, and increments under the new name', () => {
     const local = graph('. @r', 'old#dir @a', 'old/web#web @b');
     expect(steps(graph('. @r', 'new#dir @a', 'new/web#web @b @c'), local)).toEqual([

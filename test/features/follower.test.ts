@@ -2,8 +2,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { Step } from '../../src/core/plan/steps.ts';
 import { Follower } from '../../src/features/mirrors/follower.ts';
-import { at, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
+import type { StepOutcome } from '../../src/transfer/progress.ts';
+import { datasetId } from '../core/graph-language.ts';
+import { at, dataset, IMAGES, introduce, MemoryWorld, ROOT, type WorldNode } from '../main/memory-world.ts';
+import { FakeTimers } from '../sync/fake-timers.ts';
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -51,6 +56,7 @@ describe('a follower', () => {
           throw error;
         },
       },
+      timers: systemTimers,
       onSynced: (_tree, result) => told.push(result),
     });
     follower.start();
@@ -62,6 +68,37 @@ describe('a follower', () => {
   it('tells what keeps a mirror from being brought up to date', async () => {
     const error = new PandoError('TREE_UNKNOWN', 'no');
     expect(await toldOf(error, { isMirrored: true })).toEqual([error]);
+  });
+
+  it('comes back to a sync that the loss of a connection left half done', async () => {
+    const timers = new FakeTimers();
+    const outcomes: StepOutcome[] = [{ result: 'skipped' }, { result: 'done', bytes: null }];
+    const mirror = { tree: IMAGES, from: alpha.node.id, root: dataset('alpha/copy'), ...EVERYTHING };
+    const step: Step = { kind: 'promote', dataset: datasetId('a'), name: ROOT, over: ROOT, after: [] };
+    const follower = new Follower({
+      history: alpha.node.history,
+      mirrors: {
+        list: () => [mirror],
+        sync: async () => {
+          const outcome = outcomes.shift() ?? expect.fail('synced once too often');
+          return {
+            tree: IMAGES,
+            from: alpha.node.id,
+            plan: { steps: [step], conflicts: [], waiting: [], retained: [], contested: [], estimatedBytes: 0 },
+            steps: [{ step, outcome }],
+            bytes: 0,
+          };
+        },
+      },
+      timers,
+      onSynced: () => undefined,
+    });
+    follower.start();
+    await timers.advance(1);
+    expect(outcomes).toHaveLength(1);
+    await timers.advance(3_600_000);
+    expect(outcomes).toHaveLength(0);
+    await follower.stop();
   });
 
   it('does not complain of a sync that somebody here ended, nor of a mirror that is none any more', async () => {

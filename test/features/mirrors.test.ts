@@ -4,6 +4,7 @@ import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { DepartureJournal } from '../../src/features/mirrors/departure-journal.ts';
 import { Mirrors } from '../../src/features/mirrors/mirrors.ts';
 import { AdminJournal } from '../../src/log/admin-journal.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
 import {
   at,
   codeOf,
@@ -140,6 +141,7 @@ describe('a peer that is connected but does not answer', () => {
         asked += 1;
         return new Promise(() => undefined);
       },
+      timers: systemTimers,
       answerMsMax: 1,
       pull: async () => ({ steps: [], bytes: 0 }),
       linkMode: () => 'sealed',
@@ -171,7 +173,9 @@ describe('a look that does not find something', () => {
       tree: IMAGES,
       root: dataset('beta/copy'),
       ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+      saidOwnerOf: () => undefined,
       atOwner: () => new Set<never>(),
+      heard: () => null,
       mayBeAbsent: true,
     };
     beta.zfs.list = async () => {

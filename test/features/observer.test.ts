@@ -155,6 +155,17 @@ describe('the observer', () => {
     expect(graph.named('base' as never)?.id).not.toBe(before);
   });
 
+  it('tells where each is when a new dataset has taken a name, and one that was here went below it', async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await look(alpha);
+    await alpha.zfs.rename(dataset('alpha/images/base'), dataset('alpha/images/old'));
+    await alpha.zfs.create(dataset('alpha/images/base'));
+    await alpha.zfs.rename(dataset('alpha/images/web'), dataset('alpha/images/base/web'));
+    await look(alpha);
+    const names = [...alpha.node.trees.graph(IMAGES).datasets.values()].map(({ name }) => name).sort();
+    expect(names).toEqual(['', 'base', 'base/web', 'old']);
+  });
+
   it('tells two datasets that changed places by renames alone', async () => {
     await alpha.zfs.create(dataset('alpha/images/web'));
     await look(alpha);
@@ -257,7 +268,9 @@ describe('the observer', () => {
       tree: IMAGES,
       root: dataset('alpha/images'),
       ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+      saidOwnerOf: () => undefined,
       atOwner: () => new Set<never>(),
+      heard: () => null,
       mayBeAbsent: false,
     };
     const running = alpha.node.observer.look(watched);

@@ -337,6 +337,15 @@ describe('A history of own streams', () => {
       expect(await history.startIncarnation(tree, known)).toMatchObject({ incarnation: 4, seq: 0 });
     });
 
+    it('is another than one of the same number that began with another graph', async () => {
+      const lost = await historyOf(smallTree(5));
+      await history.record(tree, 'command', smallTree(1));
+      const [known, head] = [await lost.startIncarnation(tree), await history.startIncarnation(tree)];
+      expect(head.incarnation).toBe(known.incarnation);
+      expect(head.hash).not.toEqual(known.hash);
+      expect(await history.signedHeadAt(head.stream, 0)).toEqual(head);
+    });
+
     it('is not begun for a head that this node never signed', async () => {
       await history.record(tree, 'command', smallTree(1));
       const head = history.head(history.ownStream(tree)) ?? expect.fail();

@@ -73,7 +73,7 @@ describe('an origin outside the tree', () => {
     await alpha.zfs.destroy(dataset('alpha/images/web'));
     expect(stepsOf(await syncImages(beta)), 'the replica of the clone needs it').toEqual([]);
     await beta.zfs.destroy(dataset('beta/copy/web'));
-    await beta.node.observer.look(await watched());
+    await beta.node.verifier.verify(IMAGES);
     expect(stepsOf(await syncImages(beta))).toEqual([`destroy-dataset ${lineageName(guid)} done`]);
     const left = await beta.zfs.list(dataset('beta/copy'));
     expect(left.map(({ name }) => name)).toEqual(['beta/copy', 'beta/copy/.pando', 'beta/copy/.pando/lineage']);
@@ -119,7 +119,7 @@ describe('an origin outside the tree', () => {
     await beta.zfs.snapshot([at('beta/copy/web', 'mine')]);
     await beta.zfs.clone(at('beta/copy/web', 'mine'), dataset('beta/copy/keep'));
     await beta.zfs.snapshot([at('beta/copy/keep', '1')]);
-    await beta.node.observer.look(await watched());
+    await beta.node.verifier.verify(IMAGES);
     await alpha.zfs.snapshot([at('alpha/images/web', '2')]);
     await syncImages(beta);
     const gamma = await world.start('gamma');
@@ -150,15 +150,3 @@ describe('what lies outside a tree', () => {
     expect(await ask(clone?.id, early?.guid)).toBe('TRANSFER_REFUSED');
   });
 });
-
-/** Beta's copy, as its observer knows it. */
-async function watched() {
-  return {
-    tree: IMAGES,
-    root: dataset('beta/copy'),
-    ownerOf: (id: Parameters<typeof beta.node.mirrors.ownerOf>[1]) =>
-      beta.node.mirrors.ownerOf(IMAGES, id) ?? { node: beta.node.id, epoch: 1 },
-    atOwner: () => new Set<never>(),
-    mayBeAbsent: true,
-  };
-}

@@ -228,7 +228,9 @@ describe('what goes wrong in a sync', () => {
       tree: IMAGES,
       root: dataset('beta/copy'),
       ownerOf: () => ({ node: beta.node.id, epoch: 1 }),
+      saidOwnerOf: () => undefined,
       atOwner: () => new Set<never>(),
+      heard: () => null,
       mayBeAbsent: true,
     });
     await alpha.zfs.snapshot([at('alpha/images/web', 'b'), at('alpha/images/layer', 'b')]);

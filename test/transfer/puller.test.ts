@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY_GRAPH } from '../../src/core/graph/graph.ts';
 import { parseTransferId, type TransferId, uuidFrom } from '../../src/core/ids.ts';
 import { plan } from '../../src/core/plan/plan.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import { DEFAULT_TRANSFER_LIMITS, TransferQueue } from '../../src/transfer/limits.ts';
 import type { PullReport } from '../../src/transfer/progress.ts';
@@ -69,6 +70,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
       addressOf: () => '127.0.0.1:9',
     },
     queue: new TransferQueue(DEFAULT_TRANSFER_LIMITS),
+    timers: systemTimers,
     mintTransferId: (): TransferId => parseTransferId(uuidFrom(1, new Uint8Array(16))),
   });
   return puller.pull({

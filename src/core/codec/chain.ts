@@ -4,7 +4,7 @@
  */
 import { createPublicKey, hash, verify } from 'node:crypto';
 import { PandoError } from '../errors.ts';
-import { type NodeId, nodeIdOfFingerprint, parseStreamId, type StreamId, shortNodeId } from '../ids.ts';
+import { type NodeId, nodeIdOfFingerprint, type StreamId, shortNodeId, splitStreamId } from '../ids.ts';
 import { pack } from './msgpack.ts';
 
 /** A SHA-256 digest: 32 bytes. */
@@ -22,6 +22,9 @@ export interface Signer {
   readonly publicKey: Uint8Array;
   sign(message: Uint8Array): Uint8Array;
 }
+
+/** Whether `signature` is the one that the holder of `publicKey` makes for the message. */
+export type SignatureCheck = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean;
 
 /** How far a stream has come: everything up to `seq` hashes to `hash`. */
 export interface Head {
@@ -54,9 +57,12 @@ export function sha256(bytes: Uint8Array): Hash {
   return Buffer.from(hash('sha256', bytes, 'binary'), 'latin1');
 }
 
-/** Hash "before the first event": ties a chain to its stream and incarnation. */
-export function genesisHash(stream: StreamId, incarnation: number): Hash {
-  return sha256(pack(['pando stream', stream, incarnation]));
+/**
+ * Hash "before the first event": ties a chain to its stream and incarnation, and a later incarnation to the head that it left behind. A node that loses its
+ * log twice gives the same number twice, to what began with other checkpoints.
+ */
+export function genesisHash(stream: StreamId, incarnation: number, before: Hash | null = null): Hash {
+  return sha256(pack(['pando stream', stream, incarnation, ...(before === null ? [] : [before])]));
 }
 
 const chainBuffers = { bytes: new Uint8Array(4096) };
@@ -116,14 +122,26 @@ export function sealCheckpoint(head: Head, digest: Hash, signer: Signer): Checkp
 const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 
 function authorOf(stream: StreamId): NodeId {
-  return parseStreamId(stream).node;
+  return splitStreamId(stream).node;
+}
+
+/** Ed25519 (RFC 8032). */
+export const isEd25519Signature: SignatureCheck = (publicKey, message, signature) => {
+  const key = createPublicKey({ key: Buffer.concat([ED25519_SPKI_PREFIX, publicKey]), format: 'der', type: 'spki' });
+  return verify(null, message, key, signature);
+};
+
+/** What was said, by which stream's author or keeper, and how that is checked. */
+interface Statement {
+  readonly stream: StreamId;
+  readonly message: Uint8Array;
+  readonly by: NodeId;
+  readonly isSigned: SignatureCheck;
 }
 
 function checkSignature(
-  stream: StreamId,
-  statement: Uint8Array,
+  { stream, message, by, isSigned }: Statement,
   { publicKey, signature }: { readonly publicKey: Uint8Array; readonly signature: Uint8Array },
-  by: NodeId,
 ): void {
   const refuse = (why: string): never => {
     throw new PandoError(
@@ -136,19 +154,24 @@ function checkSignature(
   };
   if (publicKey.length !== PUBLIC_KEY_BYTES) refuse(`a public key has ${PUBLIC_KEY_BYTES} bytes`);
   if (nodeIdOfPublicKey(publicKey) !== by) refuse('the key belongs to another node');
-  const key = createPublicKey({ key: Buffer.concat([ED25519_SPKI_PREFIX, publicKey]), format: 'der', type: 'spki' });
-  if (!verify(null, statement, key, signature)) refuse('the signature does not match');
+  if (!isSigned(publicKey, message, signature)) refuse('the signature does not match');
 }
 
 /** Throws `LOG_CORRUPT` unless the stream's own node signed the head. */
-export function verifyHead(head: SignedHead): void {
-  checkSignature(head.stream, headStatement(head), head, authorOf(head.stream));
+export function verifyHead(head: SignedHead, isSigned = isEd25519Signature): void {
+  const { stream } = head;
+  checkSignature({ stream, message: headStatement(head), by: authorOf(stream), isSigned }, head);
 }
 
 /**
  * Throws `LOG_CORRUPT` unless node `by` signed the checkpoint's digest: the stream's author, whose word counts anywhere, or the
  * node that keeps the checkpoint, for its own use.
  */
-export function verifySeal(seal: CheckpointSeal, by: NodeId = authorOf(seal.head.stream)): void {
-  checkSignature(seal.head.stream, checkpointStatement(seal.head, seal.digest), seal, by);
+export function verifySeal(
+  seal: CheckpointSeal,
+  by: NodeId = authorOf(seal.head.stream),
+  isSigned = isEd25519Signature,
+): void {
+  const { stream } = seal.head;
+  checkSignature({ stream, message: checkpointStatement(seal.head, seal.digest), by, isSigned }, seal);
 }

@@ -6,12 +6,14 @@
  * 1. A dataset is the one it was when its own guid is; then another name is a rename, not a destroy and a create.
  * 2. A clone that now holds its former origin snapshot was promoted.
  * 3. A dataset whose last snapshots are gone, and that is as the newest one left it, was rolled back.
- * 4. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
+ * 4. Where only some datasets were looked at, what hangs off what is told as far as they show it: a promote moves snapshots of two datasets, and half of one
+ *    would be a graph that cannot be. The whole tree shows the rest.
+ * 5. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
  *
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
 import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
-import type { DatasetId, RelativeName, SnapshotGuid } from '../ids.ts';
+import type { DatasetId, NodeId, RelativeName, SnapshotGuid } from '../ids.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
 import type { ObservationScope, ObservedDataset } from './observed.ts';
@@ -22,7 +24,11 @@ export interface ReconcileOptions {
   /** A fresh id for a dataset that carries none. */
   readonly mint: () => DatasetId;
   /** Who owns a dataset that appeared. */
-  readonly ownerOf: (id: DatasetId) => Ownership;
+  readonly ownerOf: (id: DatasetId, seen: ObservedDataset) => Ownership;
+  /** Who is said elsewhere to own a dataset, by whoever should know; undefined where nobody says anything. */
+  readonly saidOwnerOf: (id: DatasetId) => Ownership | undefined;
+  /** The node whose copy this is: what it owns itself it never hands over on somebody's word. */
+  readonly self: NodeId;
 }
 
 /** What was found: the events, and the ids that still have to be put on datasets as `pando:id`. */
@@ -110,19 +116,22 @@ function nameInBetween(name: RelativeName, id: DatasetId): RelativeName {
  * Renames, parents first since they take their children along. Whoever holds a name that another has now steps aside first.
  */
 function tellRenames(narration: Narration, found: readonly Identified[]): void {
-  const renamed = found.filter(({ id, observed }) => {
+  const isElsewhere = ({ id, observed }: Identified): boolean => {
     const known = narration.graph.get(id);
     return known !== undefined && known.name !== observed.name;
-  });
-  for (const { id, observed } of renamed.sort((a, b) => compareNames(a.observed.name, b.observed.name))) {
+  };
+  if (!found.some(isElsewhere)) return;
+  // All of them: what has its name already can be taken along by what lies above it, and what is new needs its name free before anything goes below it
+  for (const { id, observed } of found.toSorted((a, b) => compareNames(a.observed.name, b.observed.name))) {
     const from = narration.graph.get(id)?.name;
-    if (from === undefined || from === observed.name) continue;
+    if (from === observed.name) continue;
     const holder = narration.graph.named(observed.name);
     if (holder !== undefined) {
       const aside = nameInBetween(holder.name, holder.id);
       narration.tell([{ type: 'dataset.renamed', dataset: holder.id, from: holder.name, to: aside }]);
     }
-    const current = narration.graph.get(id)?.name ?? from;
+    const current = narration.graph.get(id)?.name;
+    if (current === undefined) continue;
     narration.tell([{ type: 'dataset.renamed', dataset: id, from: current, to: observed.name }]);
   }
 }
@@ -202,17 +211,39 @@ function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEvent
   return Object.keys(changed).length === 0 ? [] : [{ type: 'dataset.properties-changed', dataset: id, changed }];
 }
 
+/** Takes the word of whoever should know, unless it is of an earlier epoch (invariant 2), or about what this node owns itself. */
+function ownerNow({ id, owner }: Dataset, { self, saidOwnerOf }: ReconcileOptions): Ownership {
+  const said = saidOwnerOf(id);
+  return said === undefined || owner.node === self || said.epoch < owner.epoch ? owner : said;
+}
+
+function ownershipEvents(known: Dataset, options: ReconcileOptions): TreeEventBody[] {
+  const { id, owner } = known;
+  const now = ownerNow(known, options);
+  return now.node === owner.node && now.epoch === owner.epoch
+    ? []
+    : [{ type: 'ownership.claimed', dataset: id, owner: now }];
+}
+
 function creation({ id, observed }: Identified, origin: Dataset['origin'], owner: Ownership): DatasetCreated {
   const { kind, guid, name, properties } = observed;
   return { type: 'dataset.created', dataset: id, kind, guid, name, origin, owner, properties };
+}
+
+/** An origin that changed without a promote cannot be told as one fact: the dataset is told anew. */
+function toldAnew(known: Dataset | undefined, created: DatasetCreated): TreeEventBody[] {
+  return known === undefined
+    ? [created]
+    : [{ type: 'dataset.destroyed', dataset: known.id, name: known.name }, created];
 }
 
 /** What happened between what the graph says and what ZFS shows. Empty when they agree. */
 export function reconcile(
   graph: Graph,
   observed: readonly ObservedDataset[],
-  { scope, mint, ownerOf }: ReconcileOptions,
+  options: ReconcileOptions,
 ): Reconciliation {
+  const { scope, mint, ownerOf } = options;
   const found = identify(graph, observed, mint);
   const narration = new Narration(graph);
   narration.tell(destroyed(graph, found, scope));
@@ -220,19 +251,22 @@ export function reconcile(
   tellRenames(narration, found);
   const resolve = originResolver(narration.graph, found);
   const changes: TreeEventBody[] = [];
+  const seen = new Set(observed.map(({ name }) => name));
   for (const dataset of found) {
     const { id, observed: now } = dataset;
     const origin = resolve(dataset);
     const known = narration.graph.get(id);
-    if (known !== undefined && sameOrigin(known.origin, origin)) {
+    const isHalf = scope !== 'tree' && now.origin?.dataset != null && !seen.has(now.origin.dataset);
+    if (known !== undefined && isHalf && known.origin?.snapshot !== origin?.snapshot) continue;
+    if (known !== undefined && (isHalf || sameOrigin(known.origin, origin))) {
       const back = rolledBack(dataset, known.snapshots);
       const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
-      changes.push(...propertyEvents(dataset, known), ...back, ...snapshotEvents(id, left, now.snapshots));
+      changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, options));
+      changes.push(...back, ...snapshotEvents(id, left, now.snapshots));
       continue;
     }
-    // An origin that changed without a promote cannot be told as one fact: the dataset is told anew.
-    if (known !== undefined) changes.push({ type: 'dataset.destroyed', dataset: id, name: known.name });
-    changes.push(creation(dataset, origin, known?.owner ?? ownerOf(id)), ...snapshotEvents(id, [], now.snapshots));
+    const owner = known === undefined ? ownerOf(id, now) : ownerNow(known, options);
+    changes.push(...toldAnew(known, creation(dataset, origin, owner)), ...snapshotEvents(id, [], now.snapshots));
   }
   narration.tell(changes);
   const unmarked = found.filter(({ id, observed: { id: carried } }) => id !== carried);

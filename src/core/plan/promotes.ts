@@ -4,7 +4,7 @@
  * Snapshots form trees in which a promote moves nothing: where paths fork it only decides which of the datasets below owns what lies above. So each
  * promote settles one fork for good, their order does not matter, and as many as forks differ are the fewest that there can be.
  *
- * 1. What a dataset owns at its source, it must own here. If an ancestor of its origin is among that, it is promoted, until none is.
+ * 1. What a dataset alone owns at its source, it must own here. If an ancestor of its origin is among that, it is promoted, until none is.
  * 2. What hangs off a dataset that its source gave up, by a snapshot that it gave up as well, is promoted over it: what is left of that keeps nobody from
  *    standing alone, and can go one day.
  * 3. A dataset that is not here yet, though snapshots of it are (it was cloned and promoted at its source), is cloned here from the newest of these, and
@@ -23,20 +23,38 @@ export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): C
     if (copy.isForeign(origin.id)) conflicts.push(notOwned(copy, dataset, origin.id));
     else copy.clone(dataset, origin, guid, nameForClone(copy, dataset));
   }
+  const copies = inSeveral(source);
   for (const dataset of source.datasets.values()) {
-    const conflict = promoteUntilOwning(copy, dataset);
+    const conflict = promoteUntilOwning(copy, dataset, copies);
     if (conflict !== undefined) conflicts.push(conflict);
   }
   promoteOverGivenUp(copy, source);
   return conflicts;
 }
 
-function promoteUntilOwning(copy: WorkingCopy, atSource: Dataset): Conflict | undefined {
+/** Snapshots that several datasets have, since what was a clone elsewhere was received as a copy: no promote could give each of them its own. */
+function inSeveral(source: Graph): ReadonlySet<SnapshotGuid> {
+  const seen = new Set<SnapshotGuid>();
+  const again = new Set<SnapshotGuid>();
+  for (const { snapshots } of source.datasets.values()) {
+    for (const { guid } of snapshots) {
+      if (seen.has(guid)) again.add(guid);
+      seen.add(guid);
+    }
+  }
+  return again;
+}
+
+function promoteUntilOwning(
+  copy: WorkingCopy,
+  atSource: Dataset,
+  copies: ReadonlySet<SnapshotGuid>,
+): Conflict | undefined {
   const { id } = atSource;
   let here = copy.get(id);
   if (here === undefined || here.origin?.dataset == null || sameOrigin(here, atSource) || copy.isForeign(id))
     return undefined;
-  const owns = new Set(atSource.snapshots.map(({ guid }) => guid));
+  const owns = new Set(atSource.snapshots.flatMap(({ guid }) => (copies.has(guid) ? [] : [guid])));
   while (here?.origin?.dataset != null && ancestorAmong(copy, here, owns)) {
     const over = copy.get(here.origin.dataset);
     if (over === undefined) return undefined;

@@ -6,7 +6,7 @@
  */
 import type { AdminState } from '../../core/admin.ts';
 import { isPandoError } from '../../core/errors.ts';
-import { type DatasetName, isPrivateTree, parseStreamId, type TreeName } from '../../core/ids.ts';
+import { type DatasetName, isPrivateTree, splitStreamId, type TreeName } from '../../core/ids.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 
@@ -48,7 +48,7 @@ export class Announcements {
     const kept = rootsOf(this.#admin.state);
     for (const [tree, root] of kept) if (!this.#isDamaged(tree)) await this.announce(tree, root);
     for (const { stream } of this.#history.streams()) {
-      const { node, tree } = parseStreamId(stream);
+      const { node, tree } = splitStreamId(stream);
       if (node === this.#history.node && !isPrivateTree(tree) && !kept.has(tree)) await this.retract(tree);
     }
     return mended;
@@ -57,7 +57,7 @@ export class Announcements {
   async #mend(): Promise<readonly TreeName[]> {
     const mended: TreeName[] = [];
     for (const { stream } of this.#history.faults()) {
-      const { node, tree } = parseStreamId(stream);
+      const { node, tree } = splitStreamId(stream);
       if (node !== this.#history.node || isPrivateTree(tree)) continue;
       try {
         await this.#history.startIncarnation(tree);

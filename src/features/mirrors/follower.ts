@@ -1,11 +1,13 @@
 import { type Mirror, type MirrorKey, mirrorKey } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
-import { parseStreamId, type StreamId, type TreeName } from '../../core/ids.ts';
+import { splitStreamId, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
 import type { History } from '../../log/history.ts';
+import type { HistoryChange } from '../../log/stream-table.ts';
+import type { Timers } from '../../sync/timers.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
 
-/** After a sync that failed, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
+/** After a sync that failed, or did only a part, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
 const RETRY_MS = 60_000;
 /** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
 const LOOK_AGAIN_MS_MAX = 86_400_000;
@@ -15,18 +17,23 @@ type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 export interface FollowerOptions {
   readonly history: History;
   readonly mirrors: Pick<Mirrors, 'list' | 'sync'>;
+  readonly timers: Timers;
   /** Told what a sync did by itself, or what kept it from it. */
   readonly onSynced: (tree: TreeName, result: SyncReport | PandoError) => void;
 }
 
-/** Keeps mirrors up to date by itself: syncs each once at the start, and whenever its peer reports something new. */
+/**
+ * Keeps mirrors up to date by itself: syncs each once at the start, whenever its peer reports something new, and when somebody here changed the mirror
+ * behind its back.
+ */
 export class Follower {
   readonly #options: FollowerOptions;
   readonly #stopping = new AbortController();
   /** Mirrors whose sync is running, and whether something new came meanwhile. */
   readonly #busy = new Map<MirrorKey, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
-  readonly #timers = new Map<MirrorKey, NodeJS.Timeout>();
+  /** How to call off the syncs that are to come by themselves. */
+  readonly #wakings = new Map<MirrorKey, () => void>();
   #unsubscribe: () => void = () => undefined;
 
   constructor(options: FollowerOptions) {
@@ -34,14 +41,14 @@ export class Follower {
   }
 
   start(): void {
-    this.#unsubscribe = this.#options.history.onChange(({ head }) => this.#heard(head.stream));
+    this.#unsubscribe = this.#options.history.onChange((change) => this.#heard(change));
     for (const mirror of this.#options.mirrors.list()) this.follow(mirror);
   }
 
   async stop(): Promise<void> {
     this.#unsubscribe();
     this.#stopping.abort();
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const cancel of this.#wakings.values()) cancel();
     await Promise.all(this.#runs);
   }
 
@@ -56,10 +63,12 @@ export class Follower {
     this.#runs.add(run);
   }
 
-  #heard(stream: StreamId): void {
-    const { node, tree } = parseStreamId(stream);
-    const place = { tree, from: node };
-    if (this.#isMirrored(place)) this.follow(place);
+  #heard({ head, events }: HistoryChange): void {
+    const { node, tree } = splitStreamId(head.stream);
+    const isMeddled = node === this.#options.history.node && events?.some(({ cause }) => cause === 'observed') === true;
+    for (const mirror of this.#options.mirrors.list()) {
+      if (mirror.tree === tree && (mirror.from === node || isMeddled)) this.follow(mirror);
+    }
   }
 
   #isMirrored(place: MirrorPlace): boolean {
@@ -70,7 +79,7 @@ export class Follower {
     const state = { again: false };
     const key = mirrorKey({ tree, from });
     this.#busy.set(key, state);
-    clearTimeout(this.#timers.get(key));
+    this.#wakings.get(key)?.();
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
     const options = { ...quiet, signal: this.#stopping.signal, refresh: false };
     try {
@@ -95,19 +104,20 @@ export class Follower {
   /** Syncs again after so many ms by itself; null for not. */
   #wakeUp(mirror: MirrorPlace, afterMs: number | null): void {
     if (afterMs === null || this.#stopping.signal.aborted) return;
-    clearTimeout(this.#timers.get(mirrorKey(mirror)));
-    this.#timers.set(
+    this.#wakings.get(mirrorKey(mirror))?.();
+    this.#wakings.set(
       mirrorKey(mirror),
-      setTimeout(() => {
+      this.#options.timers.after(afterMs, () => {
         if (this.#isMirrored(mirror)) this.follow(mirror);
-      }, afterMs),
+      }),
     );
   }
 }
 
 /** When to sync again although the peer tells nothing new: after a failure, and when a grace period ends. */
 function whenAgain({ steps, plan }: SyncReport, now: number): number | null {
-  if (steps.some(({ outcome }) => outcome.result === 'failed')) return RETRY_MS;
+  // Steps that were skipped had a connection that was lost, or need what failed
+  if (steps.some(({ outcome }) => outcome.result === 'failed' || outcome.result === 'skipped')) return RETRY_MS;
   const due = firstDue(plan.retained);
   return due === null ? null : Math.min(Math.max(due - now, RETRY_MS), LOOK_AGAIN_MS_MAX);
 }

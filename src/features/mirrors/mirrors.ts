@@ -1,17 +1,10 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
 import { type Mirror, type MirrorKey, mirrorKey, mirrorsOf } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
-import type { MirrorRules, Ownership } from '../../core/events.ts';
+import type { MirrorRules } from '../../core/events.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
-import {
-  type DatasetId,
-  type DatasetName,
-  type NodeId,
-  type SnapshotGuid,
-  streamIdOf,
-  type TreeName,
-} from '../../core/ids.ts';
+import { type DatasetId, type DatasetName, type NodeId, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
@@ -20,6 +13,7 @@ import type { Plan, Retention, Step } from '../../core/plan/steps.ts';
 import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import { type Timers, withinTime } from '../../sync/timers.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
@@ -37,6 +31,7 @@ export interface MirrorsOptions {
   readonly zfs: Zfs;
   /** Brings what is known of the peer's trees up to date; `refresh` lets the peer look at its ZFS first. */
   readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<unknown>;
+  readonly timers: Timers;
   /** How long a peer that is connected may take to answer, in ms. */
   readonly answerMsMax: number;
   readonly pull: (request: PullRequest) => Promise<PullReport>;
@@ -92,7 +87,8 @@ const NEVER = new AbortController().signal;
 export class Mirrors {
   readonly #options: MirrorsOptions;
   readonly #turns = new MirrorTurns();
-  readonly #sources: Sources;
+  /** What the peers say. */
+  readonly sources: Sources;
   readonly #receiving = new Set<TreeName>();
   readonly #settled = new Map<MirrorKey, Settled>();
   /** Mirrors whose last sync failed in part: more may be there than was logged. */
@@ -100,7 +96,7 @@ export class Mirrors {
 
   constructor(options: MirrorsOptions) {
     this.#options = options;
-    this.#sources = new Sources(options);
+    this.sources = new Sources(options);
   }
 
   list(): readonly Mirror[] {
@@ -197,19 +193,9 @@ export class Mirrors {
     return this.#make(this.get(tree, from));
   }
 
-  /** See {@link Sources.ownerOf}. */
-  ownerOf(tree: TreeName, dataset: DatasetId): Ownership | undefined {
-    return this.#sources.ownerOf(tree, dataset);
-  }
-
-  /** See {@link Sources.atOwner}. */
-  atOwner(tree: TreeName, dataset: DatasetId): ReadonlySet<SnapshotGuid> {
-    return this.#sources.atOwner(tree, dataset);
-  }
-
   /** The part of the peer's view that the mirror wants: of what follows the peer, that which its globs and its rule select. */
   wanted(mirror: Mirror): Graph {
-    const { graph, follows } = this.#sources.of(mirror);
+    const { graph, follows } = this.sources.of(mirror);
     const local = this.#local(mirror.tree);
     const wanted = wantedGraph(graph, mirror, { local, now: this.#options.history.now() });
     const others = Array.from(wanted.datasets.values()).filter((dataset) => !follows(dataset));
@@ -263,7 +249,7 @@ export class Mirrors {
     const todo = await this.#planAnew(mirror);
     options.onPlan(todo);
     if (todo.steps.length === 0) {
-      const { basis } = this.#sources.of(mirror);
+      const { basis } = this.sources.of(mirror);
       this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until: firstDue(todo.retained) });
       return { tree, from, plan: todo, steps: [], bytes: 0 };
     }
@@ -282,14 +268,14 @@ export class Mirrors {
   /** What was planned last, where nothing can have changed since. */
   #settledPlan(mirror: Mirror): Plan | undefined {
     const settled = this.#settled.get(mirrorKey(mirror));
-    const isSame = settled?.mirror === mirror && settled.basis === this.#sources.of(mirror).basis;
+    const isSame = settled?.mirror === mirror && settled.basis === this.sources.of(mirror).basis;
     const isOver = settled?.until != null && settled.until <= this.#options.history.now();
     return isSame && !isOver ? settled.plan : undefined;
   }
 
   async #noticeDepartures(mirror: Mirror): Promise<void> {
     if (mirror.graceMs === null) return;
-    const { graph, follows } = this.#sources.of(mirror);
+    const { graph, follows } = this.sources.of(mirror);
     await this.#options.departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
   }
 
@@ -307,14 +293,11 @@ export class Mirrors {
   }
 
   async #catchUp({ tree, from }: Mirror, { refresh, signal }: SyncOptions): Promise<void> {
-    const { catchUp, answerMsMax } = this.#options;
-    const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(silent(from, answerMsMax)), answerMsMax);
-    try {
-      await uncancelled(tree, catchUp(from, { refresh }), AbortSignal.any([signal, limit.signal]));
-    } finally {
-      clearTimeout(timer);
-    }
+    const { catchUp, answerMsMax, timers } = this.#options;
+    const inTime = { ms: answerMsMax, reason: () => silent(from, answerMsMax) };
+    await withinTime(timers, inTime, (limit) =>
+      uncancelled(tree, catchUp(from, { refresh }), AbortSignal.any([signal, limit])),
+    );
   }
 
   #pullRequest(mirror: Mirror, todo: Plan, { onProgress, signal }: SyncOptions): PullRequest {
@@ -347,7 +330,7 @@ export class Mirrors {
   }
 
   #make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Plan {
-    const { graph, follows, contested } = this.#sources.of(mirror);
+    const { graph, follows, contested } = this.sources.of(mirror);
     return plan({
       source: graph,
       wanted: this.wanted(mirror),

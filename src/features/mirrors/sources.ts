@@ -9,10 +9,11 @@
  * 4. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
-import { PandoError } from '../../core/errors.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Origin, Ownership } from '../../core/events.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
 import { withLineage } from '../../core/graph/lineage.ts';
+import type { ObservedDataset } from '../../core/graph/observed.ts';
 import { type DatasetId, type NodeId, type SnapshotGuid, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
@@ -47,6 +48,7 @@ interface Knowledge {
 export class Sources {
   readonly #options: SourcesOptions;
   readonly #known = new Map<TreeName, Knowledge>();
+  readonly #heard = new Map<TreeName, readonly (Graph | undefined)[]>();
 
   constructor(options: SourcesOptions) {
     this.#options = options;
@@ -67,16 +69,36 @@ export class Sources {
   }
 
   /**
-   * Who owns a dataset of a mirrored tree according to the peers, or undefined when none has it. As long as nothing is known of a peer's view, whatever is there
-   * counts as the peer's, unless this node shares the tree itself: nobody may change it here.
+   * Who owns a dataset that was not known to be in the tree: whoever the peers say, and undefined where they have no such dataset. A replica that they do not have
+   * (any more), and whatever is there as long as nothing is known of a peer's view, counts as the peer's, unless this node shares the tree itself: nobody may
+   * change it here.
    */
-  ownerOf(tree: TreeName, id: DatasetId): Ownership | undefined {
+  ownerOf(tree: TreeName, id: DatasetId, seen: ObservedDataset): Ownership | undefined {
     const { mirrors, views } = this.#knowledge(tree);
     const server = serverOfNew(views, id);
     if (server !== undefined) return views.get(server)?.get(id)?.owner;
-    const unheard = mirrors.find((mirror) => !this.#isHeard(mirror));
-    const isShared = this.#options.admin.state.trees.has(tree);
-    return unheard === undefined || isShared ? undefined : { node: unheard.from, epoch: 1 };
+    if (this.#options.admin.state.trees.has(tree)) return undefined;
+    const unheard = mirrors.find((mirror) => !this.#isHeard(mirror)) ?? (isReplica(seen) ? mirrors[0] : undefined);
+    return unheard === undefined ? undefined : { node: unheard.from, epoch: 1 };
+  }
+
+  /** Who owns a dataset that is here, by what the peer says now that it follows; undefined where that says nothing. */
+  saidOwnerOf(tree: TreeName, id: DatasetId): Ownership | undefined {
+    const { mirrors, views, local } = this.#knowledge(tree);
+    const owner = local.get(id)?.owner.node;
+    const own = mirrors.find(({ from }) => from === owner);
+    const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
+    return server === undefined ? undefined : views.get(server)?.get(id)?.owner;
+  }
+
+  /** What the peers have told of the tree: the same value as long as they say the same. */
+  heard(tree: TreeName): unknown {
+    const mirrors = mirrorsOf(this.#options.admin.state, tree);
+    const raws = mirrors.map((mirror) => this.#raw(mirror));
+    const last = this.#heard.get(tree);
+    if (last !== undefined && isSame(last, raws)) return last;
+    this.#heard.set(tree, raws);
+    return raws;
   }
 
   /** The snapshots that peers have of a dataset, as far as known; none of what belongs to this node. */
@@ -140,11 +162,16 @@ export class Sources {
     return this.#options.history.head(streamIdOf(from, tree)) !== null;
   }
 
-  /** What a peer has told of the tree; undefined when it shares none. */
+  /** What a peer has told of the tree; undefined when it shares none, or its log is damaged. */
   #raw(mirror: Mirror): Graph | undefined {
     if (!this.#isHeard(mirror)) return undefined;
-    const graph = this.#options.history.graph(streamIdOf(mirror.from, mirror.tree));
-    return graph.root === null ? undefined : graph;
+    try {
+      const graph = this.#options.history.graph(streamIdOf(mirror.from, mirror.tree));
+      return graph.root === null ? undefined : graph;
+    } catch (error) {
+      if (isPandoError(error, 'LOG_CORRUPT')) return undefined;
+      throw error;
+    }
   }
 
   #local(tree: TreeName): Graph {
@@ -181,4 +208,9 @@ function serverOfNew(views: ReadonlyMap<Mirror, Graph>, id: DatasetId): Mirror |
 
 function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {
   return before.length === now.length && before.every((one, index) => one === now[index]);
+}
+
+/** Whether it is marked as replicas are: nobody writes to it, and it has the id that it has at its owner. */
+function isReplica({ id, properties }: ObservedDataset): boolean {
+  return id !== null && properties.readonly === 'on';
 }

@@ -9,9 +9,19 @@ export interface TreeCondition {
   readonly error: PandoError | null;
 }
 
+/** What a look found. */
+interface Seen {
+  /** The change token; null where there is none. */
+  readonly token: string | null;
+  /** The graph as the look left it. */
+  readonly graph: Graph;
+  /** What the peers of a mirror said then. */
+  readonly heard: unknown;
+}
+
 interface LastLook {
-  /** The change token, and the graph as the look left it; null where there is no token, or the look failed. */
-  readonly seen: { readonly token: string; readonly graph: Graph } | null;
+  /** Null where the look failed. */
+  readonly seen: Seen | null;
   readonly condition: TreeCondition;
 }
 
@@ -20,10 +30,12 @@ const NEVER: LastLook = { seen: null, condition: { lookedAt: null, error: null }
 /** What the last look at each tree found, and how it went. */
 export class LookMemory {
   readonly #last = new Map<TreeName, LastLook>();
+  readonly #now: () => number;
   readonly #onTrouble: (tree: TreeName, error: PandoError | null) => void;
 
-  /** `onTrouble` is told about what goes wrong with a tree, once for each kind of error, and with null once it is well again. */
-  constructor(onTrouble: (tree: TreeName, error: PandoError | null) => void) {
+  /** `now` is the wall clock in Unix ms. `onTrouble` is told about what goes wrong with a tree, once for each kind of error, and with null once it is well again. */
+  constructor(now: () => number, onTrouble: (tree: TreeName, error: PandoError | null) => void) {
+    this.#now = now;
     this.#onTrouble = onTrouble;
   }
 
@@ -31,16 +43,15 @@ export class LookMemory {
     return this.#of(tree).condition;
   }
 
-  /** Whether the last look found this token, and left this graph. */
-  isAsSeen(tree: TreeName, token: string | null, graph: Graph): boolean {
+  /** Whether the last look found just this. */
+  isAsSeen(tree: TreeName, { token, graph, heard }: Seen): boolean {
     const { seen } = this.#of(tree);
-    return token !== null && seen?.token === token && seen.graph === graph;
+    return token !== null && seen?.token === token && seen.graph === graph && seen.heard === heard;
   }
 
-  well(tree: TreeName, token: string | null, graph: Graph): void {
+  well(tree: TreeName, seen: Seen): void {
     const { condition } = this.#of(tree);
-    const seen = token === null ? null : { token, graph };
-    this.#last.set(tree, { seen, condition: { lookedAt: Date.now(), error: null } });
+    this.#last.set(tree, { seen, condition: { lookedAt: this.#now(), error: null } });
     if (condition.error !== null) this.#onTrouble(tree, null);
   }
 

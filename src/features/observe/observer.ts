@@ -9,12 +9,13 @@
  *    was renamed. The root of a mirror takes its datasets along, and the next sync brings them again.
  * 3. Looks at one tree take turns, so that each compares with what the one before has logged. Whoever asks while one waits shares it.
  * 4. While a tree is being received into, what is half there is nobody's business: the transfer itself tells when something is whole.
- * 5. That nothing changed, as ZFS tells it, counts for the graph that was looked at then: a tree that was removed and added has another.
+ * 5. That nothing changed, as ZFS tells it, counts for the graph that was looked at then: a tree that was removed and added has another. It counts as
+ *    long as a mirror's peer says the same, too: it knows who owns what.
  */
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Cause, EventBody, KnownEvent, Ownership } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
-import type { ObservationScope } from '../../core/graph/observed.ts';
+import type { ObservationScope, ObservedDataset } from '../../core/graph/observed.ts';
 import { reconcile, reconcileArrival } from '../../core/graph/reconcile.ts';
 import {
   absoluteName,
@@ -28,6 +29,7 @@ import {
 } from '../../core/ids.ts';
 import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
+import type { Timers } from '../../sync/timers.ts';
 import type { ArrivedSnapshot } from '../../transfer/completion.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
 import { LookMemory, type TreeCondition } from './look-memory.ts';
@@ -43,9 +45,13 @@ export interface WatchedTree {
   readonly tree: TreeName;
   readonly root: DatasetName;
   /** Who owns a dataset that appears in it. */
-  readonly ownerOf: (id: DatasetId) => Ownership;
+  readonly ownerOf: (id: DatasetId, seen: ObservedDataset) => Ownership;
+  /** Who owns a dataset of a mirror by what its peers say now; undefined where nobody says anything. */
+  readonly saidOwnerOf: (id: DatasetId) => Ownership | undefined;
   /** The snapshots that the owner of a dataset has of it, as far as known; none of what belongs to this node. */
   readonly atOwner: (id: DatasetId) => ReadonlySet<SnapshotGuid>;
+  /** What the peers of a mirror say, the same as long as they say the same. */
+  readonly heard: () => unknown;
   /** Whether the root may be absent without that being an error: a mirror's comes with a sync. */
   readonly mayBeAbsent: boolean;
 }
@@ -59,7 +65,12 @@ export interface ObserverOptions {
   readonly isReceiving: (tree: TreeName) => boolean;
   /** Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. */
   readonly clearUp: () => Promise<unknown>;
+  /** Told what the first look at a tree shows since this node runs. What it rejects with is the look's failure. */
+  readonly onFirstListing: (listing: readonly ListedDataset[]) => Promise<void>;
   readonly mintDatasetId: () => DatasetId;
+  readonly timers: Timers;
+  /** Wall clock in Unix ms. */
+  readonly now: () => number;
   readonly intervalMs: number;
   /** Told about what went wrong with a tree, and with null once it is well again. */
   readonly onTrouble: (tree: TreeName, error: PandoError | null) => void;
@@ -77,13 +88,15 @@ export class Observer {
   readonly #turns = new Turns<TreeName>();
   readonly #waiting = new Map<TreeName, WaitingLook>();
   readonly #memory: LookMemory;
+  /** Trees that were listed since this node runs. */
+  readonly #listed = new Set<TreeName>();
   readonly #stopping = new AbortController();
   #round: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  #cancelNext: () => void = () => undefined;
 
   constructor(options: ObserverOptions) {
     this.#options = options;
-    this.#memory = new LookMemory(options.onTrouble);
+    this.#memory = new LookMemory(options.now, options.onTrouble);
   }
 
   /** Looks at every tree, then again and again until {@link stop}. Resolves after the first round. */
@@ -95,7 +108,7 @@ export class Observer {
   /** Ends the rounds and resolves once nothing is being looked at. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    clearTimeout(this.#timer);
+    this.#cancelNext();
     await this.#round;
     await this.#turns.idle();
   }
@@ -155,17 +168,18 @@ export class Observer {
   }
 
   async #lookAtAll(): Promise<void> {
-    const started = performance.now();
+    const { timers, intervalMs } = this.#options;
+    const started = timers.now();
     for (const watched of this.#options.trees()) {
       if (this.#stopping.signal.aborted) return;
       // The condition of the tree keeps the error; the others are looked at all the same.
       await this.look(watched).catch(() => undefined);
     }
     if (this.#stopping.signal.aborted) return;
-    const rest = Math.max(this.#options.intervalMs, REST_PER_LOOK * (performance.now() - started));
-    this.#timer = setTimeout(() => {
+    const rest = Math.max(intervalMs, REST_PER_LOOK * (timers.now() - started));
+    this.#cancelNext = timers.after(rest, () => {
       this.#round = this.#lookAtAll();
-    }, rest);
+    });
   }
 
   async #lookNow(watched: WatchedTree, cause: Cause): Promise<readonly KnownEvent[]> {
@@ -185,8 +199,9 @@ export class Observer {
     try {
       const token = await zfs.changeToken(watched.root, signal);
       const graph = this.#graph(watched.tree);
-      if (this.#memory.isAsSeen(watched.tree, token, graph)) {
-        this.#memory.well(watched.tree, token, graph);
+      const seen = { token, graph, heard: watched.heard() };
+      if (this.#memory.isAsSeen(watched.tree, seen)) {
+        this.#memory.well(watched.tree, seen);
         return [];
       }
       return await this.#take(watched, await zfs.list(watched.root, signal), { token, cause });
@@ -203,8 +218,11 @@ export class Observer {
   ): Promise<readonly KnownEvent[]> {
     // Begun meanwhile: the listing may show datasets that are half there (belief 4).
     if (this.#options.isReceiving(watched.tree)) return [];
+    if (!this.#listed.has(watched.tree)) await this.#options.onFirstListing(listing);
+    this.#listed.add(watched.tree);
+    const heard = watched.heard();
     const events = await this.#log(watched, listing, 'tree', cause);
-    this.#memory.well(watched.tree, token, this.#graph(watched.tree));
+    this.#memory.well(watched.tree, { token, graph: this.#graph(watched.tree), heard });
     return events;
   }
 
@@ -233,6 +251,8 @@ export class Observer {
       scope,
       mint: mintDatasetId,
       ownerOf: watched.ownerOf,
+      saidOwnerOf: watched.saidOwnerOf,
+      self: history.node,
     });
     const logged = events.length === 0 ? [] : await history.record(watched.tree, causeIn(watched, cause), events);
     // After the log: should this be cut short, the next look knows the dataset by its guid and marks it then.

@@ -1,9 +1,9 @@
 import { PandoError } from '../../core/errors.ts';
 import {
   ADMIN_TREE,
-  parseStreamId,
   parseTreeName,
   type StreamId,
+  splitStreamId,
   streamIdOf,
   TRANSFER_TREE,
   type TreeName,
@@ -39,7 +39,7 @@ export function logStreamOf(services: DaemonServices, { tree, node: who, transfe
 /** Throws `TREE_UNKNOWN` when nothing is known of the stream of a tree. `who` is how the peer was named, if one was. */
 export function requireStream({ history }: DaemonServices, stream: StreamId, who: string | undefined): void {
   if (history.head(stream) !== null) return;
-  const { tree } = parseStreamId(stream);
+  const { tree } = splitStreamId(stream);
   throw new PandoError(
     'TREE_UNKNOWN',
     who === undefined

@@ -1,0 +1,128 @@
+import { describe, expect, it } from 'vitest';
+import { EVENT_VERSION, type Ownership, type TreeEventBody } from '../../src/core/events.ts';
+import { fold } from '../../src/core/graph/fold.ts';
+import type { Graph } from '../../src/core/graph/graph.ts';
+import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
+import { reconcile } from '../../src/core/graph/reconcile.ts';
+import type { RelativeName } from '../../src/core/ids.ts';
+import { datasetId, graph, OWNER, SELF } from './graph-language.ts';
+
+/** What ZFS shows when it is as the graph says, of all datasets or of some. */
+function shown(seen: Graph, scope: ObservationScope): ObservedDataset[] {
+  return seen
+    .sorted()
+    .filter(({ name }) => scope === 'tree' || scope.has(name))
+    .map(({ id, name, kind, guid, origin, properties, snapshots }) => ({
+      ...{ id, name, kind, guid, properties, snapshots, referenced: 0, written: 1 },
+      origin:
+        origin === null
+          ? null
+          : {
+              dataset: origin.dataset === null ? null : (seen.get(origin.dataset)?.name ?? null),
+              snapshot: origin.snapshot,
+            },
+    }));
+}
+
+function told(
+  before: Graph,
+  now: Graph,
+  { scope = 'tree', said }: { readonly scope?: ObservationScope; readonly said?: Ownership } = {},
+): readonly TreeEventBody[] {
+  const { events } = reconcile(before, shown(now, scope), {
+    scope,
+    mint: () => datasetId('fresh'),
+    ownerOf: () => OWNER,
+    saidOwnerOf: () => said,
+    self: SELF,
+  });
+  return events;
+}
+
+describe('a look at some datasets', () => {
+  const before = graph('base @a @b', 'web < base@a @c');
+  const promoted = graph('base < web@a @b', 'web @a=a @c');
+  const web = promoted.get(datasetId('web'));
+  const base = before.get(datasetId('base'));
+  // The snapshot that went over is the same one
+  const after = {
+    ...promoted,
+    sorted: () =>
+      promoted.sorted().map((dataset) => {
+        if (dataset.id === web?.id) {
+          const moved = base?.snapshots.slice(0, 1) ?? [];
+          return { ...dataset, snapshots: [...moved, ...dataset.snapshots.slice(1)] };
+        }
+        return {
+          ...dataset,
+          origin: { dataset: datasetId('web'), snapshot: base?.snapshots[0]?.guid ?? expect.fail() },
+        };
+      }),
+    get: promoted.get.bind(promoted),
+  } as Graph;
+
+  it('tells a promote that it shows whole', () => {
+    expect(told(before, after).map(({ type }) => type)).toEqual(['dataset.promoted']);
+  });
+
+  it('tells nothing of a promote of which it shows only the side that lost by it: what is missing would contradict it', () => {
+    expect(told(before, after, { scope: new Set(['base' as RelativeName]) })).toEqual([]);
+  });
+});
+
+describe('a look at both sides of a promote, one of which is another dataset by now', () => {
+  it('tells both anew, so that neither hangs off the other twice', () => {
+    const before = graph('base#old @a @b', 'web < base@a @c');
+    const now = graph('base#old < web@a', 'web @a @c');
+    const replaced = {
+      ...now,
+      get: now.get.bind(now),
+      sorted: () => now.sorted().map((one) => (one.name === 'base' ? { ...one, guid: '77' } : one)),
+    } as Graph;
+    const scope = new Set(['base', 'web'] as RelativeName[]);
+    const after = fold(
+      before,
+      told(before, replaced, { scope }).map((body, index) => ({
+        v: EVENT_VERSION,
+        seq: index + 1,
+        at: 1,
+        cause: 'observed' as const,
+        ...body,
+      })),
+    );
+    const origins = after.sorted().map(({ name, origin }) => [name, origin?.dataset ?? null]);
+    expect(origins).toEqual([
+      ['base', datasetId('web')],
+      ['web', null],
+    ]);
+  });
+});
+
+describe('what a peer says of who owns a dataset', () => {
+  const tree = graph('base @a');
+  const other: Ownership = { node: SELF, epoch: 1 };
+
+  it('is taken over where this node had it otherwise', () => {
+    expect(told(tree, tree, { said: other })).toEqual([
+      { type: 'ownership.claimed', dataset: datasetId('base'), owner: other },
+    ]);
+  });
+
+  it('is taken over of a dataset that has to be told anew, too', () => {
+    const now = graph('base @a', 'web < base@a', 'old @x');
+    expect(told(graph('base @a', 'web < old@x', 'old @x'), now, { said: other })).toContainEqual(
+      expect.objectContaining({ type: 'dataset.created', dataset: datasetId('web'), owner: other }),
+    );
+  });
+
+  it('is nothing new where this node says the same, nor where nobody says anything', () => {
+    expect([...told(tree, tree, { said: OWNER }), ...told(tree, tree)]).toEqual([]);
+  });
+
+  it('does not count where it is of an earlier epoch, or about what this node owns itself', () => {
+    const datasets = (owner: Ownership) => new Map(Array.from(tree.datasets, ([id, one]) => [id, { ...one, owner }]));
+    const owned = (owner: Ownership): Graph => Object.assign(Object.create(tree), { datasets: datasets(owner) });
+    expect(told(owned({ ...OWNER, epoch: 2 }), tree, { said: other })).toEqual([]);
+    expect(told(owned({ node: SELF, epoch: 1 }), tree, { said: OWNER })).toEqual([]);
+  });
+});

@@ -1,0 +1,90 @@
+/** What a node does that lost its log, or some of it, and kept its key and its pools. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type HoldTag, holdTagOf, type NodeId, parseTransferId, uuidFrom } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
+import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+let beta: WorldNode;
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  alpha = await world.start('alpha');
+  beta = await world.start('beta');
+  await alpha.zfs.create(dataset('alpha/images'));
+  await alpha.zfs.create(dataset('alpha/images/base'));
+  await alpha.zfs.snapshot([at('alpha/images', 'r'), at('alpha/images/base', '1')]);
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+  await introduce(alpha, beta);
+  await mirror(beta, alpha.node.id);
+  await syncImages(beta);
+});
+
+afterEach(() => world.stop());
+
+function mirror({ node, pool }: WorldNode, from: NodeId): Promise<void> {
+  return node.mirrors.add({ tree: IMAGES, from, root: dataset(`${pool}/copy`), ...EVERYTHING });
+}
+
+/** The node starts with nothing in its log, and its operator adds peer and mirror again. */
+async function forget(one: WorldNode, peer: WorldNode): Promise<WorldNode> {
+  await one.node.stop();
+  const again = await world.start(one.pool, { ...one, log: new MemoryLog() });
+  await introduce(peer, again);
+  await mirror(again, peer.node.id);
+  return again;
+}
+
+function ownersIn({ node }: WorldNode): Record<string, NodeId> {
+  const { datasets } = node.trees.graph(IMAGES);
+  return Object.fromEntries(Array.from(datasets.values(), ({ name, owner }) => [name || 'root', owner.node]));
+}
+
+describe('a node that lost its log', () => {
+  it('does not take a replica for its own that its owner has given up meanwhile', async () => {
+    await alpha.zfs.destroy(dataset('alpha/images/base'));
+    await syncImages(beta);
+    beta = await forget(beta, alpha);
+    await syncImages(beta);
+    await beta.node.stop();
+    beta = await world.start('beta', { ...beta, log: new MemoryLog() });
+    await introduce(alpha, beta);
+    await beta.node.hub.sync(alpha.node.id, { refresh: true });
+    await mirror(beta, alpha.node.id);
+    expect(ownersIn(beta)).toEqual({ root: alpha.node.id, base: alpha.node.id });
+  });
+
+  it('takes its peer for the owner only until that one says who is', async () => {
+    let gamma = await world.start('gamma');
+    await introduce(beta, gamma);
+    await mirror(gamma, beta.node.id);
+    await syncImages(gamma);
+    gamma = await forget(gamma, beta);
+    await syncImages(gamma);
+    await gamma.node.verifier.verify(IMAGES);
+    expect(ownersIn(gamma)).toEqual({ root: alpha.node.id, base: alpha.node.id });
+  });
+
+  it("releases the holds of its own that nobody knows of any more, and nobody else's", async () => {
+    const lost = parseTransferId(uuidFrom(1, new Uint8Array(16)));
+    const snapshot = at('beta/copy/base', '1');
+    const others: HoldTag[] = [holdTagOf(alpha.node.id, lost), 'mine' as HoldTag];
+    for (const tag of [...others, holdTagOf(beta.node.id, lost)]) await beta.zfs.hold(tag, [snapshot]);
+    await beta.node.stop();
+    beta = await world.start('beta', beta);
+    expect(await beta.zfs.holds(snapshot)).toEqual(others);
+  });
+});
+
+describe('a replica that somebody renamed', () => {
+  it('gets its name back by itself, though nothing changed at its owner', async () => {
+    await beta.node.stop();
+    beta = await world.start('beta', beta, {}, { follow: true });
+    await beta.zfs.rename(dataset('beta/copy/base'), dataset('beta/copy/elsewhere'));
+    const look = () => beta.zfs.listOnly([dataset('beta/copy/base')]);
+    await beta.node.verifier.verify(IMAGES);
+    await expect.poll(look).toHaveLength(1);
+  });
+});

@@ -1,0 +1,95 @@
+import type { Mirror } from '../../../src/core/admin.ts';
+import { type DatasetName, ID_PROPERTY, isHidden, type RelativeName, relativeTo } from '../../../src/core/ids.ts';
+import type { ListedDataset } from '../../../src/zfs/zfs.ts';
+import type { Machine } from '../machine.ts';
+import type { World } from '../world.ts';
+import type { Checker, Finding } from './checker.ts';
+
+/**
+ * Invariant 3: what its peer has of a tree, a mirror has as well: the same names, origins, guids and order, as the two ZFS show them. It may have
+ * more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, or as waiting, is between people.
+ */
+export const convergence: Checker = {
+  invariant: 3,
+  async check(world) {
+    const found: Finding[] = [];
+    for (const machine of world.machines) {
+      for (const mirror of machine.mirrors.values()) {
+        const differences = await differencesOf(world, machine, mirror);
+        found.push(...differences.map((what) => ({ machine: machine.name, what: `${mirror.tree}: ${what}` })));
+      }
+    }
+    return found;
+  },
+};
+
+async function differencesOf(world: World, machine: Machine, mirror: Mirror): Promise<string[]> {
+  const source = world.machineOf(mirror.from);
+  const root = source.trees.get(mirror.tree)?.root ?? source.mirrors.get(mirror.tree)?.root;
+  if (root === undefined) return ['its peer does not keep the tree'];
+  const last = world.lastSyncs.find((sync) => sync.machine === machine && sync.tree === mirror.tree)?.report;
+  const told = last === undefined || last instanceof Error ? [] : [...last.plan.conflicts, ...last.plan.waiting];
+  const excused = new Set<string>(told.map(({ dataset }) => dataset));
+  const theirs = await tree(source, root);
+  const ours = await tree(machine, mirror.root);
+  const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
+  const copies = all.filter((guid, index) => all.indexOf(guid) !== index);
+  const guids = new Set(all.filter((guid) => !copies.includes(guid)));
+  return theirs.flatMap((dataset) => {
+    const id = idOf(dataset);
+    if (excused.has(id)) return [];
+    const copy = ours.find((one) => idOf(one) === id);
+    const name = relative(root, dataset);
+    if (copy === undefined) return [`${name} is missing`];
+    return [
+      ...(relative(mirror.root, copy) === name ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
+      ...snapshotDifferences(name, withoutExcused(dataset, [...copies, ...machine.guids.givenUp]), copy),
+      ...originDifferences(root, dataset, copy, guids),
+    ];
+  });
+}
+
+/** What people see of a tree; nothing when it is not there. */
+async function tree({ zfs }: Machine, root: DatasetName): Promise<ListedDataset[]> {
+  const [there] = await zfs.listOnly([root]);
+  if (there === undefined) return [];
+  return (await zfs.list(root)).filter(({ name }) => !isHidden(relativeTo(root, name) ?? ('' as RelativeName)));
+}
+
+function idOf({ name, properties }: ListedDataset): string {
+  return properties[ID_PROPERTY] ?? `without an id: ${name}`;
+}
+
+function relative(root: DatasetName, { name }: ListedDataset): string {
+  return relativeTo(root, name) || 'the root';
+}
+
+/**
+ * What was destroyed by hand on the machine of the mirror does not come again, once the mirror has newer snapshots. What its peer keeps several copies of
+ * may be here once.
+ */
+function withoutExcused(dataset: ListedDataset, excused: readonly string[]): ListedDataset {
+  const without = new Set(excused);
+  return { ...dataset, snapshots: dataset.snapshots.filter(({ guid }) => !without.has(guid)) };
+}
+
+function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDataset): string[] {
+  const wanted = theirs.snapshots.map(({ guid, name: snapshot }) => `${guid} ${snapshot}`);
+  const guids = new Set(theirs.snapshots.map(({ guid }) => guid));
+  const there = ours.snapshots
+    .filter(({ guid }) => guids.has(guid))
+    .map(({ guid, name: snapshot }) => `${guid} ${snapshot}`);
+  return wanted.join() === there.join() ? [] : [`${name} has ${there.join(', ')} instead of ${wanted.join(', ')}`];
+}
+
+/** A copy may stand alone, and hang off what its owner has no more. */
+function originDifferences(
+  root: DatasetName,
+  theirs: ListedDataset,
+  ours: ListedDataset,
+  guids: ReadonlySet<string>,
+): string[] {
+  const there = ours.origin?.guid ?? null;
+  if (there === null || there === theirs.origin?.guid || !guids.has(there)) return [];
+  return [`${relative(root, theirs)} hangs off ${there} instead of ${theirs.origin?.guid ?? 'nothing'}`];
+}

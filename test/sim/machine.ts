@@ -1,0 +1,217 @@
+/** A machine that a node runs on: its pool, its disk with the log, its key and its clock outlive the node's process. */
+
+import type { LocalTree, Mirror, Peer } from '../../src/core/admin.ts';
+import type { Signer } from '../../src/core/codec/chain.ts';
+import { describeError, isPandoError } from '../../src/core/errors.ts';
+import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
+import { PandoNode } from '../../src/main/node.ts';
+import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
+import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
+import { DurableLog } from './durable-log.ts';
+import { Effects } from './effects.ts';
+import { GuidWatch } from './guid-watch.ts';
+import { Life } from './life.ts';
+import type { SimulatedNetwork } from './network.ts';
+import type { Random } from './random.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { SimulatedSignatures } from './signatures.ts';
+import type { Trace } from './trace.ts';
+
+/** 2026-01-01T00:00:00Z in ms: where clocks that are right begin. */
+const BEGINNING_UNIX_MS = 1_767_225_600_000;
+/** As configured by default. */
+const OBSERVE_EVERY_MS = 5_000;
+/** After this time, in ms, a person tries again what was refused. */
+const PERSON_RETRIES_MS = 5_000;
+
+/** What every machine of a world shares. */
+export interface MachineOptions {
+  readonly name: string;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly network: SimulatedNetwork;
+  readonly signatures: SimulatedSignatures;
+  /** Takes what must never happen. */
+  readonly accuse: (invariant: number, what: string) => void;
+}
+
+export class Machine {
+  readonly name: string;
+  readonly signer: Signer;
+  readonly zfs: MemoryZfs;
+  readonly log = new DurableLog();
+  readonly guids: GuidWatch;
+  /** What its operator wants: said again whenever the node has forgotten it. */
+  readonly peers = new Map<NodeId, Peer>();
+  readonly trees = new Map<TreeName, LocalTree>();
+  readonly mirrors = new Map<TreeName, Mirror>();
+  /** By how much its clock is wrong, in ms. */
+  skewMs = 0;
+  /** Whether some of its log was ever lost: then it has lost the journal of what it was in the middle of. */
+  hasLostLog = false;
+  readonly #options: MachineOptions;
+  #life: Life | null = null;
+  #node: PandoNode | null = null;
+
+  constructor(options: MachineOptions) {
+    const { name, random, scheduler, signatures, trace, accuse } = options;
+    this.name = name;
+    this.#options = options;
+    this.signer = signatures.createSigner(random);
+    this.zfs = new MemoryZfs({ random: random.bits64, now: () => BEGINNING_UNIX_MS + scheduler.now() });
+    this.zfs.addPool(name);
+    this.guids = new GuidWatch(this.zfs, name as DatasetName, (lost) => {
+      trace.note(scheduler.now(), name, `lost ${lost}`);
+      accuse(1, lost);
+    });
+  }
+
+  get id(): NodeId {
+    return this.signer.node;
+  }
+
+  get address(): string {
+    return `${this.name}:1`;
+  }
+
+  /** The node while it is up. */
+  get node(): PandoNode | null {
+    return this.#node;
+  }
+
+  /** Whether its process runs, though it may still be starting. */
+  get isRunning(): boolean {
+    return this.#life !== null;
+  }
+
+  /** Starts the node's process, and has its operator say what it has forgotten. Resolves once it is up, or gone. */
+  async start(): Promise<void> {
+    if (this.#life !== null) return;
+    const life = new Life();
+    this.#life = life;
+    this.#note('start');
+    try {
+      const node = await this.#open(life);
+      await node.start();
+      this.#node = node;
+      this.#note('is up');
+      await this.#configure(node, life);
+    } catch (error) {
+      if (!life.isOver) this.#options.accuse(0, `does not start: ${describeError(error)}`);
+    }
+  }
+
+  /** Ends the process at once, as kill -9 or a loss of power does. */
+  crash(): void {
+    if (this.#life === null) return;
+    this.#note('crash');
+    this.#life.end();
+    this.#options.network.wires.unplug(this.id, this.address);
+    this.#gone();
+  }
+
+  /** Asks the node to stop, as SIGTERM does; resolves once it has. */
+  async stop(): Promise<void> {
+    const life = this.#life;
+    const node = this.#node;
+    if (life === null || node === null) return;
+    this.#note('stop');
+    this.#node = null;
+    await node.stop();
+    if (life.isOver) return;
+    life.end();
+    this.#gone();
+  }
+
+  /** Destroys or alters something by hand; what is lost by that was told to be. */
+  async byHand(act: () => Promise<unknown>): Promise<void> {
+    await this.guids.allow(act);
+  }
+
+  #gone(): void {
+    this.#life = null;
+    this.#node = null;
+  }
+
+  #open(life: Life): Promise<PandoNode> {
+    const { network, random, scheduler, signatures, trace, name } = this.#options;
+    const effects = new Effects({
+      name,
+      life,
+      scheduler,
+      random: random.fork(),
+      trace,
+      watch: (command, given, act) => this.guids.watch(command, given, act),
+    });
+    const remark = (message: string): void => trace.remark(scheduler.now(), name, () => message);
+    const chance = random.fork();
+    return PandoNode.open({
+      adapters: {
+        signer: this.signer,
+        isSigned: signatures.isSigned,
+        log: effects.log(this.log),
+        zfs: effects.zfs(this.zfs),
+        transport: network.transport(this.id, this.address, life),
+      },
+      settings: {
+        version: 'simulated',
+        listenHost: name,
+        directPort: null,
+        observeEveryMs: OBSERVE_EVERY_MS,
+        follow: true,
+        transfers: DEFAULT_TRANSFER_LIMITS,
+      },
+      reporter: { info: remark, warn: remark },
+      surroundings: {
+        now: () => BEGINNING_UNIX_MS + scheduler.now() + this.skewMs,
+        timers: {
+          now: scheduler.now,
+          after: (ms, task) =>
+            scheduler.after(ms, () => {
+              if (life.isOver) return;
+              trace.note(scheduler.now(), name, 'timer');
+              task();
+            }),
+        },
+        random: chance.fraction,
+        randomBytes: chance.bytes,
+      },
+    });
+  }
+
+  /** Says what the operator wants and the node does not know (any more), until it does. */
+  async #configure(node: PandoNode, life: Life): Promise<void> {
+    while (!life.isOver && !this.#knowsAll(node)) {
+      try {
+        await this.#tell(node);
+      } catch (error) {
+        if (!isPandoError(error)) throw error;
+        this.#options.trace.remark(this.#options.scheduler.now(), this.name, () => `operator: ${error.message}`);
+        await this.#options.scheduler.pause(PERSON_RETRIES_MS);
+      }
+    }
+  }
+
+  #knowsAll(node: PandoNode): boolean {
+    const trees = new Set(node.trees.list().map(({ tree }) => tree));
+    const mirrors = new Set(node.mirrors.list().map(({ tree }) => tree));
+    return (
+      Array.from(this.peers.keys()).every((peer) => node.peers.get(peer) !== undefined) &&
+      Array.from(this.trees.keys()).every((tree) => trees.has(tree)) &&
+      Array.from(this.mirrors.keys()).every((tree) => mirrors.has(tree))
+    );
+  }
+
+  async #tell(node: PandoNode): Promise<void> {
+    const kept = new Set(node.trees.list().map(({ tree }) => tree));
+    const mirrored = new Set(node.mirrors.list().map(({ tree }) => tree));
+    for (const peer of this.peers.values()) if (node.peers.get(peer.peer) === undefined) await node.peers.add(peer);
+    for (const tree of this.trees.values()) if (!kept.has(tree.tree)) await node.trees.add(tree);
+    for (const mirror of this.mirrors.values()) if (!mirrored.has(mirror.tree)) await node.mirrors.add(mirror);
+  }
+
+  #note(what: string): void {
+    this.#options.trace.note(this.#options.scheduler.now(), this.name, what);
+  }
+}

@@ -1,0 +1,192 @@
+/** Machines, what their operators want of them, and the network between them. */
+import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import { Machine } from './machine.ts';
+import { SimulatedNetwork } from './network.ts';
+import type { Random } from './random.ts';
+import { Scheduler } from './scheduler.ts';
+import { SimulatedSignatures } from './signatures.ts';
+import type { Trace } from './trace.ts';
+
+/** How many peers know only that the other one will dial. */
+const WITHOUT_ADDRESS = 0.2;
+/** Of how many mirrors the peer is a replica itself. */
+const OF_REPLICAS = 0.3;
+/** Trees that one node mirrors at most, beside its own. */
+const MIRRORS_MAX = 3;
+
+/** Who mirrors whose trees. `star`: all mirror one; `chain`: each mirrors from the one before; `ring`: each its neighbour's own; `mesh`: anybody anything. */
+export const TOPOLOGIES = ['star', 'chain', 'ring', 'mesh', 'mesh'] as const;
+export type Topology = (typeof TOPOLOGIES)[number];
+
+/** A violated invariant. */
+export interface Violation {
+  /** By its number in design §12, or 0 for what must never happen anyway. */
+  readonly invariant: number;
+  readonly machine: string;
+  readonly what: string;
+}
+
+/** How a mirror was brought up to date for the last time, or why it was not. */
+export interface LastSync {
+  readonly machine: Machine;
+  readonly tree: TreeName;
+  readonly report: SyncReport | Error;
+}
+
+export class World {
+  readonly scheduler = new Scheduler();
+  readonly network: SimulatedNetwork;
+  readonly machines: readonly Machine[];
+  readonly violations: Violation[] = [];
+  /** What was left to do once the world had come to rest. */
+  lastSyncs: readonly LastSync[] = [];
+  /** The most that waited for one peer at any time, in bytes. */
+  bufferedBytesMax = 0;
+  readonly trace: Trace;
+  readonly random: Random;
+
+  constructor(random: Random, trace: Trace, nodes: number) {
+    const names = new Map<NodeId, string>();
+    const signatures = new SimulatedSignatures();
+    const { scheduler } = this;
+    this.random = random;
+    this.trace = trace;
+    this.network = new SimulatedNetwork({
+      scheduler,
+      random: random.fork(),
+      trace,
+      nameOf: (node) => names.get(node) ?? '?',
+    });
+    this.machines = Array.from({ length: nodes }, (_, index) => {
+      const name = `n${index}`;
+      const machine = new Machine({
+        name,
+        scheduler,
+        random: random.fork(),
+        trace,
+        network: this.network,
+        signatures,
+        accuse: (invariant, what) => this.violations.push({ invariant, machine: name, what }),
+      });
+      names.set(machine.id, name);
+      return machine;
+    });
+  }
+
+  readonly machineOf = (node: NodeId): Machine => {
+    const found = this.machines.find(({ id }) => id === node);
+    if (found === undefined) throw new Error(`There is no machine of node ${node}.`);
+    return found;
+  };
+
+  /** Creates trees and starts all nodes, with nothing in the way. */
+  async build(topology: Topology): Promise<void> {
+    this.#connect(topology);
+    for (const { zfs, trees } of this.machines) for (const { root } of trees.values()) await zfs.create(root);
+    await this.scheduler.until(Promise.all(this.machines.map((machine) => machine.start())));
+  }
+
+  /** Has every mirror brought up to date once more, its peer looking first. */
+  async syncAll(): Promise<void> {
+    const syncs: Promise<LastSync>[] = [];
+    for (const machine of this.machines) {
+      for (const tree of machine.mirrors.keys()) syncs.push(syncOnce(machine, tree));
+    }
+    this.lastSyncs = await this.scheduler.until(Promise.all(syncs));
+  }
+
+  /** Pairs of machines that know each other. */
+  links(): (readonly [Machine, Machine])[] {
+    return this.machines.flatMap((machine) =>
+      Array.from(machine.peers.keys()).flatMap((peer) =>
+        machine.id < peer ? [[machine, this.machineOf(peer)] as const] : [],
+      ),
+    );
+  }
+
+  #connect(topology: Topology): void {
+    const { machines } = this;
+    const [first] = machines;
+    if (first === undefined) throw new Error('A world needs a machine.');
+    machines.forEach((machine, index) => {
+      const before = machines[index - 1] ?? (machines.at(-1) as Machine);
+      switch (topology) {
+        case 'star':
+          if (index === 0) own(machine);
+          else this.#mirror(machine, first, ownTree(first));
+          return;
+        case 'chain':
+          if (index === 0) own(machine);
+          else this.#mirror(machine, before, ownTree(first));
+          return;
+        case 'ring':
+          own(machine);
+          if (before !== machine) this.#mirror(machine, before, ownTree(before));
+          return;
+        case 'mesh':
+          own(machine);
+          this.#mirrorSome(machine, index);
+      }
+    });
+  }
+
+  /** Mirrors some trees of the machines before it, so that no circle of mirrors arises, each from its owner or from another replica. */
+  #mirrorSome(machine: Machine, index: number): void {
+    const { random } = this;
+    const before = this.machines.slice(0, index);
+    for (let count = Math.min(before.length, 1 + random.below(MIRRORS_MAX)); count > 0; count -= 1) {
+      const owner = random.pick(before);
+      const tree = ownTree(owner);
+      if (machine.mirrors.has(tree)) continue;
+      const replicas = before.filter(({ mirrors }) => mirrors.has(tree));
+      const source = replicas.length > 0 && random.chance(OF_REPLICAS) ? random.pick(replicas) : owner;
+      this.#mirror(machine, source, tree);
+    }
+  }
+
+  #mirror(machine: Machine, source: Machine, tree: TreeName): void {
+    introduce(source, machine, this.random.chance(WITHOUT_ADDRESS) ? null : machine.address);
+    introduce(machine, source, source.address);
+    machine.mirrors.set(tree, {
+      tree,
+      from: source.id,
+      root: `${machine.name}/of-${tree}` as DatasetName,
+      ...EVERYTHING,
+    });
+  }
+}
+
+async function syncOnce(machine: Machine, tree: TreeName): Promise<LastSync> {
+  const { signal } = new AbortController();
+  const quiet = { onProgress: () => undefined, onPlan: () => undefined };
+  try {
+    if (machine.node === null) throw new Error('the node is not up');
+    return { machine, tree, report: await machine.node.mirrors.sync(tree, { ...quiet, signal, refresh: true }) };
+  } catch (error) {
+    return { machine, tree, report: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
+
+/** The tree that a machine owns. */
+export function ownTree({ name }: Machine): TreeName {
+  return `tree-${name}` as TreeName;
+}
+
+function own(machine: Machine): void {
+  const tree = ownTree(machine);
+  machine.trees.set(tree, { tree, root: `${machine.name}/own` as DatasetName });
+}
+
+/** Has one machine's operator add another as a peer, who may read everything. */
+function introduce(machine: Machine, peer: Machine, address: string | null): void {
+  const known = machine.peers.get(peer.id)?.address ?? null;
+  machine.peers.set(peer.id, {
+    peer: peer.id,
+    name: peer.name,
+    address: known ?? address,
+    shares: ['*'],
+    trustedLink: false,
+  });
+}
