@@ -4,15 +4,20 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import type { DatasetName } from '../../src/core/ids.ts';
 import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
 
-const PANDO = new URL('../../src/main.js', import.meta.url).pathname;
+/** The built program, whether this file is built itself or run as it is. */
+const CHECKOUT = new URL('../../', import.meta.url);
+const BUILT = ['src/main.js', 'dist/src/main.js'].map((path) => fileURLToPath(new URL(path, CHECKOUT)));
+const PANDO = BUILT.find((path) => existsSync(path)) ?? '';
 /** zfs-fuse keeps its socket, locks, pool cache and keys there; with those of another daemon it would import that one's pools. */
 const ZFS_DIRECTORIES = ['/run/zfs', '/var/lock/zfs', '/var/lib/zfs', '/etc/zfs'];
 const POOL_BYTES = 3 * 1024 ** 3;
