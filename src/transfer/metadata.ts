@@ -97,12 +97,10 @@ export class MetadataReplay {
       await finishPreservation(intent, zfs);
       await journal.end({ ...end, outcome: 'completed' });
     } catch (error) {
-      try {
-        await undoPreservation(intent, zfs);
-        await journal.end({ ...end, outcome: 'failed' });
-      } catch {
-        journal.leave(intent.transfer);
-      }
+      const isUndone = await undoPreservation(intent, zfs).catch(() => false);
+      // What was moved already is the recovery's to finish, or it would be in nobody's sight
+      if (isUndone) await journal.end({ ...end, outcome: 'failed' }).catch(() => journal.leave(intent.transfer));
+      else journal.leave(intent.transfer);
       throw error;
     }
   }
