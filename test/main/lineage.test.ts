@@ -4,16 +4,7 @@ import { lineageId, lineageName, type SnapshotGuid, type TreeName } from '../../
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
-import {
-  at,
-  codeOf,
-  dataset,
-  IMAGES,
-  introduce,
-  MemoryWorld,
-  syncImages,
-  type WorldNode,
-} from './memory-world.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 let world: MemoryWorld;
 let alpha: WorldNode;

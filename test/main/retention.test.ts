@@ -1,9 +1,11 @@
 /** A mirror gives up what its own rules say, from the sync that noticed it to the one that destroys, on whole nodes. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
 import type { MirrorRules } from '../../src/core/events.ts';
+import type { DatasetId, RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
-import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+import { at, dataset, gate, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -31,6 +33,10 @@ afterEach(async () => {
 async function mirror(rules: Partial<MirrorRules>): Promise<void> {
   const place = { tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy') };
   await beta.node.mirrors.add({ ...place, ...EVERYTHING, ...rules });
+}
+
+function idOf(name: string): DatasetId {
+  return alpha.node.trees.graph(IMAGES).named(name as RelativeName)?.id as DatasetId;
 }
 
 function pass(ms: number): void {
@@ -151,6 +157,55 @@ describe('what the owner destroyed', () => {
     await destroyAtOwner();
     await syncImages(beta);
     expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@2']);
+  });
+
+  /** What a follower does: by what the owner's log says, without asking it to look first. */
+  const hear = () => syncImages(beta, { refresh: false });
+
+  it('stays when the owner only gave it another name, whatever its log says between two looks', async () => {
+    await mirror({ graceMs: 0 });
+    await syncImages(beta);
+    await alpha.zfs.rename(dataset('alpha/images/old'), dataset('alpha/images/moved'));
+    await alpha.node.history.record(IMAGES, 'observed', [
+      { type: 'dataset.destroyed', dataset: idOf('old'), name: 'old' as never },
+    ]);
+    expect(outcomes(await hear())).toEqual(['rename done']);
+    expect(await kept()).toContain('beta/copy/moved@x');
+  });
+
+  it('stays when the owner adds the tree again, which is empty until it has looked', async () => {
+    await mirror({ graceMs: 0 });
+    await syncImages(beta);
+    await alpha.node.trees.remove(IMAGES);
+    const list = alpha.zfs.list.bind(alpha.zfs);
+    const looking = gate();
+    const listed = gate();
+    alpha.zfs.list = async (...given) => {
+      looking.open();
+      await listed.opened;
+      return list(...given);
+    };
+    const adding = alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    await looking.opened;
+    const heard = hear();
+    listed.open();
+    await adding;
+    expect(outcomes(await heard)).toEqual([]);
+    expect(await kept()).toEqual(EVERYTHING_KEPT);
+  });
+
+  it('waits as long as the owner cannot look, and nothing else does', async () => {
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    await take('3');
+    await alpha.node.verifier.verify(IMAGES);
+    const list = alpha.zfs.list.bind(alpha.zfs);
+    alpha.zfs.list = () => Promise.reject(new PandoError('ZFS_POOL_UNAVAILABLE', 'suspended'));
+    await alpha.zfs.snapshot([at('alpha/images', 'r')]);
+    expect(outcomes(await hear())).toEqual(['receive-incremental done']);
+    expect(outcomes(await hear())).toEqual([]);
+    alpha.zfs.list = list;
+    expect(outcomes(await hear())).toContain('destroy-dataset done');
   });
 
   it('stays when another snapshot has its name by the time it would go', async () => {
