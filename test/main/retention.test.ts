@@ -177,17 +177,21 @@ describe('what the owner destroyed', () => {
     await mirror({ graceMs: 0 });
     await syncImages(beta);
     await alpha.node.trees.remove(IMAGES);
-    const list = alpha.zfs.list.bind(alpha.zfs);
-    const looking = gate();
-    const listed = gate();
+    const [looking, listed, planned] = [gate(), gate(), gate()];
+    const [listAtOwner, listHere] = [alpha.zfs.list.bind(alpha.zfs), beta.zfs.list.bind(beta.zfs)];
     alpha.zfs.list = async (...given) => {
       looking.open();
       await listed.opened;
-      return list(...given);
+      return listAtOwner(...given);
+    };
+    beta.zfs.list = (...given) => {
+      planned.open();
+      return listHere(...given);
     };
     const adding = alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
     await looking.opened;
     const heard = hear();
+    await planned.opened;
     listed.open();
     await adding;
     expect(outcomes(await heard)).toEqual([]);
