@@ -22,7 +22,8 @@ export interface ArrivedSnapshot {
 }
 
 /**
- * Takes what ZFS shows after a transfer: whole datasets, and single snapshots of others. `asked` are the datasets that were looked for, where some may be gone.
+ * Takes what ZFS shows after a transfer: whole datasets, and single snapshots of others. `asked` are the names
+ * that were looked for: what is not listed of them is gone for certain.
  */
 export type Settle = (
   listed: readonly ListedDataset[],

@@ -28,18 +28,19 @@ export async function destroyGivenUpSnapshot(zfs: Zfs, dataset: DatasetName, ste
 }
 
 /**
- * Rejects with `PLAN_CONFLICT` when the dataset was written to, or has other snapshots than planned, `ZFS_BUSY` when it or one of them is in use, and
+ * Resolves to whether it was there to be destroyed. Rejects with `PLAN_CONFLICT` when the dataset was written to, or has other snapshots than planned, `ZFS_BUSY` when it or one of them is in use, and
  * `ZFS_HAS_DEPENDENTS` when there are children or clones.
  */
-export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: DestroyDatasetStep): Promise<void> {
+export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: DestroyDatasetStep): Promise<boolean> {
   const [found] = await zfs.listOnly([name]);
-  if (found === undefined) return;
+  if (found === undefined) return false;
   if (found.properties[ID_PROPERTY] !== step.dataset) throw changed(name, 'is another dataset by now');
   // What is left of a destroy that was cut short has older snapshots only
   const planned = new Set(step.snapshots);
   if (found.snapshots.some(({ guid }) => !planned.has(guid))) throw changed(name, 'has a new snapshot');
   if (await wasWrittenTo(zfs, found)) throw changed(name, 'was written to here');
   await zfs.destroy(name);
+  return true;
 }
 
 /**

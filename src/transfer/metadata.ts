@@ -29,6 +29,8 @@ export class MetadataReplay {
   readonly #options: MetadataOptions;
   /** Datasets that changed since they were last looked at, by the names that they have now. */
   #changed = new Set<DatasetName>();
+  /** What was destroyed, or moved out of the tree, since then. */
+  #gone = new Set<DatasetName>();
 
   constructor(options: MetadataOptions) {
     this.#options = options;
@@ -60,22 +62,24 @@ export class MetadataReplay {
         break;
       case 'preserve':
         await this.#preserve(step);
+        if (step.lastCommon === null) this.#gone.add(name);
         break;
       case 'destroy-snapshot':
         await destroyGivenUpSnapshot(zfs, name, step);
         break;
       case 'destroy-dataset':
-        await destroyGivenUpDataset(zfs, name, step);
+        if (await destroyGivenUpDataset(zfs, name, step)) this.#gone.add(name);
         break;
     }
     this.#changed.add(name);
   }
 
-  /** The datasets that changed since this was last asked. */
-  takeChanged(): DatasetName[] {
-    const changed = [...this.#changed];
+  /** The names of the datasets that changed since this was last asked, and of those that went. */
+  takeChanged(): { readonly changed: readonly DatasetName[]; readonly gone: readonly DatasetName[] } {
+    const taken = { changed: [...this.#changed], gone: [...this.#gone] };
     this.#changed = new Set();
-    return changed;
+    this.#gone = new Set();
+    return taken;
   }
 
   #name(relative: RelativeName): DatasetName {

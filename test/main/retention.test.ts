@@ -212,6 +212,31 @@ describe('what the owner destroyed', () => {
     expect(outcomes(await hear())).toContain('destroy-dataset done');
   });
 
+  it('is not told as gone when somebody here renamed it right before it would go', async () => {
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    const [listSnapshots, listOnly] = [beta.zfs.listSnapshots.bind(beta.zfs), beta.zfs.listOnly.bind(beta.zfs)];
+    const renameOnce = async (name: string) => {
+      const from = dataset(`beta/copy/${name}`);
+      if ((await listOnly([from])).length > 0) await beta.zfs.rename(from, dataset(`beta/copy/my-${name}`));
+    };
+    beta.zfs.listSnapshots = async (...given) => {
+      await renameOnce('web');
+      return listSnapshots(...given);
+    };
+    beta.zfs.listOnly = async (...given) => {
+      if (given[0].length === 1 && given[0][0]?.endsWith('/old')) await renameOnce('old');
+      return listOnly(...given);
+    };
+    const [web, old] = [idOf('web'), beta.node.trees.graph(IMAGES).named('old' as RelativeName)?.id as DatasetId];
+    await syncImages(beta);
+    const graph = beta.node.trees.graph(IMAGES);
+    expect([graph.get(web)?.owner.node, graph.get(old)?.owner.node]).toEqual([alpha.node.id, alpha.node.id]);
+    await beta.node.verifier.verify(IMAGES);
+    expect(beta.node.trees.graph(IMAGES).get(old)).toMatchObject({ name: 'my-old', owner: { node: alpha.node.id } });
+    expect(await kept()).toEqual(expect.arrayContaining(['beta/copy/my-old@x', 'beta/copy/my-web@1']));
+  });
+
   it('stays when another snapshot has its name by the time it would go', async () => {
     await mirror({ graceMs: 0 });
     await destroyAtOwner();
