@@ -87,9 +87,9 @@ async function mark(
 ): Promise<boolean> {
   const replicas = listed
     .filter((dataset) => !isMarked(dataset))
-    .flatMap(({ name }) => {
+    .flatMap(({ name, kind }) => {
       const fresh = tried.find((one) => isNew(one) && nameOf(one.step) === name);
-      return fresh === undefined ? [] : [{ name, dataset: fresh.step.dataset }];
+      return fresh === undefined ? [] : [{ name, kind, dataset: fresh.step.dataset }];
     });
   await markReplicas(zfs, replicas);
   return replicas.length > 0;

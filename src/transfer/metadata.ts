@@ -51,7 +51,8 @@ export class MetadataReplay {
         break;
       case 'clone': {
         const origin = { dataset: this.#name(step.origin.name), snapshot: step.origin.snapshot.name };
-        await zfs.clone(origin, name, replicaProperties(step.dataset));
+        const [grownFrom] = await zfs.listOnly([origin.dataset]);
+        await zfs.clone(origin, name, replicaProperties(step.dataset, grownFrom?.kind));
         break;
       }
       case 'rename-snapshot':

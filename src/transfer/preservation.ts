@@ -90,7 +90,8 @@ async function makeSuccessor(
   if (found.original === undefined) throw gone(name);
   if (found.original.origin?.reference.dataset === successor) return;
   if (found.successor === undefined) {
-    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, replicaProperties(dataset));
+    const properties = replicaProperties(dataset, found.original.kind);
+    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, properties);
   }
   await zfs.promote(successor);
 }

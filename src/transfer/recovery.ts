@@ -58,11 +58,10 @@ async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise
   if (intent.targets.length === 0) return;
   const present = await zfs.listOnly(intent.targets.map(({ name }) => name));
   // By guid, not by name: whatever else has the name now is none of this transfer's.
-  const received = intent.targets.filter((target) =>
-    present.some(
-      ({ name, snapshots }) => name === target.name && snapshots.some(({ guid }) => guid === target.snapshot),
-    ),
-  );
+  const received = intent.targets.flatMap(({ name, dataset, snapshot }) => {
+    const found = present.find((one) => one.name === name && one.snapshots.some(({ guid }) => guid === snapshot));
+    return found === undefined ? [] : [{ name, dataset, kind: found.kind }];
+  });
   await markReplicas(zfs, received);
 }
 

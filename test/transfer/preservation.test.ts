@@ -4,9 +4,11 @@ import { PandoError } from '../../src/core/errors.ts';
 import type { PreservationStarted } from '../../src/core/events.ts';
 import { type DatasetId, ID_PROPERTY, parseTransferId, type SnapshotName, uuidFrom } from '../../src/core/ids.ts';
 import { DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
+import { markReplicas } from '../../src/transfer/replica-properties.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { datasetId } from '../core/graph-language.ts';
 import { at, codeOf, dataset, IMAGES } from '../main/memory-world.ts';
+import { ZfsWithVolumes } from './volumes.ts';
 
 const WEB: DatasetId = datasetId('web');
 const intent: PreservationStarted = {
@@ -111,5 +113,23 @@ describe('keeping what diverged', () => {
     await zfs.destroy(intent.name);
     await finishPreservation(intent, zfs);
     expect(await there()).toEqual(KEPT);
+  });
+
+  it('does so for volumes, which ZFS sets nothing for that only filesystems have', async () => {
+    const volumes = new ZfsWithVolumes();
+    volumes.addPool('tank');
+    const ofVolume = { ...intent, name: dataset('tank/vol') };
+    await volumes.create(ofVolume.name, { [ID_PROPERTY]: WEB });
+    await volumes.snapshot([at('tank/vol', '1'), at('tank/vol', 'mine')]);
+    await finishPreservation(ofVolume, volumes);
+    const [successor, aside] = await volumes.listOnly([ofVolume.name, ofVolume.aside]);
+    expect(successor?.properties).toEqual({ readonly: 'on', [ID_PROPERTY]: WEB });
+    expect(aside?.snapshots.map(({ name }) => name)).toEqual(['mine']);
+    await volumes.create(dataset('tank/new-vol'));
+    await markReplicas(volumes, [
+      { name: dataset('tank/new-vol'), kind: 'volume', dataset: datasetId('new-vol') },
+      { name: dataset('tank/.pando'), kind: 'filesystem', dataset: datasetId('pando') },
+    ]);
+    expect((await volumes.listOnly([dataset('tank/new-vol')]))[0]?.properties.readonly).toBe('on');
   });
 });
