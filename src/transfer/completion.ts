@@ -22,7 +22,8 @@ export interface ArrivedSnapshot {
 }
 
 /**
- * Takes what ZFS shows after a transfer: whole datasets, and single snapshots of others. `asked` are the datasets that were looked for, where some may be gone.
+ * Takes what ZFS shows after a transfer: whole datasets, and single snapshots of others. `asked` are the names
+ * that were looked for: what is not listed of them is gone for certain.
  */
 export type Settle = (
   listed: readonly ListedDataset[],
@@ -86,9 +87,9 @@ async function mark(
 ): Promise<boolean> {
   const replicas = listed
     .filter((dataset) => !isMarked(dataset))
-    .flatMap(({ name }) => {
+    .flatMap(({ name, kind }) => {
       const fresh = tried.find((one) => isNew(one) && nameOf(one.step) === name);
-      return fresh === undefined ? [] : [{ name, dataset: fresh.step.dataset }];
+      return fresh === undefined ? [] : [{ name, kind, dataset: fresh.step.dataset }];
     });
   await markReplicas(zfs, replicas);
   return replicas.length > 0;

@@ -1,7 +1,13 @@
 /** Destroys what a mirror need not keep, once it is certain that it still is what was planned for (design §9). */
 import { type ErrorCode, PandoError } from '../core/errors.ts';
 import { type DatasetName, ID_PROPERTY } from '../core/ids.ts';
-import type { DestroyDatasetStep, DestroySnapshotStep, Step } from '../core/plan/steps.ts';
+import {
+  type DestroyDatasetStep,
+  type DestroySnapshotStep,
+  isPlaceholder,
+  PLACEHOLDER_BYTES_MAX,
+  type Step,
+} from '../core/plan/steps.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 
 /** With these, what was to be destroyed stays: it is held or has clones, or is not what was planned for any more. */
@@ -22,24 +28,33 @@ export async function destroyGivenUpSnapshot(zfs: Zfs, dataset: DatasetName, ste
 }
 
 /**
- * Rejects with `PLAN_CONFLICT` when the dataset was written to, or has other snapshots than planned, `ZFS_BUSY` when it or one of them is in use, and
+ * Resolves to whether it was there to be destroyed. Rejects with `PLAN_CONFLICT` when the dataset was written to, or has other snapshots than planned, `ZFS_BUSY` when it or one of them is in use, and
  * `ZFS_HAS_DEPENDENTS` when there are children or clones.
  */
-export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: DestroyDatasetStep): Promise<void> {
+export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: DestroyDatasetStep): Promise<boolean> {
   const [found] = await zfs.listOnly([name]);
-  if (found === undefined) return;
+  if (found === undefined) return false;
   if (found.properties[ID_PROPERTY] !== step.dataset) throw changed(name, 'is another dataset by now');
   // What is left of a destroy that was cut short has older snapshots only
   const planned = new Set(step.snapshots);
   if (found.snapshots.some(({ guid }) => !planned.has(guid))) throw changed(name, 'has a new snapshot');
-  if (wasWrittenTo(found)) throw changed(name, 'was written to here');
+  if (await wasWrittenTo(zfs, found)) throw changed(name, 'was written to here');
   await zfs.destroy(name);
+  return true;
 }
 
-/** zfs-fuse does not tell what was written since the newest snapshot, but how much there is now and was then. */
-function wasWrittenTo({ written, referenced, snapshots }: ListedDataset): boolean {
-  const newest = snapshots.at(-1);
-  return written === null ? newest !== undefined && newest.referenced !== referenced : written > 0;
+/**
+ * Whether there is anything in it that no snapshot has. zfs-fuse does not tell what was written since the newest snapshot, or since the origin of a clone that has
+ * none, but how much there is now and was then. What never had a snapshot is all that there is of it, unless it only gave others a parent.
+ */
+async function wasWrittenTo(zfs: Zfs, found: ListedDataset): Promise<boolean> {
+  const { written, referenced, snapshots, origin, properties } = found;
+  if (snapshots.length === 0 && origin === null) {
+    return !isPlaceholder(found) || properties.canmount !== 'off' || referenced > PLACEHOLDER_BYTES_MAX;
+  }
+  if (written !== null) return written > 0;
+  const newest = snapshots.at(-1) ?? (origin === null ? null : (await zfs.listSnapshots([origin.reference]))[0]);
+  return newest?.referenced !== referenced;
 }
 
 function changed(what: string, how: string): PandoError {

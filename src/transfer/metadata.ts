@@ -29,6 +29,8 @@ export class MetadataReplay {
   readonly #options: MetadataOptions;
   /** Datasets that changed since they were last looked at, by the names that they have now. */
   #changed = new Set<DatasetName>();
+  /** What was destroyed, or moved out of the tree, since then. */
+  #gone = new Set<DatasetName>();
 
   constructor(options: MetadataOptions) {
     this.#options = options;
@@ -49,7 +51,8 @@ export class MetadataReplay {
         break;
       case 'clone': {
         const origin = { dataset: this.#name(step.origin.name), snapshot: step.origin.snapshot.name };
-        await zfs.clone(origin, name, replicaProperties(step.dataset));
+        const [grownFrom] = await zfs.listOnly([origin.dataset]);
+        await zfs.clone(origin, name, replicaProperties(step.dataset, grownFrom?.kind));
         break;
       }
       case 'rename-snapshot':
@@ -60,22 +63,24 @@ export class MetadataReplay {
         break;
       case 'preserve':
         await this.#preserve(step);
+        if (step.lastCommon === null) this.#gone.add(name);
         break;
       case 'destroy-snapshot':
         await destroyGivenUpSnapshot(zfs, name, step);
         break;
       case 'destroy-dataset':
-        await destroyGivenUpDataset(zfs, name, step);
+        if (await destroyGivenUpDataset(zfs, name, step)) this.#gone.add(name);
         break;
     }
     this.#changed.add(name);
   }
 
-  /** The datasets that changed since this was last asked. */
-  takeChanged(): DatasetName[] {
-    const changed = [...this.#changed];
+  /** The names of the datasets that changed since this was last asked, and of those that went. */
+  takeChanged(): { readonly changed: readonly DatasetName[]; readonly gone: readonly DatasetName[] } {
+    const taken = { changed: [...this.#changed], gone: [...this.#gone] };
     this.#changed = new Set();
-    return changed;
+    this.#gone = new Set();
+    return taken;
   }
 
   #name(relative: RelativeName): DatasetName {
@@ -97,12 +102,10 @@ export class MetadataReplay {
       await finishPreservation(intent, zfs);
       await journal.end({ ...end, outcome: 'completed' });
     } catch (error) {
-      try {
-        await undoPreservation(intent, zfs);
-        await journal.end({ ...end, outcome: 'failed' });
-      } catch {
-        journal.leave(intent.transfer);
-      }
+      const isUndone = await undoPreservation(intent, zfs).catch(() => false);
+      // What was moved already is the recovery's to finish, or it would be in nobody's sight
+      if (isUndone) await journal.end({ ...end, outcome: 'failed' }).catch(() => journal.leave(intent.transfer));
+      else journal.leave(intent.transfer);
       throw error;
     }
   }

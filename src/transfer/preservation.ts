@@ -11,7 +11,7 @@
  */
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
-import { type DatasetName, ID_PROPERTY } from '../core/ids.ts';
+import { type DatasetName, ID_PROPERTY, poolOf } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { replicaProperties } from './replica-properties.ts';
@@ -20,6 +20,7 @@ import { replicaProperties } from './replica-properties.ts';
 export const DIVERGED_PROPERTY = 'pando:diverged-from';
 
 interface Found {
+  /** The dataset that diverged, as long as it has its name: whatever else has that name by now is none of this. */
   readonly original: ListedDataset | undefined;
   readonly aside: ListedDataset | undefined;
   readonly successor: ListedDataset | undefined;
@@ -29,7 +30,9 @@ interface Found {
 export async function finishPreservation(intent: PreservationStarted, zfs: Zfs): Promise<void> {
   const { name, aside, successor } = intent;
   await ensureContainers(zfs, aside);
-  if ((await look(intent, zfs)).aside === undefined) {
+  const found = await look(intent, zfs);
+  if (found.aside === undefined && found.original === undefined) return finishWithoutOriginal(intent, found, zfs);
+  if (found.aside === undefined) {
     if (intent.lastCommon !== null) await makeSuccessor(intent, intent.lastCommon, zfs);
     await zfs.rename(name, aside);
   }
@@ -38,18 +41,42 @@ export async function finishPreservation(intent: PreservationStarted, zfs: Zfs):
   await zfs.inheritProperty([aside], ID_PROPERTY);
 }
 
-/** Takes back what was begun while the dataset still has its name. Idempotent; rejects as ZFS does. */
-export async function undoPreservation(intent: PreservationStarted, zfs: Zfs): Promise<void> {
+/**
+ * Takes back what was begun while the dataset still has its name. Idempotent; rejects as ZFS does. Resolves to whether all is as it was before: once the dataset
+ * was moved, or somebody else moved it, there is only the way on.
+ */
+export async function undoPreservation(intent: PreservationStarted, zfs: Zfs): Promise<boolean> {
   const { original, aside, successor } = await look(intent, zfs);
-  if (successor === undefined || original === undefined || aside !== undefined) return;
+  if (aside !== undefined) return false;
+  if (successor === undefined) return true;
+  if (original === undefined) return false;
   if (original.origin?.reference.dataset === intent.successor) await zfs.promote(intent.name);
   await zfs.destroy(intent.successor);
+  return true;
 }
 
-async function look({ name, aside, successor }: PreservationStarted, zfs: Zfs): Promise<Found> {
+async function look({ name, aside, successor, dataset }: PreservationStarted, zfs: Zfs): Promise<Found> {
   const listed = await zfs.listOnly([name, aside, successor]);
-  const named = (wanted: DatasetName) => listed.find((dataset) => dataset.name === wanted);
-  return { original: named(name), aside: named(aside), successor: named(successor) };
+  const named = (wanted: DatasetName) => listed.find((one) => one.name === wanted);
+  const there = named(name);
+  return {
+    original: there?.properties[ID_PROPERTY] === dataset ? there : undefined,
+    aside: named(aside),
+    successor: named(successor),
+  };
+}
+
+/**
+ * Somebody destroyed the dataset, or gave it another name. Where it was destroyed, its successor has all that is left of it, and takes its name. Otherwise they have to
+ * say which of the two it is to be.
+ */
+async function finishWithoutOriginal(intent: PreservationStarted, { successor }: Found, zfs: Zfs): Promise<void> {
+  const { name, dataset } = intent;
+  if (successor === undefined) throw gone(name);
+  const listed = await zfs.list(poolOf(name) as DatasetName);
+  const elsewhere = listed.find((one) => one.name !== successor.name && one.properties[ID_PROPERTY] === dataset);
+  if (elsewhere !== undefined) throw moved(intent, elsewhere.name);
+  await zfs.rename(successor.name, name);
 }
 
 /** Until the successor owns the snapshot in common, and all before it. */
@@ -63,7 +90,8 @@ async function makeSuccessor(
   if (found.original === undefined) throw gone(name);
   if (found.original.origin?.reference.dataset === successor) return;
   if (found.successor === undefined) {
-    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, replicaProperties(dataset));
+    const properties = replicaProperties(dataset, found.original.kind);
+    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, properties);
   }
   await zfs.promote(successor);
 }
@@ -71,7 +99,15 @@ async function makeSuccessor(
 function gone(name: DatasetName): PandoError {
   return new PandoError(
     'ZFS_NOT_FOUND',
-    `"${name}" is gone, so that what it had cannot be kept; look for it with "zfs list", and sync again.`,
+    `"${name}" is gone, or another dataset by now, so that what it had cannot be kept; look for it with "zfs list", and sync again.`,
     { name },
+  );
+}
+
+function moved({ name, successor }: PreservationStarted, elsewhere: DatasetName): PandoError {
+  return new PandoError(
+    'PLAN_CONFLICT',
+    `"${elsewhere}" was renamed while what diverged in it was being kept; give it its name "${name}" back with "zfs rename", so that this can be finished. What it has in common with its owner is in "${successor}".`,
+    { name, elsewhere, successor },
   );
 }

@@ -182,8 +182,11 @@ class Pull {
   }
 
   async #lookAtChanged(): Promise<void> {
-    const changed = this.#metadata.takeChanged();
-    if (changed.length > 0) await this.#request.settle(await this.#options.zfs.listOnly(changed), [], changed);
+    const { changed, gone } = this.#metadata.takeChanged();
+    if (changed.length === 0) return;
+    const listed = await this.#options.zfs.listOnly(changed);
+    // Whatever else is not where it was can have been renamed by somebody: only a look at the whole tree tells
+    await this.#request.settle(listed, [], [...new Set([...listed.map(({ name }) => name), ...gone])]);
   }
 
   #name(step: Step): DatasetName {

@@ -1,10 +1,10 @@
 import { PandoError } from '../core/errors.ts';
-import type { TransferStarted } from '../core/events.ts';
+import type { PreservationStarted, TransferStarted } from '../core/events.ts';
 import { holdTagOf, type NodeId, transferOfTag } from '../core/ids.ts';
 import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { holdsOf, releaseHolds } from './holds.ts';
 import type { Intent, TransferJournal } from './journal.ts';
-import { finishPreservation } from './preservation.ts';
+import { finishPreservation, undoPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
 
 /** A transfer that a crash cut short, and what kept it from being cleared up. */
@@ -62,7 +62,7 @@ export class TransferRecovery {
     const left: UnrecoveredTransfer[] = [];
     for (const intent of this.#journal.unfinished()) {
       try {
-        if (intent.type === 'preservation.started') await finishPreservation(intent, this.#zfs);
+        if (intent.type === 'preservation.started') await finishOrUndo(intent, this.#zfs);
         else await recover(intent, this.#zfs, this.#node);
         await this.#journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
       } catch (error) {
@@ -79,10 +79,18 @@ async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise
   if (intent.targets.length === 0) return;
   const present = await zfs.listOnly(intent.targets.map(({ name }) => name));
   // By guid, not by name: whatever else has the name now is none of this transfer's.
-  const received = intent.targets.filter((target) =>
-    present.some(
-      ({ name, snapshots }) => name === target.name && snapshots.some(({ guid }) => guid === target.snapshot),
-    ),
-  );
+  const received = intent.targets.flatMap(({ name, dataset, snapshot }) => {
+    const found = present.find((one) => one.name === name && one.snapshots.some(({ guid }) => guid === snapshot));
+    return found === undefined ? [] : [{ name, dataset, kind: found.kind }];
+  });
   await markReplicas(zfs, received);
+}
+
+/** What cannot be finished is taken back where it can be: the next sync plans anew. */
+async function finishOrUndo(intent: PreservationStarted, zfs: Zfs): Promise<void> {
+  try {
+    await finishPreservation(intent, zfs);
+  } catch (error) {
+    if (!(await undoPreservation(intent, zfs))) throw error;
+  }
 }

@@ -1,4 +1,4 @@
-import type { Properties } from '../core/events.ts';
+import type { DatasetKind, Properties } from '../core/events.ts';
 import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
@@ -7,11 +7,16 @@ import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
  * What every replica is set to: nothing writes to it and nothing mounts it by itself, since as little as an atime update makes the next
  * increment fail (zfs-rules, "-F, rollback, divergence").
  */
-const REPLICA_PROPERTIES: Properties = { readonly: 'on', canmount: 'noauto' };
+const REPLICA_PROPERTIES: Readonly<Record<DatasetKind, Properties>> = {
+  filesystem: { readonly: 'on', canmount: 'noauto' },
+  // A volume is never mounted, and `zfs set` and `zfs clone` refuse what does not apply to it
+  volume: { readonly: 'on' },
+};
 
 /** A replica that was received, and the id that it carries at its owner. */
 export interface ReceivedReplica {
   readonly name: DatasetName;
+  readonly kind: DatasetKind;
   readonly dataset: DatasetId;
 }
 
@@ -20,18 +25,17 @@ export function isMarked({ properties }: ListedDataset): boolean {
   return properties[ID_PROPERTY] !== undefined && properties.canmount !== 'off';
 }
 
-/** The properties of a new replica, for a ZFS that can set them while it receives. */
-export function replicaProperties(dataset: DatasetId): Properties {
-  return { ...REPLICA_PROPERTIES, [ID_PROPERTY]: dataset };
+/** The properties of a new replica, for a ZFS that can set them while it receives: what does not apply to a volume it passes over then. */
+export function replicaProperties(dataset: DatasetId, kind: DatasetKind = 'filesystem'): Properties {
+  return { ...REPLICA_PROPERTIES[kind], [ID_PROPERTY]: dataset };
 }
 
 /** Sets the properties of new replicas afterwards, for a ZFS that cannot do so while it receives. */
 export async function markReplicas(zfs: Zfs, replicas: readonly ReceivedReplica[]): Promise<void> {
-  if (replicas.length === 0) return;
-  await zfs.setProperties(
-    replicas.map(({ name }) => name),
-    REPLICA_PROPERTIES,
-  );
+  for (const kind of ['filesystem', 'volume'] as const) {
+    const names = replicas.filter((replica) => replica.kind === kind).map(({ name }) => name);
+    if (names.length > 0) await zfs.setProperties(names, REPLICA_PROPERTIES[kind]);
+  }
   for (const { name, dataset } of replicas) await zfs.setProperties([name], { [ID_PROPERTY]: dataset });
 }
 

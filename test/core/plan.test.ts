@@ -355,6 +355,22 @@ describe('a replica that has what its owner has not', () => {
       'incremental a a@1..@2 -i',
     ]);
   });
+
+  it('has what lies below it back, also where its owner gave that up', () => {
+    const local = graph('. @r', 'a @1 @mine', 'a/old @1', 'a/old/x @1');
+    const back = [expect.stringMatching(/^rename a\/old → renaming-/), 'preserve a behind @1: mine'];
+    expect(steps(graph('. @r', 'a @1 @2'), local)).toEqual([
+      ...back,
+      'incremental a a@1..@2 -i',
+      expect.stringMatching(/^rename renaming-\w+ → a\/old$/),
+    ]);
+    expect(steps(graph('. @r', 'b#a @1 @2'), local).at(-1)).toMatch(/^rename renaming-\w+ → b\/old$/);
+    const clones = graph('. @r', 'base @a', 'web < base@a @1', 'web/old @1');
+    expect(steps(graph('. @r', 'base @a', 'web < base@a @2'), clones).slice(-2)).toEqual([
+      'clone web base@a..@2 -i',
+      expect.stringMatching(/^rename renaming-\w+ → web\/old$/),
+    ]);
+  });
 });
 
 describe('a mirror of the newest snapshots', () => {

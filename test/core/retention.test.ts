@@ -118,6 +118,12 @@ describe('what an owner destroyed', () => {
     expect(stays(planned)).toEqual(['a taken-here']);
   });
 
+  it('stays when it never had a snapshot, so that nothing shows where its data came from', () => {
+    const planned = planFor(graph('. @r'), received(graph('. @r', 'mine', 'b @1', 'clone < b@1')), AT_ONCE);
+    expect(planned.steps.map(inWords)).toEqual(['destroy clone', 'destroy b']);
+    expect(stays(planned)).toEqual(['mine taken-here']);
+  });
+
   it('stays as far as a peer builds on it', () => {
     const peer = graph('. @r', 'a @1 @2', 'b @1');
     const planned = planFor(source, before, { ...AT_ONCE, copies: [peer] });

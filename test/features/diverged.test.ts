@@ -117,6 +117,26 @@ describe('what diverged', () => {
   });
 });
 
+describe('a step that fails once', () => {
+  it('after the dataset was moved is not the end of it: the next sync finishes what was begun', async () => {
+    await diverge('one', { snapshot: 'mine' });
+    const rename = beta.zfs.rename.bind(beta.zfs);
+    let failures = 0;
+    beta.zfs.rename = (from, to) => {
+      const fails = from.includes('successor') && failures === 0;
+      if (fails) failures += 1;
+      return fails ? Promise.reject(new PandoError('ZFS_BUSY', 'dataset is busy')) : rename(from, to);
+    };
+    await syncImages(beta);
+    await syncImages(beta);
+    expect(failures).toBe(1);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+    const [kept] = await beta.node.diverged.list(IMAGES);
+    expect(kept).toMatchObject({ from: 'beta/copy/web', snapshots: ['mine'] });
+    expect((await beta.zfs.list(dataset('beta'))).filter(({ name }) => name.includes('successor'))).toEqual([]);
+  });
+});
+
 describe('a node that is gone in the middle of keeping what diverged', () => {
   /** A ZFS that is gone from the first command on that is called so and is about what diverged. */
   function dyingAt(zfs: MemoryZfs, command: keyof MemoryZfs): MemoryZfs {

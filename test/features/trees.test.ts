@@ -154,6 +154,26 @@ describe('commands on a tree', () => {
     expect(base?.snapshots.map(({ name }) => name)).toEqual(['s']);
   });
 
+  it('never tell of a dataset as destroyed that somebody renamed a moment ago', async () => {
+    const id = alpha.node.trees.graph(IMAGES).named('base' as RelativeName)?.id;
+    await alpha.zfs.rename(dataset('alpha/images/base'), dataset('alpha/images/moved'));
+    await alpha.node.trees.rollback(shot('base', 's'), { destroyNewer: false }).catch(() => undefined);
+    await alpha.zfs.rename(dataset('alpha/images/moved'), dataset('alpha/images/again'));
+    await alpha.node.trees.snapshot(shot('', 'r'), { recursive: false });
+    await alpha.node.trees.clone(shot('', 'r'), 'moved' as RelativeName);
+    const types: string[] = [];
+    const stream = alpha.node.history.ownStream(IMAGES);
+    for await (const events of alpha.node.history.events(stream, 1)) types.push(...events.map(({ type }) => type));
+    expect(types).not.toContain('dataset.destroyed');
+    const names = [...alpha.node.trees.graph(IMAGES).datasets.values()].map((one) => [one.name, one.id === id]);
+    expect(names).toEqual(
+      expect.arrayContaining([
+        ['again', true],
+        ['moved', false],
+      ]),
+    );
+  });
+
   it('are logged as commands', async () => {
     await alpha.node.trees.snapshot(shot('base', 's'), { recursive: false });
     await alpha.node.trees.renameSnapshot(shot('base', 's'), 't' as SnapshotName);

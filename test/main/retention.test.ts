@@ -1,9 +1,11 @@
 /** A mirror gives up what its own rules say, from the sync that noticed it to the one that destroys, on whole nodes. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
 import type { MirrorRules } from '../../src/core/events.ts';
+import type { DatasetId, RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
-import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+import { at, dataset, gate, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -31,6 +33,10 @@ afterEach(async () => {
 async function mirror(rules: Partial<MirrorRules>): Promise<void> {
   const place = { tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy') };
   await beta.node.mirrors.add({ ...place, ...EVERYTHING, ...rules });
+}
+
+function idOf(name: string): DatasetId {
+  return alpha.node.trees.graph(IMAGES).named(name as RelativeName)?.id as DatasetId;
 }
 
 function pass(ms: number): void {
@@ -151,6 +157,84 @@ describe('what the owner destroyed', () => {
     await destroyAtOwner();
     await syncImages(beta);
     expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@2']);
+  });
+
+  /** What a follower does: by what the owner's log says, without asking it to look first. */
+  const hear = () => syncImages(beta, { refresh: false });
+
+  it('stays when the owner only gave it another name, whatever its log says between two looks', async () => {
+    await mirror({ graceMs: 0 });
+    await syncImages(beta);
+    await alpha.zfs.rename(dataset('alpha/images/old'), dataset('alpha/images/moved'));
+    await alpha.node.history.record(IMAGES, 'observed', [
+      { type: 'dataset.destroyed', dataset: idOf('old'), name: 'old' as never },
+    ]);
+    expect(outcomes(await hear())).toEqual(['rename done']);
+    expect(await kept()).toContain('beta/copy/moved@x');
+  });
+
+  it('stays when the owner adds the tree again, which is empty until it has looked', async () => {
+    await mirror({ graceMs: 0 });
+    await syncImages(beta);
+    await alpha.node.trees.remove(IMAGES);
+    const [looking, listed, planned] = [gate(), gate(), gate()];
+    const [listAtOwner, listHere] = [alpha.zfs.list.bind(alpha.zfs), beta.zfs.list.bind(beta.zfs)];
+    alpha.zfs.list = async (...given) => {
+      looking.open();
+      await listed.opened;
+      return listAtOwner(...given);
+    };
+    beta.zfs.list = (...given) => {
+      planned.open();
+      return listHere(...given);
+    };
+    const adding = alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    await looking.opened;
+    const heard = hear();
+    await planned.opened;
+    listed.open();
+    await adding;
+    expect(outcomes(await heard)).toEqual([]);
+    expect(await kept()).toEqual(EVERYTHING_KEPT);
+  });
+
+  it('waits as long as the owner cannot look, and nothing else does', async () => {
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    await take('3');
+    await alpha.node.verifier.verify(IMAGES);
+    const list = alpha.zfs.list.bind(alpha.zfs);
+    alpha.zfs.list = () => Promise.reject(new PandoError('ZFS_POOL_UNAVAILABLE', 'suspended'));
+    await alpha.zfs.snapshot([at('alpha/images', 'r')]);
+    expect(outcomes(await hear())).toEqual(['receive-incremental done']);
+    expect(outcomes(await hear())).toEqual([]);
+    alpha.zfs.list = list;
+    expect(outcomes(await hear())).toContain('destroy-dataset done');
+  });
+
+  it('is not told as gone when somebody here renamed it right before it would go', async () => {
+    await mirror({ graceMs: 0 });
+    await destroyAtOwner();
+    const [listSnapshots, listOnly] = [beta.zfs.listSnapshots.bind(beta.zfs), beta.zfs.listOnly.bind(beta.zfs)];
+    const renameOnce = async (name: string) => {
+      const from = dataset(`beta/copy/${name}`);
+      if ((await listOnly([from])).length > 0) await beta.zfs.rename(from, dataset(`beta/copy/my-${name}`));
+    };
+    beta.zfs.listSnapshots = async (...given) => {
+      await renameOnce('web');
+      return listSnapshots(...given);
+    };
+    beta.zfs.listOnly = async (...given) => {
+      if (given[0].length === 1 && given[0][0]?.endsWith('/old')) await renameOnce('old');
+      return listOnly(...given);
+    };
+    const [web, old] = [idOf('web'), beta.node.trees.graph(IMAGES).named('old' as RelativeName)?.id as DatasetId];
+    await syncImages(beta);
+    const graph = beta.node.trees.graph(IMAGES);
+    expect([graph.get(web)?.owner.node, graph.get(old)?.owner.node]).toEqual([alpha.node.id, alpha.node.id]);
+    await beta.node.verifier.verify(IMAGES);
+    expect(beta.node.trees.graph(IMAGES).get(old)).toMatchObject({ name: 'my-old', owner: { node: alpha.node.id } });
+    expect(await kept()).toEqual(expect.arrayContaining(['beta/copy/my-old@x', 'beta/copy/my-web@1']));
   });
 
   it('stays when another snapshot has its name by the time it would go', async () => {

@@ -97,6 +97,7 @@ class Planner {
       this.#placeThoseBelow(dataset.id);
     }
     for (const id of this.#unplaced) this.#refuseUnplaced(id);
+    this.#bringBackDisplaced();
     const retained = planRetention({
       ...this.#input,
       copy: this.#copy,
@@ -113,6 +114,15 @@ class Planner {
       contested: this.#input.contested,
       estimatedBytes,
     };
+  }
+
+  /** What lay below a dataset that was preserved, and is not wanted, goes back to where it was. What is wanted has its place by now. */
+  #bringBackDisplaced(): void {
+    for (const [id, { parent, leaf }] of this.#copy.displaced) {
+      if (this.#input.wanted.get(id) !== undefined || !this.#copy.names.has(parent)) continue;
+      const name = `${this.#copy.nameOf(parent)}/${leaf}` as RelativeName;
+      if (this.#copy.names.holder(name) === undefined) this.#copy.rename(id, name, this.#standing(parent));
+    }
   }
 
   #refuseUnplaced(id: DatasetId): void {

@@ -2,7 +2,7 @@
  * What a mirror destroys, and why it may (design §9). The receiver decides, by its own rules:
  *
  * 1. A snapshot goes when the keep rule does not keep it; where the rule is `all`, when its owner destroyed it longer ago than the grace period.
- * 2. A dataset goes when its owner destroyed it longer ago than the grace period, and all its snapshots came from there.
+ * 2. A dataset goes when its owner destroyed it longer ago than the grace period, and all that it has came from there.
  * 3. The newest snapshot of a dataset stays, since what the dataset holds is that; so does the newest that this node has in common with any peer: increments build on it.
  * 4. What has clones or children stays. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
  * 5. A lineage holder goes with its last clone, whatever the rules say.
@@ -13,7 +13,7 @@ import type { Dataset, Graph } from '../graph/graph.ts';
 import { type DatasetId, isLineage, parentOf, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 import { departures } from './departures.ts';
-import type { PlanInput, Retained, Retention } from './steps.ts';
+import { isPlaceholder, type PlanInput, type Retained, type Retention } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
 /** What the rest of the plan knows of a dataset. */
@@ -150,11 +150,11 @@ class RetentionPlanner {
 
   #planDataset(dataset: Dataset): boolean {
     const { copy, retention } = this.#input;
-    const { id, snapshots, received } = dataset;
+    const { id } = dataset;
     const until = this.#graceUntil({ dataset: id, snapshot: null });
     if (until > retention.now) {
       this.#retained.push({ dataset: id, name: copy.nameOf(id), snapshot: null, reason: 'grace', until });
-    } else if (snapshots.length > 0 && snapshots.at(-1)?.guid !== received) {
+    } else if (!cameFromOwner(dataset)) {
       this.#retainDataset(id, 'taken-here');
     } else if (retention.copies.some((other) => sharesSnapshot(other, dataset))) {
       this.#retainDataset(id, 'in-common');
@@ -168,6 +168,13 @@ class RetentionPlanner {
   #retainDataset(id: DatasetId, reason: 'depended-on' | 'in-common' | 'taken-here'): void {
     this.#retained.push({ dataset: id, name: this.#input.copy.nameOf(id), snapshot: null, reason });
   }
+}
+
+/** Without a snapshot nothing shows where the data came from, unless it is that of the origin, or there is none. */
+function cameFromOwner(dataset: Dataset): boolean {
+  const { snapshots, received, origin } = dataset;
+  if (snapshots.length === 0) return origin !== null || isPlaceholder(dataset);
+  return snapshots.at(-1)?.guid === received;
 }
 
 /** Index of the newest of these snapshots that the dataset has; -1 for none. */

@@ -1,5 +1,5 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
-import type { Departed, MirrorRules, Snapshot } from '../events.ts';
+import type { Departed, MirrorRules, Properties, Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
 import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 import type { Contested } from './settled-names.ts';
@@ -214,9 +214,14 @@ export interface PlanInput {
 
 /** A local dataset carries this property while it stands in for one that has no snapshots. */
 export const PLACEHOLDER_PROPERTY = 'pando:placeholder';
+/** What an empty filesystem may reference, in bytes: a few metadata blocks, of up to 64 KiB each with the largest sectors. */
+export const PLACEHOLDER_BYTES_MAX = 512 * 1024;
 
 /** Whether Pando made the dataset only to give others a parent, and nothing was ever received or taken in it. */
-export function isPlaceholder(dataset: Dataset): boolean {
+export function isPlaceholder(dataset: {
+  readonly properties: Properties;
+  readonly snapshots: readonly unknown[];
+}): boolean {
   return dataset.properties[PLACEHOLDER_PROPERTY] === 'on' && dataset.snapshots.length === 0;
 }
 

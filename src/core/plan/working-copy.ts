@@ -25,6 +25,8 @@ export class WorkingCopy {
   readonly #last = new Map<DatasetId, number>();
   /** The last step that took something away from a name. */
   readonly #vacated = new Map<RelativeName, number>();
+  /** What lay below a dataset that was preserved: below which, and under which last part of its name. */
+  readonly displaced = new Map<DatasetId, { readonly parent: DatasetId; readonly leaf: string }>();
   /** The steps that destroy what lies right below a dataset, or is a clone of a snapshot. */
   readonly #freed = new Map<DatasetId | SnapshotGuid, readonly number[]>();
 
@@ -108,7 +110,11 @@ export class WorkingCopy {
   preserve(id: DatasetId, step: Pick<PreserveStep, 'lastCommon' | 'localOnly'>): boolean {
     const children = this.names.childrenOf(id);
     if (children.some((child) => this.isForeign(child))) return false;
-    for (const child of children) this.rename(child, this.temporaryName(child));
+    for (const child of children) {
+      const name = this.nameOf(child);
+      this.displaced.set(child, { parent: id, leaf: name.slice(name.lastIndexOf('/') + 1) });
+      this.rename(child, this.temporaryName(child));
+    }
     this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step });
     const before = this.#draft.get(id)?.snapshots ?? [];
     if (step.lastCommon === null) {

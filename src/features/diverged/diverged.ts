@@ -75,8 +75,9 @@ export class Diverged {
     const target = absoluteName(rootOf(tree), name);
     await zfs.rename(dataset, target);
     await zfs.inheritProperty([target], DIVERGED_PROPERTY);
+    const [restored] = await zfs.listOnly([target]);
     // It is no replica any more, which nobody writes or mounts, whatever lies above it
-    await zfs.setProperties([target], { readonly: 'off', canmount: 'on' });
+    await zfs.setProperties([target], { readonly: 'off', ...(restored?.kind === 'volume' ? {} : { canmount: 'on' }) });
     await look(tree);
   }
 

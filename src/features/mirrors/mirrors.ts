@@ -15,6 +15,7 @@ import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import { type Timers, withinTime } from '../../sync/timers.ts';
 import type { Settle } from '../../transfer/completion.ts';
+import { isGivingUp } from '../../transfer/giving-up.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/puller.ts';
@@ -245,12 +246,12 @@ export class Mirrors {
       options.onPlan(settled);
       return { tree, from, plan: settled, steps: [], bytes: 0 };
     }
-    await this.#noticeDepartures(mirror);
-    const todo = await this.#planAnew(mirror);
+    const { todo, isCertain } = await this.#planCertainly(mirror, options);
     options.onPlan(todo);
     if (todo.steps.length === 0) {
       const { basis } = this.sources.of(mirror);
-      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until: firstDue(todo.retained) });
+      const until = isCertain ? firstDue(todo.retained) : 0;
+      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until });
       return { tree, from, plan: todo, steps: [], bytes: 0 };
     }
     const report = await this.#pull(mirror, todo, options);
@@ -258,11 +259,32 @@ export class Mirrors {
     if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
     await this.#options.look(tree);
-    const again = this.#make(mirror, modified);
+    const again = withoutDoubtful(this.#make(mirror, modified), isCertain);
     options.onPlan(again);
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
     return { tree, from, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
+  }
+
+  /**
+   * Nothing is destroyed for what the peer has no more unless the peer has just looked. Between two looks its log may tell of a dataset as gone that has another name by now, or of a
+   * tree that was added again as empty. Where it cannot look, what is to be destroyed waits, and everything else goes on.
+   */
+  async #planCertainly(
+    mirror: Mirror,
+    options: SyncOptions,
+  ): Promise<{ readonly todo: Plan; readonly isCertain: boolean }> {
+    await this.#noticeDepartures(mirror);
+    const todo = await this.#planAnew(mirror);
+    if (options.refresh || !todo.steps.some(isForDeparted)) return { todo, isCertain: true };
+    try {
+      await this.#catchUp(mirror, { ...options, refresh: true });
+    } catch (error) {
+      if (options.signal.aborted) throw error;
+      return { todo: withoutDoubtful(todo, false), isCertain: false };
+    }
+    await this.#noticeDepartures(mirror);
+    return { todo: await this.#planAnew(mirror), isCertain: true };
   }
 
   /** What was planned last, where nothing can have changed since. */
@@ -357,6 +379,16 @@ export class Mirrors {
   #local(tree: TreeName): Graph {
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
+}
+
+/** Whether the step destroys what the owner has no more. */
+function isForDeparted(step: Step): boolean {
+  return step.kind === 'destroy-dataset' || (step.kind === 'destroy-snapshot' && step.because === 'departed');
+}
+
+/** The plan without what it destroys, unless that is certain. That comes last, and no other step waits for it. */
+function withoutDoubtful(plan: Plan, isCertain: boolean): Plan {
+  return isCertain ? plan : { ...plan, steps: plan.steps.filter((step) => !isGivingUp(step)) };
 }
 
 /** The replicas that ZFS did not receive into since they were written to. */

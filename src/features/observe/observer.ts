@@ -133,15 +133,19 @@ export class Observer {
     return events;
   }
 
-  /** Looks at these datasets only, those that are gone included. For whoever knows what it changed. */
+  /**
+   * Looks at these datasets only. For whoever knows what it changed. Where one is not at its name any more, at the whole tree: it may have been destroyed, or have another
+   * name. Then gives none while the tree is being received into.
+   */
   lookAt(watched: WatchedTree, names: readonly RelativeName[], cause: Cause): Promise<readonly KnownEvent[]> {
     return this.#turns.run(watched.tree, async () => {
       const listing = await this.#options.zfs.listOnly(names.map((name) => absoluteName(watched.root, name)));
+      if (isAnyMissing(this.#graph(watched.tree), names, listing)) return this.#lookNow(watched, cause);
       return this.#log(watched, listing, new Set(names), cause);
     });
   }
 
-  /** Logs what a transfer brought: listed datasets, and single snapshots that came into others. Those of `asked` that are not listed are gone. */
+  /** Logs what a transfer brought: listed datasets, and single snapshots that came into others. Those of `asked` that are not listed are gone for certain. */
   settle(
     watched: WatchedTree,
     listed: readonly ListedDataset[],
@@ -266,6 +270,14 @@ export class Observer {
     const { history } = this.#options;
     return history.graph(history.ownStream(tree));
   }
+}
+
+function isAnyMissing(graph: Graph, names: readonly RelativeName[], listing: readonly ListedDataset[]): boolean {
+  const guids = new Set(listing.map(({ guid }) => guid));
+  return names.some((name) => {
+    const known = graph.named(name);
+    return known !== undefined && !guids.has(known.guid);
+  });
 }
 
 function rootMissing({ tree, root }: WatchedTree, cause: PandoError): PandoError {

@@ -4,7 +4,7 @@ import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
 import type { DatasetName, HoldTag, SnapshotName } from '../../core/ids.ts';
 import { poolOf } from '../../core/ids.ts';
-import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
+import { PLACEHOLDER_BYTES_MAX, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { firstOf, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
@@ -44,8 +44,6 @@ const NAMES_SIDE_BY_SIDE_MIN = 8;
 /** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */
 const RECEIVE_CLEANUP_MS_MAX = 10_000;
 const RECEIVE_CLEANUP_POLL_MS = 50;
-/** What an empty filesystem may reference, in bytes: a few metadata blocks, of up to 64 KiB each with the largest sectors. */
-const PLACEHOLDER_BYTES_MAX = 512 * 1024;
 /** The work is done, only the mount failed: not what was asked for. */
 const NOT_MOUNTED = /successfully created, but (it could )?not (be )?mounted|^cannot mount /;
 /** Releases that have nothing to release. */

@@ -1,0 +1,135 @@
+/** Keeping what diverged, cut short anywhere, while somebody else renames, destroys and creates in between. */
+import { beforeEach, describe, expect, it } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
+import type { PreservationStarted } from '../../src/core/events.ts';
+import { type DatasetId, ID_PROPERTY, parseTransferId, type SnapshotName, uuidFrom } from '../../src/core/ids.ts';
+import { DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
+import { markReplicas } from '../../src/transfer/replica-properties.ts';
+import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
+import { datasetId } from '../core/graph-language.ts';
+import { at, codeOf, dataset, IMAGES } from '../main/memory-world.ts';
+import { ZfsWithVolumes } from './volumes.ts';
+
+const WEB: DatasetId = datasetId('web');
+const intent: PreservationStarted = {
+  type: 'preservation.started',
+  transfer: parseTransferId(uuidFrom(1, new Uint8Array(16))),
+  tree: IMAGES,
+  dataset: WEB,
+  name: dataset('tank/web'),
+  aside: dataset('tank/.pando/diverged/web-1'),
+  successor: dataset('tank/.pando/diverged/successor-1'),
+  lastCommon: '1' as SnapshotName,
+};
+
+let zfs: MemoryZfs;
+
+beforeEach(async () => {
+  zfs = new MemoryZfs();
+  zfs.addPool('tank');
+  await zfs.create(intent.name, { [ID_PROPERTY]: WEB });
+  zfs.write('tank/web', 'file', 'common');
+  await zfs.snapshot([at('tank/web', '1')]);
+  zfs.write('tank/web', 'file', 'mine');
+});
+
+/** The names and first files of all datasets below `tank`. */
+async function there(): Promise<Record<string, string | undefined>> {
+  const listed = await zfs.list(dataset('tank'));
+  const data = listed.filter(({ name }) => !['tank', 'tank/.pando', 'tank/.pando/diverged'].includes(name));
+  return Object.fromEntries(data.map(({ name }) => [name, zfs.read(name, 'file')]));
+}
+
+/** Fails at the command of that number and name, as often as it is tried; what comes before it happens. */
+function failingAt(command: keyof MemoryZfs, number: number): MemoryZfs {
+  let count = 0;
+  return new Proxy(zfs, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return (...given: unknown[]) => {
+        if (name === command) count += 1;
+        if (count >= number) return Promise.reject(new PandoError('ZFS_BUSY', 'dataset is busy'));
+        return Reflect.apply(value, target, given);
+      };
+    },
+  });
+}
+
+/** Goes as far as that command, which fails. */
+async function begun(command: keyof MemoryZfs, number = 1): Promise<void> {
+  expect(await codeOf(finishPreservation(intent, failingAt(command, number)))).toBe('ZFS_BUSY');
+}
+
+const KEPT = { [intent.aside]: 'mine', [intent.name]: 'common' };
+
+describe('keeping what diverged', () => {
+  it('is taken back as long as the dataset has its name, and only then', async () => {
+    for (const command of ['clone', 'promote', 'rename'] as const) {
+      await begun(command);
+      expect(await undoPreservation(intent, zfs), command).toBe(true);
+      expect(await there()).toEqual({ [intent.name]: 'mine' });
+    }
+    await begun('rename', 2);
+    expect(await undoPreservation(intent, zfs), 'it was moved, and its successor not yet').toBe(false);
+    await finishPreservation(intent, zfs);
+    expect(await there()).toEqual(KEPT);
+    const [aside] = await zfs.listOnly([intent.aside]);
+    expect(aside?.properties).toMatchObject({ [DIVERGED_PROPERTY]: intent.name });
+  });
+
+  it('leaves alone what somebody put in the place of the dataset before it began', async () => {
+    await zfs.rename(intent.name, dataset('tank/mine'));
+    await zfs.create(intent.name);
+    zfs.write('tank/web', 'file', 'other');
+    await zfs.snapshot([at('tank/web', '1')]);
+    expect(await codeOf(finishPreservation(intent, zfs))).toBe('ZFS_NOT_FOUND');
+    expect(await undoPreservation(intent, zfs)).toBe(true);
+    expect(await there()).toEqual({ 'tank/mine': 'mine', [intent.name]: 'other' });
+  });
+
+  it('waits when somebody renamed the dataset in the middle, says where it is, and goes on once it is back', async () => {
+    await begun('rename');
+    await zfs.rename(intent.name, dataset('tank/elsewhere'));
+    await expect(finishPreservation(intent, zfs)).rejects.toThrow('tank/elsewhere');
+    expect(await undoPreservation(intent, zfs)).toBe(false);
+    await zfs.rename(dataset('tank/elsewhere'), intent.name);
+    await finishPreservation(intent, zfs);
+    expect(await there()).toEqual(KEPT);
+  });
+
+  it('has the successor take the name when somebody destroyed the dataset in the middle', async () => {
+    await begun('rename');
+    await zfs.destroy(intent.name);
+    await finishPreservation(intent, zfs);
+    expect(await there()).toEqual({ [intent.name]: 'common' });
+  });
+
+  it('waits while another dataset has the name that the successor is to take', async () => {
+    await begun('rename', 2);
+    await zfs.create(intent.name);
+    expect(await codeOf(finishPreservation(intent, zfs))).toBe('ZFS_DATASET_EXISTS');
+    expect(await undoPreservation(intent, zfs)).toBe(false);
+    await zfs.destroy(intent.name);
+    await finishPreservation(intent, zfs);
+    expect(await there()).toEqual(KEPT);
+  });
+
+  it('does so for volumes, which ZFS sets nothing for that only filesystems have', async () => {
+    const volumes = new ZfsWithVolumes();
+    volumes.addPool('tank');
+    const ofVolume = { ...intent, name: dataset('tank/vol') };
+    await volumes.create(ofVolume.name, { [ID_PROPERTY]: WEB });
+    await volumes.snapshot([at('tank/vol', '1'), at('tank/vol', 'mine')]);
+    await finishPreservation(ofVolume, volumes);
+    const [successor, aside] = await volumes.listOnly([ofVolume.name, ofVolume.aside]);
+    expect(successor?.properties).toEqual({ readonly: 'on', [ID_PROPERTY]: WEB });
+    expect(aside?.snapshots.map(({ name }) => name)).toEqual(['mine']);
+    await volumes.create(dataset('tank/new-vol'));
+    await markReplicas(volumes, [
+      { name: dataset('tank/new-vol'), kind: 'volume', dataset: datasetId('new-vol') },
+      { name: dataset('tank/.pando'), kind: 'filesystem', dataset: datasetId('pando') },
+    ]);
+    expect((await volumes.listOnly([dataset('tank/new-vol')]))[0]?.properties.readonly).toBe('on');
+  });
+});
