@@ -100,6 +100,7 @@ export class MetadataReplay {
     const end = { type: 'transfer.ended', transfer: intent.transfer, bytes: 0 } as const;
     try {
       await finishPreservation(intent, zfs);
+      await this.#dropIfEmpty(intent.aside);
       await journal.end({ ...end, outcome: 'completed' });
     } catch (error) {
       const isUndone = await undoPreservation(intent, zfs).catch(() => false);
@@ -108,6 +109,13 @@ export class MetadataReplay {
       else journal.leave(intent.transfer);
       throw error;
     }
+  }
+
+  /** A clone without snapshots to which nothing was ever written is its origin, and that stays. Where ZFS cannot tell, it is kept. */
+  async #dropIfEmpty(aside: DatasetName): Promise<void> {
+    const { zfs } = this.#options;
+    const [kept] = await zfs.listOnly([aside]);
+    if (kept?.origin != null && kept.snapshots.length === 0 && kept.written === 0) await zfs.destroy(aside);
   }
 
   #preservation(step: PreserveStep): PreservationStarted {

@@ -346,6 +346,13 @@ describe('a replica that has what its owner has not', () => {
     expect(planned.steps.map(inWords)).toEqual(['preserve web behind @undefined: 1', 'clone web base@a..@2 -i']);
   });
 
+  it('is received anew as a clone where a promote has left it without snapshots', () => {
+    const source = graph('. @r', 'web @1', 'base < web@1 @2');
+    const planned = planFor(source, graph('. @r', 'web @1', 'base < web@1'));
+    expect(planned.conflicts).toEqual([]);
+    expect(planned.steps.map(inWords)).toEqual(['preserve base behind @undefined: ', 'clone base web@1..@2 -i']);
+  });
+
   it('has what lies below it moved away meanwhile', () => {
     const planned = steps(graph('. @r', 'a @1 @2', 'a/x @1'), graph('. @r', 'a @1 @mine', 'a/x @1'));
     expect(planned).toEqual([

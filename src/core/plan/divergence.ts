@@ -2,7 +2,7 @@
 import type { Snapshot } from '../events.ts';
 import type { Dataset } from '../graph/graph.ts';
 import type { SnapshotGuid } from '../ids.ts';
-import type { Conflict } from './steps.ts';
+import { type Conflict, isPlaceholder } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
 /**
@@ -17,7 +17,8 @@ export function planDivergence(
 ): Conflict | undefined {
   const { id, name } = wanted;
   const here = copy.get(id);
-  if (here === undefined || here.snapshots.length === 0 || atSource.snapshots.length === 0) return undefined;
+  if (here === undefined || isPlaceholder(here) || atSource.snapshots.length === 0) return undefined;
+  if (here.snapshots.length === 0) return planAnew(copy, here, wanted);
   const known = new Set<SnapshotGuid>(atSource.snapshots.map(({ guid }) => guid));
   const last = here.snapshots.findLastIndex((snapshot) => known.has(snapshot.guid));
   const localOnly = here.snapshots.slice(last + 1).map((snapshot) => snapshot.name);
@@ -31,6 +32,17 @@ export function planDivergence(
   if (name === '')
     return { dataset: id, name, reason: 'root-diverged', lastCommon: lastCommon?.name ?? null, localOnly };
   if (copy.preserve(id, { lastCommon, localOnly })) return undefined;
+  return { dataset: id, name, reason: 'not-owned-together', by: copy.nameOf(id) };
+}
+
+/**
+ * A clone that a promote has left without snapshots cannot be received into: nothing can but an increment, and that needs a snapshot to follow on. It goes aside, and
+ * comes anew as the clone that it is.
+ */
+function planAnew(copy: WorkingCopy, here: Dataset, { id, name, ...wanted }: Dataset): Conflict | undefined {
+  if (wanted.snapshots.length === 0 || name === '' || !sharesOrigin(copy, here, { id, name, ...wanted }))
+    return undefined;
+  if (copy.preserve(id, { lastCommon: null, localOnly: [] })) return undefined;
   return { dataset: id, name, reason: 'not-owned-together', by: copy.nameOf(id) };
 }
 
