@@ -125,6 +125,17 @@ describe('commands on a tree', () => {
     ).toEqual(['', 'base', 'web']);
   });
 
+  it('tell of a snapshot that was taken with plain zfs before they tell of its clone', async () => {
+    await alpha.zfs.snapshot([{ dataset: dataset('alpha/images/base'), snapshot: 'new' as SnapshotName }]);
+    await alpha.node.trees.clone(shot('base', 'new'), 'web' as RelativeName);
+    const graph = alpha.node.trees.graph(IMAGES);
+    const base = graph.named('base' as RelativeName);
+    expect(graph.named('web' as RelativeName)?.origin).toEqual({
+      dataset: base?.id,
+      snapshot: base?.snapshots[0]?.guid,
+    });
+  });
+
   it('promote a clone where both sides are owned, and nothing else', async () => {
     await alpha.node.trees.snapshot(shot('base', 's'), { recursive: false });
     await alpha.node.trees.clone(shot('base', 's'), 'web' as RelativeName);

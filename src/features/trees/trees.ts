@@ -130,7 +130,8 @@ export class Trees {
     requireDataset(this.graph(tree), name);
     this.#requirePlaceFor(tree, target);
     await this.#options.zfs.clone({ dataset: absoluteName(root, name), snapshot }, absoluteName(root, target));
-    await this.#options.look(tree, [target], 'command');
+    // Somebody may just have taken the snapshot with plain zfs: replicas would take a clone of what nobody knows for one whose origin is gone
+    await this.#options.look(tree, [name, target], 'command');
   }
 
   /** Renames a dataset, and with it all below. */
