@@ -43,7 +43,11 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     if (copy === undefined) return [`${name} is missing`];
     return [
       ...(relative(mirror.root, copy) === name ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
-      ...snapshotDifferences(name, withoutExcused(dataset, [...copies, ...machine.guids.givenUp]), copy),
+      ...snapshotDifferences(
+        name,
+        withoutExcused(dataset, [...copies, ...machine.guids.givenUp, ...heldBeside(ours, copy)]),
+        copy,
+      ),
       ...originDifferences(root, dataset, copy, guids),
     ];
   });
@@ -62,6 +66,11 @@ function idOf({ name, properties }: ListedDataset): string {
 
 function relative(root: DatasetName, { name }: ListedDataset): string {
   return relativeTo(root, name) || 'the root';
+}
+
+/** What a dataset that came as a copy lacks lies in the dataset that it would hang off. */
+function heldBeside(ours: readonly ListedDataset[], copy: ListedDataset): string[] {
+  return ours.flatMap(({ name, snapshots }) => (name === copy.name ? [] : snapshots.map(({ guid }) => guid)));
 }
 
 /**
