@@ -71,6 +71,7 @@ export class Follower {
 
   async #sync(tree: TreeName): Promise<void> {
     const state = { again: false };
+    let isSecondLook = false;
     this.#busy.set(tree, state);
     this.#retries.get(tree)?.();
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
@@ -84,7 +85,11 @@ export class Follower {
         });
         this.#options.onSynced(tree, report);
         // Steps that were skipped had a connection that was lost, or need what failed
-        if (report.steps.some(({ outcome }) => outcome.result !== 'done')) this.#retryLater(tree);
+        const isDone = report.steps.every(({ outcome }) => outcome.result === 'done');
+        if (!isDone) this.#retryLater(tree);
+        // What somebody did here meanwhile, the sync may have met with and told of as its own
+        isSecondLook = isDone && report.steps.length > 0 && !isSecondLook;
+        state.again ||= isSecondLook;
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
       if (this.#stopping.signal.aborted || !this.#isMirrored(tree)) return;
