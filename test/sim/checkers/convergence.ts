@@ -48,7 +48,9 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
         withoutExcused(dataset, [...copies, ...machine.guids.givenUp, ...heldBeside(ours, copy)]),
         copy,
       ),
-      ...originDifferences(root, dataset, copy, guids),
+      ...(source.trees.has(mirror.tree) || dataset.origin !== null
+        ? originDifferences(root, dataset, copy, guids)
+        : []),
     ];
   });
 }
@@ -91,7 +93,7 @@ function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDa
   return wanted.join() === there.join() ? [] : [`${name} has ${there.join(', ')} instead of ${wanted.join(', ')}`];
 }
 
-/** A copy may stand alone, and hang off what its owner has no more. */
+/** A copy may stand alone, and hang off what its owner has no more. Where a peer that is a replica itself has a copy, this one may have the clone. */
 function originDifferences(
   root: DatasetName,
   theirs: ListedDataset,
