@@ -42,8 +42,6 @@ export class World {
   readonly violations: Violation[] = [];
   /** What was left to do once the world had come to rest. */
   lastSyncs: readonly LastSync[] = [];
-  /** The most that waited for one peer at any time, in bytes. */
-  bufferedBytesMax = 0;
   readonly trace: Trace;
   readonly random: Random;
 
