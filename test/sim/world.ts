@@ -86,6 +86,13 @@ export class World {
     await this.scheduler.until(Promise.all(this.machines.map((machine) => machine.start())));
   }
 
+  /** Looks whether a snapshot is gone from a machine since this was last asked, though nobody destroyed it there (invariant 1). */
+  async countGuids({ name, guids }: Machine): Promise<void> {
+    for (const guid of await guids.missing()) {
+      this.violations.push({ invariant: 1, machine: name, what: `snapshot ${guid} is gone` });
+    }
+  }
+
   /** Has every mirror brought up to date once more, its peer looking first. */
   async syncAll(): Promise<void> {
     const syncs: Promise<LastSync>[] = [];
