@@ -72,7 +72,14 @@ export class History {
 
   /** Heads of all sound streams, own and others'. */
   streams(): readonly SignedHead[] {
-    return Array.from(this.#table.all()).flatMap(([, state]) => (state.kind === 'sound' ? [state.head] : []));
+    const heads: SignedHead[] = [];
+    for (const [, state] of this.#table.all()) if (state.kind === 'sound') heads.push(state.head);
+    return heads;
+  }
+
+  /** Heads of those sound streams that this node writes. */
+  ownStreams(): readonly SignedHead[] {
+    return this.#own.heads();
   }
 
   /** Streams that cannot be used. A followed one can be had anew after {@link forget}, an own one after {@link startIncarnation}. */

@@ -45,6 +45,15 @@ export class OwnStreams {
     return streamIdOf(this.#table.signer.node, tree);
   }
 
+  heads(): SignedHead[] {
+    const own = `${this.#table.signer.node}/`;
+    const heads: SignedHead[] = [];
+    for (const [stream, state] of this.#table.all()) {
+      if (state.kind === 'sound' && stream.startsWith(own)) heads.push(state.head);
+    }
+    return heads;
+  }
+
   record(
     tree: TreeName,
     cause: Cause | ((body: EventBody) => Cause),

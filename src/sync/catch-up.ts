@@ -153,9 +153,9 @@ export class CatchUp {
 
   #shared(): StreamId[] {
     const { history, connection, shares } = this.#options;
-    return history.streams().flatMap(({ stream }) => {
-      const { node, tree } = splitStreamId(stream);
-      return node === history.node && tree !== ADMIN_TREE && shares(connection.peer, tree) ? [stream] : [];
+    return history.ownStreams().flatMap(({ stream }) => {
+      const { tree } = splitStreamId(stream);
+      return tree !== ADMIN_TREE && shares(connection.peer, tree) ? [stream] : [];
     });
   }
 

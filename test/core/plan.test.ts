@@ -152,6 +152,17 @@ describe('a plan for a replica that is behind', () => {
     ]);
   });
 
+  it('swaps names that are the temporary ones of its source, which is in the middle of renames itself', () => {
+    const [a, b] = ['a', 'b'].map((label) => `renaming-${datasetId(label).slice(-12)}`);
+    const source = graph('. @r', `${a}#b @1`, `${b}#a @2`);
+    const local = graph('. @r', `${a}#a @2`, `${b}#b @1`);
+    expect(
+      applyPlan(source, local, planFor(source, local))
+        .sorted()
+        .map(({ name }) => name),
+    ).toEqual(source.sorted().map(({ name }) => name));
+  });
+
   it('receives a full stream over its own placeholder', () => {
     const before = graph('.', 'base @a');
     const local = applyPlan(before, EMPTY_GRAPH, planFor(before));

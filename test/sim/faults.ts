@@ -112,7 +112,6 @@ export class Faults {
   }
 
   async #loseWrites(machine: Machine, count: number): Promise<void> {
-    machine.hasLostLog = true;
     await machine.log.goBackTo(Math.max(0, machine.log.writes - count));
   }
 

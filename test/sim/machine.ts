@@ -48,8 +48,6 @@ export class Machine {
   readonly mirrors = new Map<TreeName, Mirror>();
   /** By how much its clock is wrong, in ms. */
   skewMs = 0;
-  /** Whether some of its log was ever lost: then it has lost the journal of what it was in the middle of. */
-  hasLostLog = false;
   readonly #options: MachineOptions;
   #life: Life | null = null;
   #node: PandoNode | null = null;
@@ -122,11 +120,6 @@ export class Machine {
     if (life.isOver) return;
     life.end();
     this.#gone();
-  }
-
-  /** Destroys or alters something by hand; what is lost by that was told to be. */
-  async byHand(act: () => Promise<unknown>): Promise<void> {
-    await this.guids.allow(act);
   }
 
   #gone(): void {

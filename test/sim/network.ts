@@ -33,7 +33,8 @@ export class SimulatedNetwork {
   readonly wires: MemoryNetwork;
   readonly #options: NetworkOptions;
   readonly #slow = new Map<string, number>();
-  readonly #connections = new Set<Connection>();
+  /** The most that ever waited to be sent on one connection, in bytes. */
+  bufferedBytesMax = 0;
   /** How many of the connections are opened twice, from 0 to 1. */
   duplicated = 0;
 
@@ -69,19 +70,14 @@ export class SimulatedNetwork {
     this.wires.mend(a, b);
   }
 
-  /** The most that waits to be sent on any connection, in bytes. */
-  get bufferedBytesMax(): number {
-    let most = 0;
-    for (const { bufferedBytes } of this.#connections) most = Math.max(most, bufferedBytes);
-    return most;
-  }
-
-  watch(connection: Connection): void {
-    this.#connections.add(connection);
-  }
-
-  forget(connection: Connection): void {
-    this.#connections.delete(connection);
+  /** Keeps an eye on how much waits to be sent. */
+  watch(connection: Connection): Connection {
+    const send = connection.send.bind(connection);
+    connection.send = (frame) => {
+      send(frame);
+      this.bufferedBytesMax = Math.max(this.bufferedBytesMax, connection.bufferedBytes);
+    };
+    return connection;
   }
 
   /** Now and then opens the connection once more, for nothing. */
@@ -116,7 +112,7 @@ class SimulatedTransport implements Transport {
     return this.#transport.listen({
       ...options,
       accept: (connection) => {
-        if (!this.#life.isOver) accept(this.#watched(connection));
+        if (!this.#life.isOver) accept(this.#network.watch(connection));
       },
     });
   }
@@ -125,7 +121,7 @@ class SimulatedTransport implements Transport {
     const alive = AbortSignal.any([signal, this.#life.signal]);
     const connection = await this.#transport.dial(address, peer, alive);
     void this.#network.haunt(() => this.#transport.dial(address, peer, alive));
-    return this.#watched(connection);
+    return this.#network.watch(connection);
   }
 
   openData(address: string, peer: NodeId, ticket: string, signal: AbortSignal): Promise<Duplex> {
@@ -134,16 +130,5 @@ class SimulatedTransport implements Transport {
 
   async close(): Promise<void> {
     if (!this.#life.isOver) await this.#transport.close();
-  }
-
-  #watched(connection: Connection): Connection {
-    const onClose = connection.onClose.bind(connection);
-    this.#network.watch(connection);
-    connection.onClose = (listener) =>
-      onClose((reason) => {
-        this.#network.forget(connection);
-        listener(reason);
-      });
-    return connection;
   }
 }

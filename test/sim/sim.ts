@@ -58,7 +58,7 @@ class Tally {
   #seeds = 0;
   #events = 0;
   #logEvents = 0;
-  #busySeconds = 0;
+  #cpuSeconds = 0;
 
   constructor(options: Options) {
     this.#options = options;
@@ -74,17 +74,17 @@ class Tally {
       this.#fail(message.seed, [message.failure]);
       return;
     }
-    const { result, seconds } = message;
+    const { result, cpuSeconds } = message;
     this.#events += result.events;
     this.#logEvents += result.logEvents;
-    this.#busySeconds += seconds;
+    this.#cpuSeconds += cpuSeconds;
     if (result.violations.length > 0) this.#fail(result.seed, describe(result));
   }
 
   progress(): string {
     const { seeds } = this.#options;
-    const speed = Math.round(this.#events / Math.max(this.#busySeconds, 1e-3));
-    return `${this.#seeds} of ${seeds} seeds, ${this.#failed.length} failed, ${speed} events/s on a core`;
+    const speed = Math.round(this.#events / Math.max(this.#cpuSeconds, 1e-3));
+    return `${this.#seeds} of ${seeds} seeds, ${this.#failed.length} failed, ${speed} events for each second of processor time`;
   }
 
   summary(): string {

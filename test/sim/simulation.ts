@@ -46,6 +46,8 @@ export interface SimulationResult {
 const ACT_EVERY_MS = 8_000;
 const MEDDLE_EVERY_MS = 60_000;
 const FAULT_EVERY_MS = 60_000;
+/** On average between two counts of what a node has, in ms: what is gone by then must have been destroyed by hand. */
+const COUNT_EVERY_MS = 15_000;
 /** Of the kinds of faults, how many a world has; and how many worlds have people who meddle with replicas. */
 const FAULTS_SHARE = 0.4;
 const MEDDLING_SHARE = 0.3;
@@ -75,10 +77,13 @@ export async function liveThrough({ seed, nodes, events, say }: SimulationOption
   const topology = random.pick(TOPOLOGIES);
   const faults = FAULTS.filter(() => random.chance(FAULTS_SHARE));
   const unwatch = watchProcess(world);
-  await world.build(topology);
-  await live(world, random, { events, faults, meddling: random.chance(MEDDLING_SHARE) });
-  if (await comeToRest(world)) await judge(world);
-  unwatch();
+  try {
+    await world.build(topology);
+    await live(world, random, { events, faults, meddling: random.chance(MEDDLING_SHARE) });
+    if (await comeToRest(world)) await judge(world);
+  } finally {
+    unwatch();
+  }
   return { world, topology, faults };
 }
 
@@ -114,6 +119,7 @@ async function live(
     });
   };
   again(ACT_EVERY_MS, () => people.work());
+  again(COUNT_EVERY_MS, () => world.countGuids(chance.pick(world.machines)));
   if (plan.meddling) again(MEDDLE_EVERY_MS, () => people.meddle());
   if (plan.faults.length > 0) again(FAULT_EVERY_MS, () => faults.strike(chance.pick(plan.faults)));
   const end = scheduler.events + plan.events;
@@ -122,6 +128,7 @@ async function live(
   if (failures.length > 0) throw failures[0];
   world.trace.note(scheduler.now(), 'world', 'heal');
   await scheduler.until(faults.heal());
+  for (const machine of world.machines) await world.countGuids(machine);
 }
 
 /** Whether it did. */

@@ -42,8 +42,6 @@ export class World {
   readonly violations: Violation[] = [];
   /** What was left to do once the world had come to rest. */
   lastSyncs: readonly LastSync[] = [];
-  /** The most that waited for one peer at any time, in bytes. */
-  bufferedBytesMax = 0;
   readonly trace: Trace;
   readonly random: Random;
 
@@ -86,6 +84,13 @@ export class World {
     this.#connect(topology);
     for (const { zfs, trees } of this.machines) for (const { root } of trees.values()) await zfs.create(root);
     await this.scheduler.until(Promise.all(this.machines.map((machine) => machine.start())));
+  }
+
+  /** Looks whether a snapshot is gone from a machine since this was last asked, though nobody destroyed it there (invariant 1). */
+  async countGuids({ name, guids }: Machine): Promise<void> {
+    for (const guid of await guids.missing()) {
+      this.violations.push({ invariant: 1, machine: name, what: `snapshot ${guid} is gone` });
+    }
   }
 
   /** Has every mirror brought up to date once more, its peer looking first. */

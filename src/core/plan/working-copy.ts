@@ -169,9 +169,15 @@ export class WorkingCopy {
     }
   }
 
-  /** A name at the top of the tree that a dataset has for a moment, while another takes its own. */
+  /**
+   * A name at the top of the tree that a dataset has for a moment, while another takes its own. One that nobody has: a source that is a replica itself can be
+   * in the middle of its own renames, and then wants such names.
+   */
   temporaryName(id: DatasetId): RelativeName {
-    return `renaming-${id.slice(-ID_DIGITS)}` as RelativeName;
+    for (let prefix = 'renaming'; ; prefix = `${prefix}-again`) {
+      const name = `${prefix}-${id.slice(-ID_DIGITS)}` as RelativeName;
+      if (this.names.holder(name) === undefined) return name;
+    }
   }
 
   /** The graph as it will be after the steps so far. */

@@ -78,6 +78,7 @@ export class Follower {
   async #sync({ tree, from }: MirrorPlace): Promise<void> {
     const state = { again: false };
     const key = mirrorKey({ tree, from });
+    let isSecondLook = false;
     this.#busy.set(key, state);
     this.#wakings.get(key)?.();
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
@@ -88,6 +89,10 @@ export class Follower {
         const report = await this.#options.mirrors.sync(tree, options, from);
         this.#options.onSynced(tree, report);
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
+        // What somebody did here meanwhile, the sync may have met with and told of as its own
+        const isDone = report.steps.every(({ outcome }) => outcome.result === 'done' || outcome.result === 'kept');
+        isSecondLook = isDone && report.steps.length > 0 && !isSecondLook;
+        state.again ||= isSecondLook;
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
       if (this.#stopping.signal.aborted || !this.#isMirrored({ tree, from })) return;

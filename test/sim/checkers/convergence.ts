@@ -43,8 +43,14 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     if (copy === undefined) return [`${name} is missing`];
     return [
       ...(relative(mirror.root, copy) === name ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
-      ...snapshotDifferences(name, withoutExcused(dataset, [...copies, ...machine.guids.givenUp]), copy),
-      ...originDifferences(root, dataset, copy, guids),
+      ...snapshotDifferences(
+        name,
+        withoutExcused(dataset, [...copies, ...machine.guids.givenUp, ...heldBeside(ours, copy)]),
+        copy,
+      ),
+      ...(source.trees.has(mirror.tree) || dataset.origin !== null
+        ? originDifferences(root, dataset, copy, guids)
+        : []),
     ];
   });
 }
@@ -62,6 +68,11 @@ function idOf({ name, properties }: ListedDataset): string {
 
 function relative(root: DatasetName, { name }: ListedDataset): string {
   return relativeTo(root, name) || 'the root';
+}
+
+/** What a dataset that came as a copy lacks lies in the dataset that it would hang off. */
+function heldBeside(ours: readonly ListedDataset[], copy: ListedDataset): string[] {
+  return ours.flatMap(({ name, snapshots }) => (name === copy.name ? [] : snapshots.map(({ guid }) => guid)));
 }
 
 /**
@@ -82,7 +93,7 @@ function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDa
   return wanted.join() === there.join() ? [] : [`${name} has ${there.join(', ')} instead of ${wanted.join(', ')}`];
 }
 
-/** A copy may stand alone, and hang off what its owner has no more. */
+/** A copy may stand alone, and hang off what its owner has no more. Where a peer that is a replica itself has a copy, this one may have the clone. */
 function originDifferences(
   root: DatasetName,
   theirs: ListedDataset,

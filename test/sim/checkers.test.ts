@@ -1,0 +1,98 @@
+/** Each checker finds what it is there for, in a world where nothing is wrong but that. */
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { DatasetName, HoldTag, SnapshotName } from '../../src/core/ids.ts';
+import { boundedMemory } from './checkers/bounded-memory.ts';
+import type { Checker } from './checkers/checker.ts';
+import { convergence } from './checkers/convergence.ts';
+import { logIsTruth } from './checkers/log-is-truth.ts';
+import { nothingLeft } from './checkers/nothing-left.ts';
+import { nothingLost } from './checkers/nothing-lost.ts';
+import { oneOwner } from './checkers/one-owner.ts';
+import { sameAgain } from './checkers/same-again.ts';
+import type { Machine } from './machine.ts';
+import { Random } from './random.ts';
+import { Trace } from './trace.ts';
+import { World } from './world.ts';
+
+const CHECKERS = { boundedMemory, convergence, logIsTruth, nothingLeft, nothingLost, oneOwner, sameAgain };
+/** Long enough, in ms, for a snapshot to be noticed and mirrored. */
+const A_WHILE_MS = 30_000;
+
+let world: World;
+let owner: Machine;
+let replica: Machine;
+
+const SNAPSHOT = { dataset: 'n0/own' as DatasetName, snapshot: 's' as SnapshotName };
+const COPY = 'n1/of-tree-n0' as DatasetName;
+
+beforeEach(async () => {
+  world = new World(new Random(1), new Trace(), 2);
+  await world.build('star');
+  [owner, replica] = world.machines as [Machine, Machine];
+  owner.zfs.write('n0/own', 'file', 'text');
+  await owner.zfs.snapshot([SNAPSHOT]);
+  await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
+  await world.syncAll();
+  await findings();
+});
+
+async function findings(): Promise<string[]> {
+  const found: string[] = [];
+  for (const [name, { check }] of Object.entries<Checker>(CHECKERS)) {
+    for (const { machine } of await check(world)) found.push(`${name}: ${machine}`);
+  }
+  return [...new Set(found)];
+}
+
+describe('the checkers', () => {
+  it('find nothing where nothing is wrong', async () => {
+    expect(await replica.zfs.listOnly([COPY])).toHaveLength(1);
+    expect(await findings()).toEqual([]);
+  });
+
+  it('find a snapshot that is gone though nobody destroyed it', async () => {
+    await replica.zfs.destroySnapshot({ ...SNAPSHOT, dataset: COPY });
+    expect(await findings()).toEqual(['convergence: n1', 'logIsTruth: n1', 'nothingLost: n1']);
+  });
+
+  it('find no fault with one that somebody destroyed by hand', async () => {
+    await replica.guids.allow(() => replica.zfs.destroySnapshot({ ...SNAPSHOT, dataset: COPY }));
+    expect(await findings()).toEqual(['logIsTruth: n1']);
+  });
+
+  it('find what is named otherwise than at the owner, and not noticed', async () => {
+    await owner.zfs.renameSnapshot(SNAPSHOT, 't' as SnapshotName);
+    expect(await findings()).toEqual(['convergence: n1', 'logIsTruth: n0']);
+  });
+
+  it('find holds and temporary datasets that are left', async () => {
+    await owner.zfs.hold('left' as HoldTag, [SNAPSHOT]);
+    await replica.zfs.create('n1/successor-1' as DatasetName);
+    expect(await findings()).toEqual(['nothingLeft: n0', 'nothingLeft: n1']);
+  });
+
+  it('find a second owner', async () => {
+    const { node } = replica;
+    const [root] = node?.trees.graph(tree()).datasets.values() ?? [];
+    if (node == null || root === undefined) expect.fail('the replica is there');
+    const claimed = { type: 'ownership.claimed', dataset: root.id, owner: { node: replica.id, epoch: 1 } } as const;
+    await world.scheduler.until(node.history.record(tree(), 'command', [claimed]));
+    expect(await findings()).toEqual(['oneOwner: n1']);
+  });
+
+  it('find what was still to be done when everybody was asked again', async () => {
+    await owner.zfs.snapshot([{ ...SNAPSHOT, snapshot: 'later' as SnapshotName }]);
+    await world.syncAll();
+    expect(await findings()).toEqual(['sameAgain: n1']);
+  });
+
+  it('find a peer for whom too much waits', async () => {
+    world.network.bufferedBytesMax = 1024 ** 3;
+    expect(await findings()).toEqual(['boundedMemory: the network']);
+  });
+});
+
+function tree() {
+  const [mirror] = replica.mirrors.values();
+  return mirror?.tree ?? expect.fail('there is a mirror');
+}
