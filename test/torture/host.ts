@@ -92,9 +92,10 @@ export class Host {
     return (await execa('nsenter', [...insideOf(this.pid), program, ...words], { stdin: 'ignore' })).stdout;
   }
 
+  /** Writes a file of a dataset; not where it cannot be mounted, say because something else stands in the place. */
   async write(dataset: DatasetName, path: string, content: Buffer): Promise<void> {
-    const isMounted = await this.run('zfs', 'get', '-H', '-o', 'value', 'mounted', dataset);
-    if (isMounted.trim() === 'no') await this.run('zfs', 'mount', dataset);
+    const isMounted = (await this.run('zfs', 'get', '-H', '-o', 'value', 'mounted', dataset)).trim() === 'yes';
+    if (!isMounted && (await this.#tried('zfs', 'mount', dataset)) !== 0) return;
     const words = [...insideOf(this.pid), 'tee', this.pathOf(dataset, path)];
     await execa('nsenter', words, { input: content, stdout: 'ignore' });
   }
@@ -164,6 +165,11 @@ export class Host {
     await end(this.#zfsFuse, 'SIGTERM');
     await end(this.#anchor, 'SIGKILL');
     await rm(this.directory, { recursive: true, force: true });
+  }
+
+  async #tried(program: string, ...words: string[]): Promise<number> {
+    const { exitCode } = await execa('nsenter', [...insideOf(this.pid), program, ...words], { reject: false });
+    return exitCode ?? -1;
   }
 
   get #config(): string {

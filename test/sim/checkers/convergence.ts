@@ -1,5 +1,6 @@
 import type { Mirror } from '../../../src/core/admin.ts';
 import { type DatasetName, ID_PROPERTY, isHidden, type RelativeName, relativeTo } from '../../../src/core/ids.ts';
+import type { Contested } from '../../../src/core/plan/settled-names.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
 import type { Machine } from '../machine.ts';
 import type { World } from '../world.ts';
@@ -7,7 +8,8 @@ import type { Checker, Finding } from './checker.ts';
 
 /**
  * Invariant 3: what its peer has of a tree, a mirror has as well: the same names, origins, guids and order, as the two ZFS show them. It may have
- * more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, or as waiting, is between people.
+ * more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, as waiting, or as a
+ * name that was given twice, is between people.
  */
 export const convergence: Checker = {
   invariant: 3,
@@ -30,6 +32,7 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const last = world.lastSyncs.find((sync) => sync.machine === machine && sync.tree === mirror.tree)?.report;
   const told = last === undefined || last instanceof Error ? [] : [...last.plan.conflicts, ...last.plan.waiting];
   const excused = new Set<string>(told.map(({ dataset }) => dataset));
+  const contested = last === undefined || last instanceof Error ? [] : last.plan.contested;
   const theirs = await tree(source, root);
   const ours = await tree(machine, mirror.root);
   const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
@@ -42,7 +45,9 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     const name = relative(root, dataset);
     if (copy === undefined) return [`${name} is missing`];
     return [
-      ...(relative(mirror.root, copy) === name ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
+      ...(relative(mirror.root, copy) === name || isBelow(name, contested, theirs, root)
+        ? []
+        : [`${name} is called ${relative(mirror.root, copy)}`]),
       ...snapshotDifferences(
         name,
         withoutExcused(dataset, [...copies, ...machine.guids.givenUp, ...heldBeside(ours, copy)]),
@@ -60,6 +65,18 @@ async function tree({ zfs }: Machine, root: DatasetName): Promise<ListedDataset[
   const [there] = await zfs.listOnly([root]);
   if (there === undefined) return [];
   return (await zfs.list(root)).filter(({ name }) => !isHidden(relativeTo(root, name) ?? ('' as RelativeName)));
+}
+
+/** Whether a name was given twice, to the dataset or to one above it: then the node tells what it is called there. */
+function isBelow(
+  name: string,
+  contested: readonly Contested[],
+  theirs: readonly ListedDataset[],
+  root: DatasetName,
+): boolean {
+  const ids = new Set<string>(contested.map(({ dataset }) => dataset));
+  const names = theirs.filter((one) => ids.has(idOf(one))).map((one) => relative(root, one));
+  return names.some((one) => name === one || name.startsWith(`${one}/`));
 }
 
 function idOf({ name, properties }: ListedDataset): string {
