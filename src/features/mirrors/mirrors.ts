@@ -296,9 +296,11 @@ export class Mirrors {
   }
 
   async #noticeDepartures(mirror: Mirror): Promise<void> {
-    if (mirror.graceMs === null) return;
+    const { departures } = this.#options;
+    // What was noticed and is there again must be forgotten also while nothing is given up: its next departure is another one
+    if (mirror.graceMs === null && !departures.hasNoticed(mirror)) return;
     const { graph, follows } = this.sources.of(mirror);
-    await this.#options.departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
+    await departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
   }
 
   async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
