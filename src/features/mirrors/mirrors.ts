@@ -79,8 +79,15 @@ interface Settled {
  */
 export const ANSWER_MS_MAX = 600_000;
 
-/** Steps that are planned against what ZFS shows now, not against what was last seen. */
-const LOOKED_AT_FIRST: ReadonlySet<Step['kind']> = new Set(['preserve', 'destroy-snapshot', 'destroy-dataset']);
+/** Steps that are planned against what ZFS shows now, not against what was last seen: they are told names, and another dataset may have those by now. */
+const LOOKED_AT_FIRST: ReadonlySet<Step['kind']> = new Set([
+  'clone',
+  'destroy-dataset',
+  'destroy-snapshot',
+  'preserve',
+  'promote',
+  'rename',
+]);
 
 /** For what is not cancelled by whoever asked for it. */
 const NEVER = new AbortController().signal;
