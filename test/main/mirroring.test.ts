@@ -187,6 +187,19 @@ describe('a mirror', () => {
     await expectSameGraphs();
   });
 
+  it('renames nothing else that has the name of a replica by now, whatever was last seen of it', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    await beta.zfs.rename(dataset('beta/copy/web'), dataset('beta/copy/aside'));
+    await beta.zfs.create(dataset('beta/copy/web'), { readonly: 'off' });
+    beta.zfs.write('beta/copy/web', 'mine', 'text');
+    await alpha.zfs.rename(dataset('alpha/images/web'), dataset('alpha/images/shop'));
+    const { steps } = await syncImages(beta);
+    expect(steps.map(({ step, outcome }) => `${step.kind} ${outcome.result}`)).toEqual(['rename done']);
+    expect(beta.zfs.read('beta/copy/web', 'mine')).toBe('text');
+    expect(beta.zfs.read('beta/copy/shop', 'var/log')).toBe('started');
+  });
+
   it('can itself be mirrored by a third node', async () => {
     await shareAndMirror();
     await syncImages(beta);

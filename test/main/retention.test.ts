@@ -123,6 +123,23 @@ describe('what the owner destroyed', () => {
     expect(outcomes(await syncImages(beta))).toEqual(['destroy-dataset done', 'destroy-snapshot done']);
   });
 
+  it('begins anew also where it was there again while nothing was given up', async () => {
+    const [inside, outside] = [dataset('alpha/images/old'), dataset('alpha/outside')];
+    await mirror({ graceMs: DAY_MS });
+    await syncImages(beta);
+    await alpha.zfs.rename(inside, outside);
+    await syncImages(beta);
+    await beta.node.mirrors.change(IMAGES, { graceMs: null });
+    await alpha.zfs.rename(outside, inside);
+    await syncImages(beta);
+    pass(10 * DAY_MS);
+    await alpha.zfs.rename(inside, outside);
+    await syncImages(beta);
+    await beta.node.mirrors.change(IMAGES, { graceMs: DAY_MS });
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    expect(await kept()).toContain('beta/copy/old@x');
+  });
+
   it('stays while it is held, has a clone elsewhere, or was written to here; everything else goes on', async () => {
     await alpha.zfs.create(dataset('alpha/images/written'));
     await alpha.zfs.snapshot([at('alpha/images/written', 'y')]);

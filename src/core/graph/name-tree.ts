@@ -51,6 +51,19 @@ export class NameTree {
     return Array.from(children, (child) => child.id).filter((child) => child !== null);
   }
 
+  /** Where nothing has the name: the datasets below it that have none of the others above them. */
+  nearestBelow(name: RelativeName): DatasetId[] {
+    const nearest: DatasetId[] = [];
+    const open = [this.#find(name)];
+    for (let node = open.pop(); node !== undefined; node = open.pop()) {
+      for (const child of node.id === null ? node.children.values() : []) {
+        if (child.id === null) open.push(child);
+        else nearest.push(child.id);
+      }
+    }
+    return nearest;
+  }
+
   remove(id: DatasetId): void {
     const node = this.#nodes.get(id);
     if (node === undefined) return;

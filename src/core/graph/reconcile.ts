@@ -14,8 +14,10 @@
  */
 import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
 import type { DatasetId, NodeId, RelativeName, SnapshotGuid } from '../ids.ts';
+import { GraphDraft } from './draft.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
+import { NameTree } from './name-tree.ts';
 import type { ObservationScope, ObservedDataset } from './observed.ts';
 
 /** What the caller decides about datasets that were not known before. */
@@ -87,7 +89,7 @@ function destroyed(graph: Graph, found: readonly Identified[], scope: Observatio
     .map(({ id, name }) => ({ type: 'dataset.destroyed', dataset: id, name }));
 }
 
-function wasPromoted(graph: Graph, { id, observed }: Identified): boolean {
+function wasPromoted(graph: Pick<Graph, 'get'>, { id, observed }: Identified): boolean {
   const origin = graph.get(id)?.origin;
   const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
   // Where only some datasets were looked at, the graph may not have their origins where they are by now
@@ -95,45 +97,79 @@ function wasPromoted(graph: Graph, { id, observed }: Identified): boolean {
   return observed.snapshots.some(({ guid }) => guid === origin.snapshot);
 }
 
-/** Tells promotes one by one, until no clone holds its former origin; each turns an edge for good, so it ends. */
+/** Tells promotes until no clone holds its former origin; each turns an edge for good, so it ends. */
 function tellPromotes(narration: Narration, found: readonly Identified[]): void {
-  let open = found.filter(({ id }) => narration.graph.get(id)?.origin != null);
-  for (let promoted = open; promoted.length > 0; ) {
-    promoted = open.filter((dataset) => wasPromoted(narration.graph, dataset));
-    const [first] = promoted;
-    if (first === undefined) return;
-    narration.tell([{ type: 'dataset.promoted', dataset: first.id }]);
-    open = open.filter(({ id }) => narration.graph.get(id)?.origin != null);
+  const clones = found.filter(({ id }) => narration.graph.get(id)?.origin != null);
+  const draft = new GraphDraft(narration.graph);
+  const events: TreeEventBody[] = [];
+  for (let before = -1; before !== events.length; ) {
+    before = events.length;
+    for (const clone of clones) {
+      if (!wasPromoted(draft, clone)) continue;
+      draft.promote(clone.id);
+      events.push({ type: 'dataset.promoted', dataset: clone.id });
+    }
+  }
+  narration.tell(events);
+}
+
+/** Digits of an id that make the name in between unmistakable, and short: a peer takes no name that ZFS could not have given. */
+const ID_DIGITS = 12;
+
+/** A name that nothing has: where two datasets changed places, ZFS needed one in between as well. */
+function nameInBetween(id: DatasetId): RelativeName {
+  return `renaming-${id.slice(-ID_DIGITS)}` as RelativeName;
+}
+
+/** Names as they change, and the events that say so. */
+class Renaming {
+  readonly events: TreeEventBody[] = [];
+  readonly #names: NameTree;
+  readonly #found: ReadonlySet<DatasetId>;
+
+  constructor(graph: Graph, found: readonly Identified[]) {
+    this.#names = new NameTree(graph.datasets.values());
+    this.#found = new Set(found.map(({ id }) => id));
+  }
+
+  /**
+   * Gives a dataset its name, or sees that this is free for one that is new. Whoever holds it steps aside first, as does what is left below it where nothing holds it any more,
+   * and what goes below its own former name.
+   */
+  place({ id, observed: { name } }: Identified): void {
+    const holder = this.#names.holder(name);
+    if (holder === id) return;
+    if (holder !== undefined) this.#stepAside(holder);
+    if (!this.#names.has(id)) return;
+    for (const left of this.#names.nearestBelow(name)) if (this.#found.has(left)) this.#stepAside(left);
+    if (name.startsWith(`${this.#names.nameOf(id)}/`)) this.#stepAside(id);
+    this.#rename(id, name);
+  }
+
+  #stepAside(id: DatasetId): void {
+    this.#rename(id, nameInBetween(id));
+  }
+
+  #rename(dataset: DatasetId, to: RelativeName): void {
+    this.events.push({ type: 'dataset.renamed', dataset, from: this.#names.nameOf(dataset) ?? to, to });
+    this.#names.move(dataset, to);
   }
 }
 
-/** A name that nothing has: where two datasets changed places, ZFS needed one in between as well. */
-function nameInBetween(name: RelativeName, id: DatasetId): RelativeName {
-  return `${name}.renaming-${id}` as RelativeName;
-}
-
-/**
- * Renames, parents first since they take their children along. Whoever holds a name that another has now steps aside first.
- */
+/** Renames, parents first since they take their children along. */
 function tellRenames(narration: Narration, found: readonly Identified[]): void {
+  const { graph } = narration;
   const isElsewhere = ({ id, observed }: Identified): boolean => {
-    const known = narration.graph.get(id);
+    const known = graph.get(id);
     return known !== undefined && known.name !== observed.name;
   };
   if (!found.some(isElsewhere)) return;
+  const renaming = new Renaming(graph, found);
   // All of them: what has its name already can be taken along by what lies above it, and what is new needs its name free before anything goes below it
-  for (const { id, observed } of found.toSorted((a, b) => compareNames(a.observed.name, b.observed.name))) {
-    const from = narration.graph.get(id)?.name;
-    if (from === observed.name) continue;
-    const holder = narration.graph.named(observed.name);
-    if (holder !== undefined) {
-      const aside = nameInBetween(holder.name, holder.id);
-      narration.tell([{ type: 'dataset.renamed', dataset: holder.id, from: holder.name, to: aside }]);
-    }
-    const current = narration.graph.get(id)?.name;
-    if (current === undefined) continue;
-    narration.tell([{ type: 'dataset.renamed', dataset: id, from: current, to: observed.name }]);
+  for (const dataset of found.toSorted((a, b) => compareNames(a.observed.name, b.observed.name))) {
+    renaming.place(dataset);
   }
+  narration.tell(renaming.events);
 }
 
 /** Maps what an observation says about origins to ids. */

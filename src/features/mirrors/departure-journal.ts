@@ -53,6 +53,11 @@ export class DepartureJournal {
     return this.#mirrors.get(mirrorKey(mirror))?.noticed.get(departureKey(departed))?.since;
   }
 
+  /** Whether anything was noticed of a mirror that still counts. */
+  hasNoticed(mirror: MirrorPlace): boolean {
+    return this.#mirrors.has(mirrorKey(mirror));
+  }
+
   /** Takes down what has departed from a mirror by now, and that the rest of what was noticed before no longer counts. */
   notice({ tree, from }: MirrorPlace, departed: readonly Departed[]): Promise<void> {
     return this.#turns.run('journal', async () => {

@@ -79,8 +79,15 @@ interface Settled {
  */
 export const ANSWER_MS_MAX = 600_000;
 
-/** Steps that are planned against what ZFS shows now, not against what was last seen. */
-const LOOKED_AT_FIRST: ReadonlySet<Step['kind']> = new Set(['preserve', 'destroy-snapshot', 'destroy-dataset']);
+/** Steps that are planned against what ZFS shows now, not against what was last seen: they are told names, and another dataset may have those by now. */
+const LOOKED_AT_FIRST: ReadonlySet<Step['kind']> = new Set([
+  'clone',
+  'destroy-dataset',
+  'destroy-snapshot',
+  'preserve',
+  'promote',
+  'rename',
+]);
 
 /** For what is not cancelled by whoever asked for it. */
 const NEVER = new AbortController().signal;
@@ -296,9 +303,11 @@ export class Mirrors {
   }
 
   async #noticeDepartures(mirror: Mirror): Promise<void> {
-    if (mirror.graceMs === null) return;
+    const { departures } = this.#options;
+    // What was noticed and is there again must be forgotten also while nothing is given up: its next departure is another one
+    if (mirror.graceMs === null && !departures.hasNoticed(mirror)) return;
     const { graph, follows } = this.sources.of(mirror);
-    await this.#options.departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
+    await departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
   }
 
   async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
