@@ -64,6 +64,7 @@ export class MetadataReplay {
       case 'preserve':
         await this.#preserve(step);
         if (step.lastCommon === null) this.#gone.add(name);
+        for (const clone of step.cutOff) this.#changed.add(this.#name(clone));
         break;
       case 'destroy-snapshot':
         await destroyGivenUpSnapshot(zfs, name, step);

@@ -154,6 +154,15 @@ export class Host {
     return found;
   }
 
+  /** What a process is, for people: its state and its words. */
+  async describeProcess(pid: number): Promise<string> {
+    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+    const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0').join(' ');
+    const [, state = 'gone'] = /^State:\s+(.*)$/m.exec(status) ?? [];
+    const [, parent = ''] = /^PPid:\s+(.*)$/m.exec(status) ?? [];
+    return `process ${pid} (${words.trim()}; ${state}, child of ${parent})`;
+  }
+
   async setLink(state: 'up' | 'down'): Promise<void> {
     await this.run('ip', 'link', 'set', this.#interface, state);
   }

@@ -239,7 +239,9 @@ async function guidsOf(host: Host): Promise<Set<string>> {
 async function leftIn(host: Host): Promise<string[]> {
   const deadline = performance.now() + CHILDREN_LIMIT_MS;
   while ((await host.zfsProcesses()).length > 0 && performance.now() < deadline) await delay(SYNC_PAUSE_MS);
-  const children = (await host.zfsProcesses()).map((pid) => `process ${pid} is left on ${host.name}`);
+  const children: string[] = [];
+  for (const pid of await host.zfsProcesses())
+    children.push(`${await host.describeProcess(pid)} is left on ${host.name}`);
   const listed = await host.zfs.list(host.pool as DatasetName);
   return [...children, ...listed.flatMap(leftOn)];
 }

@@ -50,6 +50,8 @@ export interface PreserveStep extends StepBase {
    * origin of the clone, so that it is received anew.
    */
   readonly lastCommon: Snapshot | null;
+  /** Datasets that hang off what goes, by the names that they have then: their origin lies outside the tree afterwards. */
+  readonly cutOff: readonly RelativeName[];
   /** Snapshots that only the replica has, oldest first; none where it was only written to. */
   readonly localOnly: readonly SnapshotName[];
 }

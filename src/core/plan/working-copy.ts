@@ -115,16 +115,21 @@ export class WorkingCopy {
       this.displaced.set(child, { parent: id, leaf: name.slice(name.lastIndexOf('/') + 1) });
       this.rename(child, this.temporaryName(child));
     }
-    this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step });
     const before = this.#draft.get(id)?.snapshots ?? [];
+    const kept = step.lastCommon === null ? 0 : before.findIndex(({ guid }) => guid === step.lastCommon?.guid) + 1;
+    const cutOff = this.#clonesOf(id, new Set(before.slice(kept).map(({ guid }) => guid)));
+    const names = cutOff.map((clone) => this.nameOf(clone));
+    this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step, cutOff: names });
     if (step.lastCommon === null) {
       this.#draft.remove(id);
       this.names.remove(id);
     } else {
       this.#draft.rollBack(id, step.lastCommon.guid);
     }
-    const left = new Set(this.#draft.get(id)?.snapshots.map(({ guid }) => guid));
-    this.#cutOff(id, new Set(before.map(({ guid }) => guid).filter((guid) => !left.has(guid))));
+    for (const clone of cutOff) {
+      const { origin } = this.#draft.change(clone);
+      if (origin !== null) this.#draft.change(clone).origin = { dataset: null, snapshot: origin.snapshot };
+    }
     return true;
   }
 
@@ -161,12 +166,11 @@ export class WorkingCopy {
     return supports.flatMap((support) => this.#freed.get(support) ?? []);
   }
 
-  /** Clones of snapshots that leave the tree have their origin outside it. */
-  #cutOff(id: DatasetId, gone: ReadonlySet<SnapshotGuid>): void {
-    for (const clone of [...this.#draft.values()]) {
-      if (clone.origin?.dataset !== id || !gone.has(clone.origin.snapshot)) continue;
-      this.#draft.change(clone.id).origin = { dataset: null, snapshot: clone.origin.snapshot };
-    }
+  #clonesOf(id: DatasetId, snapshots: ReadonlySet<SnapshotGuid>): DatasetId[] {
+    const clones = Array.from(this.#draft.values()).filter(
+      ({ origin }) => origin?.dataset === id && snapshots.has(origin.snapshot),
+    );
+    return clones.map((clone) => clone.id);
   }
 
   /**
