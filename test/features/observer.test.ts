@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import type { DatasetName } from '../../src/core/ids.ts';
+import type { DatasetName, RelativeName } from '../../src/core/ids.ts';
 import type { ListedDataset } from '../../src/zfs/zfs.ts';
 import { at, codeOf, dataset, gate, IMAGES, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
 
@@ -175,6 +175,24 @@ describe('the observer', () => {
     await alpha.zfs.rename(dataset('alpha/images/aside'), dataset('alpha/images/base'));
     await look(alpha);
     expect(new Set(await typesSince(from))).toEqual(new Set(['dataset.renamed']));
+  });
+
+  it('tells a promote before the end of what it was promoted over, also where only these two are looked at', async () => {
+    const { zfs } = alpha;
+    await zfs.clone(at('alpha/images/base', '3'), dataset('alpha/images/middle'));
+    await zfs.snapshot([at('alpha/images/middle', 'm')]);
+    await zfs.clone(at('alpha/images/middle', 'm'), dataset('alpha/images/top'));
+    await look(alpha);
+    await zfs.promote(dataset('alpha/images/top'));
+    await zfs.destroy(dataset('alpha/images/middle'));
+    const watched = { tree: IMAGES, root: dataset('alpha/images'), mayBeAbsent: false, heard: () => null };
+    const owners = { ownerOf: () => ({ node: alpha.node.id, epoch: 1 }), saidOwnerOf: () => undefined };
+    const names = ['top', 'middle'] as RelativeName[];
+    await alpha.node.observer.lookAt({ ...watched, ...owners, atOwner: () => new Set<never>() }, names, 'observed');
+    const graph = alpha.node.trees.graph(IMAGES);
+    expect(graph.named('middle' as RelativeName)).toBeUndefined();
+    expect(graph.named('top' as RelativeName)).toMatchObject({ snapshots: [{ name: 'm' }] });
+    expect(graph.named('top' as RelativeName)?.origin?.dataset).toBe(graph.named('base' as RelativeName)?.id);
   });
 
   it('tells a promote as a promote', async () => {

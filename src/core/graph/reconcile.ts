@@ -282,8 +282,9 @@ export function reconcile(
   const { scope, mint, ownerOf } = options;
   const found = identify(graph, observed, mint);
   const narration = new Narration(graph);
-  narration.tell(destroyed(graph, found, scope));
+  // What held the origin of a clone can only have gone after that was promoted over it
   tellPromotes(narration, found);
+  narration.tell(destroyed(graph, found, scope));
   tellRenames(narration, found);
   const resolve = originResolver(narration.graph, found);
   const changes: TreeEventBody[] = [];
