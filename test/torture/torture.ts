@@ -17,7 +17,7 @@ export type Fault = (typeof FAULTS)[number];
 
 interface Settled {
   readonly steps: readonly unknown[];
-  readonly conflicts: readonly { readonly dataset: string; readonly reason: string }[];
+  readonly conflicts: readonly { readonly dataset: string; readonly name: string }[];
 }
 
 /** What happens in one round. */
@@ -197,8 +197,8 @@ class World {
       const result = stdout.split('\n').findLast((line) => line.includes('"type":"result"'));
       said = result ?? stderr;
       const { steps, conflicts } = JSON.parse(result ?? '{"steps":[0],"conflicts":[]}') as Settled;
-      // People may take the root back to where nothing is in common: that waits for one of them
-      if (steps.length === 0 && conflicts.every(({ reason }) => reason === 'root-diverged')) {
+      // What people do to the root itself can wait for one of them: everything lies below it, so that it cannot be moved aside
+      if (steps.length === 0 && conflicts.every(({ name }) => name === '')) {
         return new Set(conflicts.map(({ dataset }) => dataset));
       }
       if (code !== 0) await delay(SYNC_PAUSE_MS);
