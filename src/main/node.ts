@@ -110,7 +110,7 @@ export class PandoNode {
       options.reporter.warn(error.message, { stream, ...error.evidence });
     }
     const transfers = await TransferJournal.open(history, (message) => options.reporter.warn(message));
-    const departures = await DepartureJournal.open(history);
+    const departures = await DepartureJournal.open(history, surroundings.timers);
     return new PandoNode(options, history, { admin: await AdminJournal.open(history), transfers, departures });
   }
 

@@ -6,6 +6,7 @@ import { DepartureJournal } from '../../src/features/mirrors/departure-journal.t
 import { History } from '../../src/log/history.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
 import { datasetId, OWNER } from '../core/graph-language.ts';
 
 const MIRRORS = ['images', 'homes'].map((tree) => ({ tree: tree as TreeName, from: OWNER.node }));
@@ -20,7 +21,8 @@ const POSSIBLE: Departed[] = [
 
 async function open(log: MemoryLog, clock: { now: number }) {
   const history = await History.open({ log, signer: createIdentity(), now: () => clock.now });
-  return { history, journal: await DepartureJournal.open(history) };
+  const timers = { ...systemTimers, now: () => clock.now };
+  return { history, timers, journal: await DepartureJournal.open(history, timers) };
 }
 
 function noticedIn(journal: DepartureJournal) {
@@ -37,7 +39,7 @@ describe('the journal of departures', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(noticing, { maxLength: 20 }), async (all) => {
         const clock = { now: START };
-        const { history, journal } = await open(new MemoryLog(), clock);
+        const { history, timers, journal } = await open(new MemoryLog(), clock);
         const expected = MIRRORS.map(() => POSSIBLE.map((): number | undefined => undefined));
         for (const { mirror, gone, pass } of all) {
           clock.now += pass;
@@ -48,20 +50,20 @@ describe('the journal of departures', () => {
           });
           expect(noticedIn(journal)).toEqual(expected);
         }
-        expect(noticedIn(await DepartureJournal.open(history))).toEqual(expected);
+        expect(noticedIn(await DepartureJournal.open(history, timers))).toEqual(expected);
       }),
     );
   });
 
   it('stays small however often things come and go, and forgets nothing', async () => {
     const clock = { now: START };
-    const { history, journal } = await open(new MemoryLog(), clock);
+    const { history, timers, journal } = await open(new MemoryLog(), clock);
     const [lasting, passing] = POSSIBLE as [Departed, Departed];
     for (let round = 0; round < 6_000; round += 1) {
       await journal.notice(IMAGES, round % 2 === 0 ? [lasting, passing] : [lasting]);
       clock.now += 1;
     }
-    expect((await DepartureJournal.open(history)).noticedAt(IMAGES, lasting)).toBe(START);
+    expect((await DepartureJournal.open(history, timers)).noticedAt(IMAGES, lasting)).toBe(START);
     const stream = history.ownStream(DEPARTURES_TREE);
     const oldest = await history.oldest(stream);
     expect((history.head(stream)?.seq ?? 0) - oldest).toBeLessThan(5_000);

@@ -133,7 +133,7 @@ describe('a peer that is connected but does not answer', () => {
     const mirrors = new Mirrors({
       history,
       admin: await AdminJournal.open(history),
-      departures: await DepartureJournal.open(history),
+      departures: await DepartureJournal.open(history, systemTimers),
       zfs: beta.zfs,
       announce: async () => undefined,
       retract: async () => undefined,

@@ -6,6 +6,7 @@ import type { Log } from '../../src/log/log.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { PandoNode } from '../../src/main/node.ts';
 import type { NodeSettings } from '../../src/main/settings.ts';
+import { type Surroundings, systemSurroundings } from '../../src/main/surroundings.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
@@ -38,6 +39,11 @@ export interface WorldNode {
 export class MemoryWorld {
   readonly network = new MemoryNetwork();
   readonly #nodes: PandoNode[] = [];
+  readonly #surroundings: Surroundings;
+
+  constructor(surroundings = systemSurroundings) {
+    this.#surroundings = surroundings;
+  }
 
   /** Starts a node, anew or as what is left of another. Its pool is called as the node. */
   async start(
@@ -63,6 +69,7 @@ export class MemoryWorld {
         ...settings,
       },
       reporter: { info: () => undefined, warn: (message) => warnings.push(message) },
+      surroundings: this.#surroundings,
     });
     this.#nodes.push(node);
     await node.start();

@@ -5,11 +5,15 @@ import type { MirrorRules } from '../../src/core/events.ts';
 import type { DatasetId, RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import { systemSurroundings } from '../../src/main/surroundings.ts';
+import { systemTimers } from '../../src/sync/timers.ts';
 import { at, dataset, gate, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
+/** What the clock shows that nobody can set. */
+let steadyMs: number;
 let world: MemoryWorld;
 let alpha: WorldNode;
 let beta: WorldNode;
@@ -17,7 +21,8 @@ let beta: WorldNode;
 beforeEach(async () => {
   // Grace periods are long: days pass at a word
   vi.useFakeTimers({ toFake: ['Date'] });
-  world = new MemoryWorld();
+  steadyMs = 0;
+  world = new MemoryWorld({ ...systemSurroundings, timers: { ...systemTimers, now: () => steadyMs } });
   alpha = await world.start('alpha', undefined, { now: Date.now });
   beta = await world.start('beta');
   await alpha.zfs.create(dataset('alpha/images'));
@@ -40,6 +45,7 @@ function idOf(name: string): DatasetId {
 }
 
 function pass(ms: number): void {
+  steadyMs += ms;
   vi.setSystemTime(Date.now() + ms);
 }
 
@@ -96,6 +102,18 @@ describe('what the owner destroyed', () => {
     const graph = beta.node.trees.graph(IMAGES);
     expect([...graph.datasets.values()].map(({ name }) => name).sort()).toEqual(['', 'web']);
     expect(outcomes(await syncImages(beta))).toEqual([]);
+  });
+
+  it('has its whole grace period also where the clock of the host was set meanwhile', async () => {
+    await mirror({ graceMs: DAY_MS });
+    await destroyAtOwner();
+    await syncImages(beta);
+    vi.setSystemTime(Date.now() + 400 * DAY_MS);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    pass(DAY_MS - 1_000);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    pass(2_000);
+    expect(outcomes(await syncImages(beta))).toEqual(['destroy-dataset done', 'destroy-snapshot done']);
   });
 
   it('has its grace period across a restart', async () => {

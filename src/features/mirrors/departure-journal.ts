@@ -5,9 +5,13 @@ import { DEPARTURES_TREE } from '../../core/ids.ts';
 import { departureKey } from '../../core/plan/departures.ts';
 import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
+import type { Timers } from '../../sync/timers.ts';
 
 /** Events that may lie behind each other before the journal is written anew with those that still count. */
 const EVENTS_MAX = 2_000;
+
+/** A wall clock that is ahead of the time that really passed by more than this, in ms, was set, not merely corrected a little. */
+const CLOCK_STEP_MS = 60_000;
 
 interface Noticed {
   readonly departed: Departed;
@@ -22,20 +26,30 @@ interface MirrorDepartures {
 
 type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 
-/** Since when this node knows that owners have destroyed what its mirrors still keep: grace periods begin there. In a private stream of its own. */
+/**
+ * Since when this node knows that owners have destroyed what its mirrors still keep: grace periods begin there. In a private stream of its own.
+ *
+ * A host can begin with a wall clock that is years behind, and set it later. That must not end a grace period: when the wall clock has gone on by more than the time that
+ * passed, everything is taken to have been noticed as much later.
+ */
 export class DepartureJournal {
   readonly #history: History;
   readonly #turns = new Turns<'journal'>();
+  readonly #timers: Timers;
   readonly #mirrors = new Map<MirrorKey, MirrorDepartures>();
   #writtenAnewAt = EVENTS_MAX;
+  /** What both clocks showed when they were held against each other last. */
+  #clocks: { readonly wall: number; readonly steady: number };
 
-  private constructor(history: History) {
+  private constructor(history: History, timers: Timers) {
     this.#history = history;
+    this.#timers = timers;
+    this.#clocks = { wall: history.now(), steady: timers.now() };
   }
 
   /** Reads the journal of this node. A damaged one begins anew: then the grace periods do, and nothing goes too early. */
-  static async open(history: History): Promise<DepartureJournal> {
-    const journal = new DepartureJournal(history);
+  static async open(history: History, timers: Timers): Promise<DepartureJournal> {
+    const journal = new DepartureJournal(history, timers);
     const stream = history.ownStream(DEPARTURES_TREE);
     if (history.faults().some((fault) => fault.stream === stream)) {
       await beginAnew(history);
@@ -61,6 +75,7 @@ export class DepartureJournal {
   /** Takes down what has departed from a mirror by now, and that the rest of what was noticed before no longer counts. */
   notice({ tree, from }: MirrorPlace, departed: readonly Departed[]): Promise<void> {
     return this.#turns.run('journal', async () => {
+      await this.#followClock();
       const known: MirrorDepartures['noticed'] = this.#mirrors.get(mirrorKey({ tree, from }))?.noticed ?? new Map();
       const now = new Set(departed.map(departureKey));
       const fresh = departed.filter((one) => !known.has(departureKey(one)));
@@ -70,6 +85,18 @@ export class DepartureJournal {
       await this.#record({ tree, from }, this.#history.now(), { departed: fresh, settled });
       await this.#writeAnew();
     });
+  }
+
+  async #followClock(): Promise<void> {
+    const before = this.#clocks;
+    this.#clocks = { wall: this.#history.now(), steady: this.#timers.now() };
+    const step = this.#clocks.wall - before.wall - (this.#clocks.steady - before.steady);
+    if (step <= CLOCK_STEP_MS) return;
+    for (const { mirror, noticed } of [...this.#mirrors.values()]) {
+      for (const [since, departed] of bySince(noticed.values())) {
+        await this.#record(mirror, Math.round(since + step), { departed, settled: [] });
+      }
+    }
   }
 
   async #record(
