@@ -364,6 +364,17 @@ describe('a replica that has what its owner has not', () => {
     expect(planned.steps.map(inWords)).toEqual(['preserve base behind @undefined: ', 'clone base web@1..@2 -i']);
   });
 
+  it('goes on under its old name while what it was moved below waits for a first snapshot', () => {
+    const source = graph('. @r', 'base @1', 'new < base@1', 'new/data#data @1 @2');
+    const planned = planFor(source, graph('. @r', 'base @1', 'data @1'));
+    expect(planned.conflicts).toEqual([]);
+    expect(planned.steps.map(inWords)).toEqual(['incremental data data@1..@2 -i']);
+    expect(planned.waiting.map(({ name, reason }) => `${name} ${reason}`)).toEqual([
+      'new no-snapshot',
+      'new/data parent-waits',
+    ]);
+  });
+
   it('has what lies below it moved away meanwhile', () => {
     const planned = steps(graph('. @r', 'a @1 @2', 'a/x @1'), graph('. @r', 'a @1 @mine', 'a/x @1'));
     expect(planned).toEqual([

@@ -182,10 +182,14 @@ class Planner {
       this.#unplaced.delete(id);
       return true;
     }
-    const mayCome = parent !== undefined && !this.#blocked.has(parent.id) && !this.#waitingIds.has(parent.id);
-    if (mayCome) this.#unplaced.add(id);
-    else this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
-    return mayCome;
+    if (parent === undefined || this.#blocked.has(parent.id)) {
+      this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
+      return false;
+    }
+    // Where its parent cannot come yet, it goes on under the name that it has
+    if (!this.#waitingIds.has(parent.id)) this.#unplaced.add(id);
+    else if (!this.#waitingIds.has(id)) this.#wait(wanted, 'parent-waits');
+    return true;
   }
 
   /** Steps that know a dataset, or what lies below it, by the name that it has now. */
