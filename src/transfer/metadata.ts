@@ -101,7 +101,6 @@ export class MetadataReplay {
     const end = { type: 'transfer.ended', transfer: intent.transfer, bytes: 0 } as const;
     try {
       await finishPreservation(intent, zfs);
-      await this.#dropIfEmpty(intent.aside);
       await journal.end({ ...end, outcome: 'completed' });
     } catch (error) {
       const isUndone = await undoPreservation(intent, zfs).catch(() => false);
@@ -110,6 +109,8 @@ export class MetadataReplay {
       else journal.leave(intent.transfer);
       throw error;
     }
+    // Only now: a recovery that found neither the dataset nor its copy could not tell that nothing is missing. What ZFS will not destroy is kept like any other
+    await this.#dropIfEmpty(intent.aside).catch(() => undefined);
   }
 
   /** A clone without snapshots to which nothing was ever written is its origin, and that stays. Where ZFS cannot tell, it is kept. */
