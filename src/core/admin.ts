@@ -14,9 +14,10 @@ export interface AdminState {
 }
 
 /** Which mirror it is: of which tree, from which peer. */
+export type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 export type MirrorKey = `${TreeName} ${NodeId}`;
 
-export function mirrorKey({ tree, from }: Pick<Mirror, 'tree' | 'from'>): MirrorKey {
+export function mirrorKey({ tree, from }: MirrorPlace): MirrorKey {
   return `${tree} ${from}`;
 }
 

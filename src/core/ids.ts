@@ -43,6 +43,8 @@ export const ID_PROPERTY = 'pando:id';
 const HIDDEN_COMPONENT = '.pando';
 const LINEAGE_PREFIX = `${HIDDEN_COMPONENT}/lineage/`;
 const UUID_BYTES = 16;
+/** The last group of a UUID: 48 of its random bits. */
+const SHORT_ID_DIGITS = 12;
 
 const BASE32_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 const FINGERPRINT_BYTES = 32;
@@ -123,6 +125,11 @@ function parseUuid(text: string, what: string): string {
 /** Throws `ID_INVALID` unless `text` is a UUIDv7. */
 export function parseDatasetId(text: string): DatasetId {
   return parseUuid(text, 'dataset id') as DatasetId;
+}
+
+/** The random end of an id: makes a name that Pando gives a dataset unmistakable, and short. */
+export function shortDatasetId(id: DatasetId): string {
+  return id.slice(-SHORT_ID_DIGITS);
 }
 
 /** Throws `ID_INVALID` unless `text` is a UUIDv7. */

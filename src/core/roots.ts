@@ -1,4 +1,4 @@
-import { type AdminState, type Mirror, mirrorKey } from './admin.ts';
+import { type AdminState, type Mirror, type MirrorPlace, mirrorKey } from './admin.ts';
 import { PandoError } from './errors.ts';
 import { type DatasetName, relativeTo, type TreeName } from './ids.ts';
 
@@ -6,7 +6,7 @@ import { type DatasetName, relativeTo, type TreeName } from './ids.ts';
  * Throws unless a mirror of that tree can be kept at `root`: as {@link checkRootIsFree}, but that a tree of this name may be here already, shared by this node or
  * mirrored from other peers. Then `TREE_EXISTS` means that it is kept elsewhere, `MIRROR_EXISTS` that this mirror is there.
  */
-export function checkMirrorPlace(state: AdminState, mirror: Pick<Mirror, 'tree' | 'from' | 'root'>): void {
+export function checkMirrorPlace(state: AdminState, mirror: MirrorPlace & Pick<Mirror, 'root'>): void {
   const { tree, from, root } = mirror;
   if (state.mirrors.has(mirrorKey(mirror))) {
     throw new PandoError(

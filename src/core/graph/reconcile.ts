@@ -13,7 +13,7 @@
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
 import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
-import type { DatasetId, NodeId, RelativeName, SnapshotGuid } from '../ids.ts';
+import { type DatasetId, type NodeId, type RelativeName, type SnapshotGuid, shortDatasetId } from '../ids.ts';
 import { GraphDraft } from './draft.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
@@ -113,12 +113,9 @@ function tellPromotes(narration: Narration, found: readonly Identified[]): void 
   narration.tell(events);
 }
 
-/** Digits of an id that make the name in between unmistakable, and short: a peer takes no name that ZFS could not have given. */
-const ID_DIGITS = 12;
-
 /** A name that nothing has: where two datasets changed places, ZFS needed one in between as well. */
 function nameInBetween(id: DatasetId): RelativeName {
-  return `renaming-${id.slice(-ID_DIGITS)}` as RelativeName;
+  return `renaming-${shortDatasetId(id)}` as RelativeName;
 }
 
 /** Names as they change, and the events that say so. */

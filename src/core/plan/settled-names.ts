@@ -4,10 +4,7 @@
  * a part of its id behind the name.
  */
 import { type Dataset, Graph } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName } from '../ids.ts';
-
-/** Digits of an id that tell datasets of one name apart. */
-const ID_DIGITS = 12;
+import { type DatasetId, parentOf, type RelativeName, shortDatasetId } from '../ids.ts';
 
 /** What one peer says of a tree, and which of it is followed here. */
 export interface View {
@@ -97,7 +94,7 @@ class Settlement {
     for (const { names, dataset, name } of claims.sort((a, b) => (a.dataset.id < b.dataset.id ? -1 : 1))) {
       const holder = this.#holders.get(name);
       const isFree = holder === undefined || holder === dataset.id;
-      const shown = isFree ? name : (`${name}-${dataset.id.slice(-ID_DIGITS)}` as RelativeName);
+      const shown = isFree ? name : (`${name}-${shortDatasetId(dataset.id)}` as RelativeName);
       if (!isFree) this.#contested.set(dataset.id, { dataset: dataset.id, name, shown });
       this.#holders.set(shown, dataset.id);
       names.set(dataset.name, shown);

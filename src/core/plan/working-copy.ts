@@ -2,13 +2,17 @@ import type { Snapshot } from '../events.ts';
 import { GraphDraft } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
 import { NameTree } from '../graph/name-tree.ts';
-import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import {
+  type DatasetId,
+  parentOf,
+  type RelativeName,
+  type SnapshotGuid,
+  type SnapshotName,
+  shortDatasetId,
+} from '../ids.ts';
 import type { DestroySnapshotStep, PlanInput, PreserveStep, Step } from './steps.ts';
 
 type WithoutAfter<S extends Step> = S extends Step ? Omit<S, 'after'> : never;
-
-/** Digits of an id that make a name of Pando's own unmistakable, and short. */
-const ID_DIGITS = 12;
 
 /**
  * The local copy while it is being planned: each step is written down and applied to it at once, so that the next one is planned against what
@@ -179,7 +183,7 @@ export class WorkingCopy {
    */
   temporaryName(id: DatasetId): RelativeName {
     for (let prefix = 'renaming'; ; prefix = `${prefix}-again`) {
-      const name = `${prefix}-${id.slice(-ID_DIGITS)}` as RelativeName;
+      const name = `${prefix}-${shortDatasetId(id)}` as RelativeName;
       if (this.names.holder(name) === undefined) return name;
     }
   }

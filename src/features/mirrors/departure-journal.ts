@@ -1,4 +1,4 @@
-import { type Mirror, type MirrorKey, mirrorKey } from '../../core/admin.ts';
+import { type MirrorKey, type MirrorPlace, mirrorKey } from '../../core/admin.ts';
 import { isPandoError } from '../../core/errors.ts';
 import { DEPARTURES_PER_EVENT_MAX, type Departed, type DeparturesNoticed } from '../../core/events.ts';
 import { DEPARTURES_TREE } from '../../core/ids.ts';
@@ -23,8 +23,6 @@ interface MirrorDepartures {
   readonly mirror: MirrorPlace;
   readonly noticed: Map<ReturnType<typeof departureKey>, Noticed>;
 }
-
-type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 
 /**
  * Since when this node knows that owners have destroyed what its mirrors still keep: grace periods begin there. In a private stream of its own.
@@ -88,13 +86,17 @@ export class DepartureJournal {
   }
 
   async #followClock(): Promise<void> {
-    const before = this.#clocks;
-    this.#clocks = { wall: this.#history.now(), steady: this.#timers.now() };
-    const step = this.#clocks.wall - before.wall - (this.#clocks.steady - before.steady);
-    if (step <= CLOCK_STEP_MS) return;
+    const now = { wall: this.#history.now(), steady: this.#timers.now() };
+    const step = now.wall - this.#clocks.wall - (now.steady - this.#clocks.steady);
+    if (step > CLOCK_STEP_MS) await this.#recordAll(Math.round(step));
+    this.#clocks = now;
+  }
+
+  /** Records all that counts once more, as noticed so many ms later. */
+  async #recordAll(laterMs: number): Promise<void> {
     for (const { mirror, noticed } of [...this.#mirrors.values()]) {
       for (const [since, departed] of bySince(noticed.values())) {
-        await this.#record(mirror, Math.round(since + step), { departed, settled: [] });
+        await this.#record(mirror, since + laterMs, { departed, settled: [] });
       }
     }
   }
@@ -135,11 +137,7 @@ export class DepartureJournal {
     const stream = this.#history.ownStream(DEPARTURES_TREE);
     const newest = this.#history.head(stream)?.seq ?? 0;
     if (newest < this.#writtenAnewAt) return;
-    for (const { mirror, noticed } of [...this.#mirrors.values()]) {
-      for (const [since, departed] of bySince(noticed.values())) {
-        await this.#record(mirror, since, { departed, settled: [] });
-      }
-    }
+    await this.#recordAll(0);
     this.#writtenAnewAt = (this.#history.head(stream)?.seq ?? 0) + EVENTS_MAX;
     await this.#history.compact(stream, newest);
   }

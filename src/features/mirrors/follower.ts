@@ -1,4 +1,4 @@
-import { type Mirror, type MirrorKey, mirrorKey } from '../../core/admin.ts';
+import { type MirrorKey, type MirrorPlace, mirrorKey } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import { splitStreamId, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
@@ -11,8 +11,6 @@ import type { Mirrors, SyncReport } from './mirrors.ts';
 const RETRY_MS = 60_000;
 /** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
 const LOOK_AGAIN_MS_MAX = 86_400_000;
-
-type MirrorPlace = Pick<Mirror, 'tree' | 'from'>;
 
 export interface FollowerOptions {
   readonly history: History;
