@@ -9,6 +9,7 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import type { MetadataStep, PreserveStep } from '../core/plan/steps.ts';
+import { chainOf } from '../core/stream-flags.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 import { destroyGivenUpDataset, destroyGivenUpSnapshot } from './giving-up.ts';
 import type { TransferJournal } from './journal.ts';
@@ -49,7 +50,8 @@ export class MetadataReplay {
         break;
       case 'clone': {
         const origin = { dataset: this.#name(step.origin.name), snapshot: step.origin.snapshot.name };
-        await zfs.clone(origin, name, replicaProperties(step.dataset));
+        const [from] = await zfs.listOnly([origin.dataset]);
+        await zfs.clone(origin, name, replicaProperties(step.dataset, chainOf(from?.properties ?? {})));
         break;
       }
       case 'rename-snapshot':

@@ -12,6 +12,7 @@
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
 import { type DatasetName, ID_PROPERTY } from '../core/ids.ts';
+import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { replicaProperties } from './replica-properties.ts';
@@ -63,7 +64,11 @@ async function makeSuccessor(
   if (found.original === undefined) throw gone(name);
   if (found.original.origin?.reference.dataset === successor) return;
   if (found.successor === undefined) {
-    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, replicaProperties(dataset));
+    await zfs.clone(
+      { dataset: name, snapshot: lastCommon },
+      successor,
+      replicaProperties(dataset, chainOf(found.original.properties)),
+    );
   }
   await zfs.promote(successor);
 }

@@ -21,7 +21,9 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
+import { flagsBeyond, PLAIN_STREAM, type StreamFlags, writtenFlags } from '../core/stream-flags.ts';
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import { chainHere, takenFlags } from './chains.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import { isGivingUp, REASONS_TO_KEEP } from './giving-up.ts';
@@ -315,8 +317,25 @@ class Pull {
           ? null
           : { dataset: step.base.dataset, guid: step.base.snapshot.guid, intermediates: step.intermediates },
     }));
-    const answer = await this.#options.calls.call(peer, PREPARE, { transfer: id, tree, streams, mode }, this.#signal);
+    const local = this.#request.local();
+    const chains = receives.map(({ step }) => chainHere(local, step));
+    const takes = takenFlags(await this.#options.zfs.capabilities());
+    const request = {
+      transfer: id,
+      tree,
+      streams: streams.map((stream, index) => ({ ...stream, flags: written(chains[index] ?? null) })),
+      mode,
+      takes: writtenFlags(takes),
+    };
+    const answer = await this.#options.calls.call(peer, PREPARE, request, this.#signal);
     const prepared = checked(preparedSchema, answer, PREPARE);
+    this.#checkOffer(prepared, chains, takes);
+    return prepared;
+  }
+
+  /** Refuses, before a byte has come, what was not asked for. */
+  #checkOffer(prepared: Prepared, chains: readonly (StreamFlags | null)[], takes: StreamFlags): void {
+    const { peer, tree, mode } = this.#request;
     if (prepared.mode === 'direct' && mode !== 'direct') {
       throw new PandoError(
         'TRANSFER_REFUSED',
@@ -324,10 +343,21 @@ class Pull {
         { peer, tree },
       );
     }
-    if (prepared.tickets.length === streams.length) return prepared;
+    if (prepared.tickets.length !== chains.length || prepared.flags.length !== chains.length) {
+      throw new PandoError(
+        'TRANSFER_REFUSED',
+        `The peer offers ${prepared.tickets.length} streams where ${chains.length} were asked for; sync again.`,
+        { peer, tree },
+      );
+    }
+    const isMixed = prepared.flags.some((flags, index) => {
+      const chain = chains[index] ?? null;
+      return chain === null ? flagsBeyond(flags, takes) !== '' : writtenFlags(flags) !== writtenFlags(chain);
+    });
+    if (!isMixed) return;
     throw new PandoError(
       'TRANSFER_REFUSED',
-      `The peer offers ${prepared.tickets.length} streams where ${streams.length} were asked for; sync again.`,
+      'The peer offers streams that are made in another way than those before; update Pando there, and sync again.',
       { peer, tree },
     );
   }
@@ -357,6 +387,8 @@ class Pull {
   ): Promise<StepOutcome> {
     const { peer, signal, onProgress } = this.#request;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
+    const flags = prepared.flags[stream] ?? PLAIN_STREAM;
+    if (flags.raw && step.kind === 'receive-full' && step.overPlaceholder) throw placeholderStays(step);
     const ticket = prepared.tickets[stream] ?? '';
     const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
     const timer = setInterval(() => {
@@ -368,7 +400,7 @@ class Pull {
         {
           target: this.#name(step),
           overPlaceholder: step.kind === 'receive-full' && step.overPlaceholder,
-          create: step.kind === 'receive-incremental' ? null : this.#creation(step),
+          create: step.kind === 'receive-incremental' ? null : this.#creation(step, flags),
           baseHeld: step.kind === 'receive-incremental' && this.#heldBases.get(index)?.dataset === this.#name(step),
         },
         link.source,
@@ -390,10 +422,10 @@ class Pull {
     return this.#containers;
   }
 
-  #creation(step: ReceiveStep) {
+  #creation(step: ReceiveStep, flags: StreamFlags) {
     const origin = step.kind === 'receive-clone' ? this.#originHere(step) : null;
     const snapshot = isLineage(step.name) ? step.to.name : null;
-    return { origin, properties: replicaProperties(step.dataset), snapshot };
+    return { origin, properties: replicaProperties(step.dataset, flags), snapshot };
   }
 
   /** Where the origin stands here: under its name at the source, unless it is here already under another. */
@@ -460,6 +492,19 @@ function groupsOf(steps: readonly PlannedStep[]): PlannedStep[][] {
 
 function isReplayed(planned: PlannedStep | undefined): boolean {
   return planned !== undefined && !isReceive(planned.step) && planned.step.kind !== 'create-placeholder';
+}
+
+function written(chain: StreamFlags | null): string | null {
+  return chain === null ? null : writtenFlags(chain);
+}
+
+/** `zfs receive -F` puts nothing that is encrypted in the place of what is not. */
+function placeholderStays({ dataset, name }: ReceiveStep): PandoError {
+  return new PandoError(
+    'TRANSFER_REFUSED',
+    `"${name}" is encrypted, and cannot take the place of the empty dataset that stands in for it here; rename that and what is below it, and sync again.`,
+    { dataset, name },
+  );
 }
 
 /** Both results once both have settled, or the first failure: nothing goes on behind the back of whoever clears up. */

@@ -1,6 +1,7 @@
 import type { Properties } from '../core/events.ts';
 import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
+import { chainProperties, PLAIN_STREAM, type StreamFlags } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 
 /**
@@ -20,9 +21,9 @@ export function isMarked({ properties }: ListedDataset): boolean {
   return properties[ID_PROPERTY] !== undefined && properties.canmount !== 'off';
 }
 
-/** The properties of a new replica, for a ZFS that can set them while it receives. */
-export function replicaProperties(dataset: DatasetId): Properties {
-  return { ...REPLICA_PROPERTIES, [ID_PROPERTY]: dataset };
+/** The properties of a new replica that belongs to this chain, for a ZFS that can set them while it receives. */
+export function replicaProperties(dataset: DatasetId, chain: StreamFlags): Properties {
+  return { ...REPLICA_PROPERTIES, [ID_PROPERTY]: dataset, ...chainProperties(chain) };
 }
 
 /** Sets the properties of new replicas afterwards, for a ZFS that cannot do so while it receives. */
@@ -37,5 +38,5 @@ export async function markReplicas(zfs: Zfs, replicas: readonly ReceivedReplica[
 
 /** The properties of an empty stand-in for a dataset without snapshots: as a replica, and never mounted at all. */
 export function placeholderProperties(dataset: DatasetId): Properties {
-  return { ...replicaProperties(dataset), canmount: 'off', [PLACEHOLDER_PROPERTY]: 'on' };
+  return { ...replicaProperties(dataset, PLAIN_STREAM), canmount: 'off', [PLACEHOLDER_PROPERTY]: 'on' };
 }

@@ -15,8 +15,11 @@ import type { Duplex } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
+import { writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
-import type { SendTarget, Zfs } from '../zfs/zfs.ts';
+import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
+import { chosenFlags } from './chains.ts';
+import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import { findOrigins, type Offer, offerOf, type Shared } from './offers.ts';
@@ -31,7 +34,7 @@ import {
   outcomeSchema,
   PREPARE,
   type Prepare,
-  type Prepared,
+  type PreparedAnswer,
   prepareSchema,
   TRANSFERS_PER_PEER_MAX,
 } from './protocol.ts';
@@ -53,8 +56,13 @@ export interface TransferSenderOptions {
   readonly directPort: () => number | null;
 }
 
-/** One stream that was asked for. */
-interface OfferedStream extends Offer {
+/** One stream that was asked for, as ZFS is told. */
+interface RequestedStream extends Omit<Offer, 'request'> {
+  readonly request: SendRequest;
+}
+
+/** The same with its ticket. */
+interface OfferedStream extends RequestedStream {
   readonly ticket: Buffer;
   /** Whether the ticket was shown. */
   claimed: boolean;
@@ -86,10 +94,12 @@ export class TransferSender {
   readonly #options: TransferSenderOptions;
   readonly #open = new Map<TransferId, OpenTransfer>();
   readonly #ending = new Set<Promise<void>>();
+  readonly #encryption: EncryptionMemory;
   #closed = false;
 
   constructor(options: TransferSenderOptions) {
     this.#options = options;
+    this.#encryption = new EncryptionMemory(options.zfs);
     options.calls.handle(PREPARE, (peer, params, signal) =>
       this.#prepare(peer, checked(prepareSchema, params, PREPARE), signal),
     );
@@ -118,12 +128,13 @@ export class TransferSender {
     await Promise.all(this.#ending);
   }
 
-  async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<Prepared> {
+  async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<PreparedAnswer> {
     await this.#options.recovery.run();
     const { graph, root } = this.#shared(peer, wanted.tree);
     const origins = await findOrigins({ graph, root }, wanted.streams, this.#options.zfs);
+    const requests = await this.#requests(wanted, { graph, root, origins });
     this.#checkLimits(peer, wanted.transfer);
-    const transfer = this.#offer(peer, wanted, { graph, root, origins });
+    const transfer = this.#offer(peer, wanted, requests);
     this.#open.set(transfer.id, transfer);
     transfer.holding = this.#hold(transfer);
     try {
@@ -137,6 +148,7 @@ export class TransferSender {
       mode: transfer.mode,
       directPort: transfer.mode === 'direct' ? this.#options.directPort() : null,
       tickets: transfer.streams.map(({ ticket }) => ticket.toString('base64url')),
+      flags: transfer.streams.map(({ request }) => writtenFlags(request.flags)),
     };
   }
 
@@ -169,11 +181,28 @@ export class TransferSender {
     throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
   }
 
-  #offer(peer: NodeId, wanted: Prepare, shared: Shared): OpenTransfer {
+  /** What is asked for, and how each stream of it is made. Throws `TRANSFER_REFUSED` where one cannot be made as its chain needs it. */
+  async #requests(wanted: Prepare, shared: Shared): Promise<RequestedStream[]> {
+    const offers = wanted.streams.map((one) => offerOf(shared, one));
+    const datasets = wanted.streams.map(({ snapshot }, index) => ({
+      name: offers[index]?.request.snapshot.dataset ?? shared.root,
+      guid: shared.graph.get(snapshot.dataset)?.guid ?? snapshot.guid,
+    }));
+    const encrypted = await this.#encryption.look(datasets);
+    const makes = (await this.#options.zfs.capabilities()).streamFlags;
+    return offers.map(({ request, ends }, index) => {
+      const { name, guid } = datasets[index] ?? { name: shared.root, guid: '' };
+      const asked = wanted.streams[index]?.flags ?? null;
+      const choice = { asked, takes: wanted.takes, makes, encrypted: encrypted.get(guid) === true, name };
+      return { request: { ...request, flags: chosenFlags(choice) }, ends };
+    });
+  }
+
+  #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[]): OpenTransfer {
     const { history, isTrustedLink, directPort } = this.#options;
-    const streams = wanted.streams.map((one) => ({
+    const streams = requests.map((one) => ({
       ticket: randomBytes(TICKET_BYTES),
-      ...offerOf(shared, one),
+      ...one,
       claimed: false,
       running: undefined,
     }));
@@ -208,12 +237,7 @@ export class TransferSender {
     offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
   }
 
-  async #send(
-    request: Offer['request'],
-    target: SendTarget,
-    connection: Duplex,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
+  async #send(request: SendRequest, target: SendTarget, connection: Duplex, signal: AbortSignal): Promise<Outcome> {
     try {
       const { bytes } = await this.#options.zfs.send(request, target, signal);
       connection.end();

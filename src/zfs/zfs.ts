@@ -16,6 +16,7 @@ import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { DatasetKind, Properties, Snapshot } from '../core/events.ts';
 import type { DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../core/ids.ts';
+import type { StreamFlags } from '../core/stream-flags.ts';
 
 /** A snapshot by its place: `dataset@snapshot`. */
 export interface SnapshotReference {
@@ -40,6 +41,8 @@ export interface ZfsCapabilities {
   readonly bookmarks: boolean;
   readonly resumableReceive: boolean;
   readonly volumes: boolean;
+  /** How streams can be made and taken here. A pool whose features are switched off can do less, and refuses with `ZFS_UNSUPPORTED`. */
+  readonly streamFlags: StreamFlags;
 }
 
 /** A snapshot as ZFS lists it. */
@@ -61,6 +64,8 @@ export interface ListedDataset {
   readonly written: number | null;
   /** The snapshot it was cloned from; `guid` is null when that snapshot could not be listed. */
   readonly origin: { readonly reference: SnapshotReference; readonly guid: SnapshotGuid | null } | null;
+  /** Whether it is encrypted, with a key of its own or an inherited one. It stays what it is as long as it exists. */
+  readonly encrypted: boolean;
   /**
    * Properties whose source is `local`, the user's own (`module:name`) included, volatile and read-only ones left out. For a dataset that is mounted,
    * zfs-fuse tells of its mount options instead (`readonly`, `atime`, `exec`, `setuid`, `devices`), so these can be missing there.
@@ -78,6 +83,11 @@ export interface SendRequest {
    * `intermediates`, all snapshots in between travel too (`-I`), otherwise only the difference (`-i`).
    */
   readonly base: (SnapshotReference & { readonly intermediates: boolean }) | null;
+  /**
+   * How it is made: for an increment as the stream that brought its base. Of what is encrypted only a raw stream can be had without the key (`ZFS_KEY_MISSING`);
+   * of what is not, a raw one is one with the other flags.
+   */
+  readonly flags: StreamFlags;
 }
 
 /**
@@ -216,7 +226,8 @@ export interface Zfs {
   /**
    * Receives; resolves once ZFS has committed. On failure and on abort an initial receive leaves no dataset behind, an increment
    * leaves the target at one of the stream's snapshots or its base. An increment that is there already passes on OpenZFS and is refused with
-   * `ZFS_BASE_MISSING` elsewhere; either way nothing changes. On failure the source is destroyed.
+   * `ZFS_BASE_MISSING` elsewhere; either way nothing changes. On failure the source is destroyed. `ZFS_STREAM_MISMATCH` for a raw stream onto what is not
+   * encrypted, and `ZFS_KEY_MISSING` for one that is not raw where it would have to be encrypted without the key.
    */
   receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult>;
 }

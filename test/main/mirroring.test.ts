@@ -285,7 +285,7 @@ describe('what goes wrong in a sync', () => {
     const [first] = alpha.node.trees.graph(IMAGES).sorted();
     const snapshot = { dataset: first?.id, guid: first?.snapshots[0]?.guid };
     const transfer = uuidFrom(Date.now(), randomBytes(16));
-    const wanted = { transfer, tree, streams: [{ snapshot, base: null }], mode: 'sealed' };
+    const wanted = { transfer, tree, streams: [{ snapshot, base: null, flags: null }], mode: 'sealed', takes: '' };
     const answer = beta.node.hub.session(alpha.node.id)?.call(PREPARE, wanted);
     const error = await answer?.catch((thrown: unknown) => thrown);
     if (isPandoError(error)) return error;

@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseDatasetName } from '../../src/core/ids.ts';
+import { zfsChainContract } from './zfs-chain-contract.ts';
 import { zfsStreamContract } from './zfs-stream-contract.ts';
 import { at, below, tag, type ZfsUnderTest, ZfsWorld } from './zfs-world.ts';
 
@@ -30,6 +31,7 @@ export function zfsContract(name: string, setup: () => Promise<ZfsUnderTest>): v
     describe('properties', () => propertyTests(use));
     describe('holds', () => holdTests(use));
     describe('streams', () => zfsStreamContract(use));
+    describe('chains', () => zfsChainContract(use));
   });
 }
 

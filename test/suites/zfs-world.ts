@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { expect } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import { type DatasetName, type HoldTag, parseDatasetName, parseSnapshotName } from '../../src/core/ids.ts';
+import { PLAIN_STREAM, type StreamFlags } from '../../src/core/stream-flags.ts';
 import type { ZfsErrorCode } from '../../src/zfs/failure.ts';
 import type {
   ListedDataset,
@@ -25,6 +26,12 @@ export interface ZfsUnderTest {
   writeFile(dataset: DatasetName, path: string, text: string): Promise<void>;
   /** Text of a file of a dataset, which is mounted for that if need be. */
   readFile(dataset: DatasetName, path: string): Promise<string>;
+  /** Where there is encryption: a filesystem with a key of its own, loaded, and that key unloaded and loaded again, also for a replica of it. */
+  readonly encryption?: {
+    create(name: DatasetName): Promise<void>;
+    lock(name: DatasetName): Promise<void>;
+    unlock(name: DatasetName): Promise<void>;
+  };
   cleanup(): Promise<void>;
 }
 
@@ -166,12 +173,17 @@ export function tag(text: string): HoldTag {
   return text as HoldTag;
 }
 
-export function full(snapshot: SnapshotReference): SendRequest {
-  return { snapshot, base: null };
+export function full(snapshot: SnapshotReference, flags: StreamFlags = PLAIN_STREAM): SendRequest {
+  return { snapshot, base: null, flags };
 }
 
-export function increment(base: SnapshotReference, snapshot: SnapshotReference, intermediates = false): SendRequest {
-  return { snapshot, base: { ...base, intermediates } };
+export function increment(
+  base: SnapshotReference,
+  snapshot: SnapshotReference,
+  intermediates = false,
+  flags: StreamFlags = PLAIN_STREAM,
+): SendRequest {
+  return { snapshot, base: { ...base, intermediates }, flags };
 }
 
 /** A receive that makes a dataset. */

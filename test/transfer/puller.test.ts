@@ -32,7 +32,7 @@ beforeEach(async () => {
   await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
   journal = await TransferJournal.open(beta.node.history, () => undefined);
   answers = {
-    [PREPARE]: () => ({ mode: 'sealed', directPort: null, tickets: ['ticket'] }),
+    [PREPARE]: () => ({ mode: 'sealed', directPort: null, tickets: ['ticket'], flags: [''] }),
     [FINISH]: () => null,
   };
   asked = [];
@@ -94,7 +94,7 @@ function codes({ steps }: PullReport): string[] {
 
 describe('a receiver', () => {
   it('refuses to leave TLS on a link that it was not told to trust, and opens no connection', async () => {
-    answers[PREPARE] = () => ({ mode: 'direct', directPort: 9, tickets: ['ticket'] });
+    answers[PREPARE] = () => ({ mode: 'direct', directPort: 9, tickets: ['ticket'], flags: [''] });
     expect(codes(await pull('sealed'))).toEqual(['TRANSFER_REFUSED']);
     expect(opened).toEqual([]);
     expect(asked).toEqual([PREPARE, FINISH]);
@@ -102,7 +102,7 @@ describe('a receiver', () => {
   });
 
   it('refuses an answer that offers something else than what was asked for', async () => {
-    answers[PREPARE] = () => ({ mode: 'sealed', directPort: null, tickets: ['one', 'two'] });
+    answers[PREPARE] = () => ({ mode: 'sealed', directPort: null, tickets: ['one', 'two'], flags: ['', ''] });
     expect(codes(await pull())).toEqual(['TRANSFER_REFUSED']);
     answers[PREPARE] = () => ({ mode: 'carrier pigeon' });
     expect(codes(await pull())).toEqual(['PROTOCOL_FRAME_INVALID']);

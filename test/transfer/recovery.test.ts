@@ -9,6 +9,7 @@ import {
   uuidFrom,
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import { damaged } from '../main/damaged-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from '../main/memory-world.ts';
@@ -118,7 +119,11 @@ describe('a start after a crash', () => {
     const { signal } = new AbortController();
     await Promise.all([
       stream
-        .send({ snapshot: at('alpha/images', '1'), base: null }, { kind: 'stream', stream: pipe }, signal)
+        .send(
+          { snapshot: at('alpha/images', '1'), base: null, flags: PLAIN_STREAM },
+          { kind: 'stream', stream: pipe },
+          signal,
+        )
         .then(() => pipe.end()),
       beta.zfs.receive(
         {

@@ -55,7 +55,13 @@ async function call(method: string, params: unknown, signal?: AbortSignal): Prom
 function request(number = 1, tree: TreeName = IMAGES) {
   const root = alpha.node.trees.graph(IMAGES).named('' as never);
   const snapshot = { dataset: root?.id, guid: root?.snapshots[0]?.guid };
-  return { transfer: transferId(number), tree, streams: [{ snapshot, base: null }], mode: 'sealed' };
+  return {
+    transfer: transferId(number),
+    tree,
+    streams: [{ snapshot, base: null, flags: null }],
+    mode: 'sealed',
+    takes: 'wcLe',
+  };
 }
 
 async function heldOnAlpha(): Promise<number> {

@@ -44,6 +44,7 @@ export class Listing {
       createtxg: Number(row.createtxg),
       referenced: Number(row.referenced),
       written: row.written === '-' ? null : Number(row.written),
+      encrypted: row.encryptionroot !== '-',
       originName: row.origin === '-' || row.origin === '' ? null : row.origin,
       snapshots: [],
     });

@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import { type Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { PandoError } from '../../core/errors.ts';
+import { writtenFlags } from '../../core/stream-flags.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
 import type {
   ReceiveRequest,
@@ -27,9 +28,10 @@ import { detachFromNode, endWithFarEnd } from './handover.ts';
 const LINGERS_MS_MAX = 2_000;
 
 /** Words of a `zfs send`. Bases are written in full: they may lie in another dataset. */
-export function sendWords({ snapshot, base }: SendRequest): string[] {
+export function sendWords({ snapshot, base, flags }: SendRequest): string[] {
+  const made = Array.from(writtenFlags(flags), (letter) => `-${letter}`);
   const from = base === null ? [] : [base.intermediates ? '-I' : '-i', writtenName(base)];
-  return [...from, writtenName(snapshot)];
+  return [...made, ...from, writtenName(snapshot)];
 }
 
 /**

@@ -28,8 +28,10 @@ export function takeSnapshots(pools: MemoryPools, references: readonly SnapshotR
   }
   const txgs = new Map(Array.from(new Set(wanted.map(({ pool }) => pool)), (pool) => [pool, nextTxg(pool)]));
   for (const { pool, dataset, name } of wanted) {
+    const guid = pools.newGuid();
     addSnapshot(dataset, {
-      guid: pools.newGuid(),
+      guid,
+      ivset: dataset.key === null ? null : guid,
       name,
       createtxg: txgs.get(pool) ?? pool.txg,
       creation: pools.nowSeconds(),
@@ -41,7 +43,7 @@ export function takeSnapshots(pools: MemoryPools, references: readonly SnapshotR
 /** Appends a snapshot to its dataset. */
 export function addSnapshot(
   dataset: MemoryDataset,
-  fields: Pick<MemorySnapshot, 'guid' | 'name' | 'createtxg' | 'creation' | 'content'>,
+  fields: Pick<MemorySnapshot, 'guid' | 'name' | 'createtxg' | 'creation' | 'content' | 'ivset'>,
 ): MemorySnapshot {
   const snapshot: MemorySnapshot = { ...fields, dataset, holds: new Set(), streams: 0 };
   dataset.snapshots.push(snapshot);
@@ -54,7 +56,12 @@ export function cloneSnapshot(pools: MemoryPools, reference: SnapshotReference, 
   const { snapshot } = pools.snapshot(reference);
   requireSamePool(reference.dataset, target);
   const pool = pools.poolForNew(target);
-  return pools.addDataset(pool, { name: target, origin: snapshot, content: snapshot.content });
+  return pools.addDataset(pool, {
+    name: target,
+    origin: snapshot,
+    key: snapshot.dataset.key,
+    content: snapshot.content,
+  });
 }
 
 /** Turns the edge between a clone and its origin round (dsl_dataset_promote in dsl_dataset.c). */

@@ -3,7 +3,7 @@ import type { ListedDataset, ListedSnapshot } from '../zfs.ts';
 import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predecessorOf } from './model.ts';
 
 export function listedDataset(dataset: MemoryDataset): ListedDataset {
-  const { name, guid, createtxg, origin, properties, snapshots, content } = dataset;
+  const { name, guid, createtxg, origin, properties, snapshots, content, key } = dataset;
   return {
     name,
     kind: 'filesystem',
@@ -15,6 +15,7 @@ export function listedDataset(dataset: MemoryDataset): ListedDataset {
       origin === null
         ? null
         : { reference: { dataset: origin.dataset.name, snapshot: origin.name }, guid: origin.guid },
+    encrypted: key !== null,
     properties: Object.fromEntries(properties),
     snapshots: snapshots.map(listedSnapshot),
   };

@@ -1,5 +1,6 @@
 import type { Properties } from '../../core/events.ts';
 import { type DatasetName, type HoldTag, parseDatasetName, type SnapshotName } from '../../core/ids.ts';
+import { flagsBeyond, RAW_STREAM, writtenFlags } from '../../core/stream-flags.ts';
 import { type Attempt, firstOf, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
@@ -26,12 +27,20 @@ import {
 } from './changes.ts';
 import { nextSequence, tickingClock } from './defaults.ts';
 import { listedDataset, listedSnapshot, tokenOf } from './listing.ts';
-import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile } from './model.ts';
-import { MemoryPools, nextTxg, requireSpace } from './pools.ts';
+import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile, parentName } from './model.ts';
+import { MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
 import { Refusal } from './refusal.ts';
 import { streamIn, streamOut } from './streaming.ts';
-import { isStreaming, MemoryReceive, payloadBytes, sendSteps } from './transfers.ts';
+import {
+  isStreaming,
+  MemoryReceive,
+  payloadBytes,
+  recordsOf,
+  requireSendable,
+  type SendStep,
+  sendSteps,
+} from './transfers.ts';
 
 export interface MemoryZfsOptions {
   /** Source of guids: 64 random bits per call. By default a sequence that differs for each MemoryZfs of a process. */
@@ -57,6 +66,7 @@ const CAPABILITIES: ZfsCapabilities = {
   bookmarks: false,
   resumableReceive: false,
   volumes: false,
+  streamFlags: RAW_STREAM,
 };
 
 /**
@@ -101,6 +111,23 @@ export class MemoryZfs implements Zfs {
     });
   }
 
+  /** Creates a filesystem with a key of its own, which is loaded. What is created below and what is cloned from it has the same key. */
+  createEncrypted(name: string): void {
+    this.#byHand(`create ${name}`, () => {
+      const target = parseDatasetName(name);
+      const pool = this.#pools.poolForNew(target);
+      this.#pools.addDataset(pool, { name: target, origin: null, key: { isLoaded: true }, content: new Map() });
+    });
+  }
+
+  /** Loads the key of a dataset, or unloads it. There is no wrong key here. */
+  setKeyLoaded(name: string, isLoaded: boolean): void {
+    this.#byHand(`load the key of ${name}`, () => {
+      const { key } = this.#pools.dataset(parseDatasetName(name)).dataset;
+      if (key !== null) key.isLoaded = isLoaded;
+    });
+  }
+
   /** Writes a file of a dataset. Throws `ZFS_PERMISSION` where `readonly` is on, `ZFS_OUT_OF_SPACE`. */
   write(name: string, path: string, text: string): void {
     this.#byHand(`write to ${name}`, () => {
@@ -132,6 +159,7 @@ export class MemoryZfs implements Zfs {
       const [dataset = '', snapshot] =
         typeof place === 'string' ? place.split('@') : [place.dataset as string, place.snapshot as string];
       const name = parseDatasetName(dataset);
+      requireKey(this.#pools.dataset(name).dataset.key, name);
       const { content } =
         snapshot === undefined
           ? this.#pools.dataset(name).dataset
@@ -195,7 +223,9 @@ export class MemoryZfs implements Zfs {
     return this.#command(`create ${name}`, ['create', name], () => {
       checkProperties(properties);
       const pool = this.#pools.poolForNew(name);
-      setAll(this.#pools.addDataset(pool, { name, origin: null, content: new Map() }), properties);
+      const key = pool.datasets.get(parentName(name) ?? name)?.key ?? null;
+      requireKey(key, name);
+      setAll(this.#pools.addDataset(pool, { name, origin: null, key, content: new Map() }), properties);
     });
   }
 
@@ -294,12 +324,13 @@ export class MemoryZfs implements Zfs {
 
   async send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
     const name = written(request.snapshot);
-    const attempt = { action: `send ${name}`, command: ['zfs', 'send', name] };
+    const made = Array.from(writtenFlags(request.flags), (letter) => `-${letter}`);
+    const attempt = { action: `send ${name}`, command: ['zfs', 'send', ...made, name] };
     const stream = target.kind === 'stream' ? target.stream : target.socket;
     if (target.kind === 'socket') target.socket.once('data', () => stream.destroy()).resume();
     try {
-      const steps = await this.#run(attempt, () => sendSteps(this.#pools, request), signal);
-      return { bytes: await streamOut(steps, stream, signal) };
+      const steps = await this.#run(attempt, () => this.#sendSteps(request), signal);
+      return { bytes: await streamOut(steps, recordsOf(steps, request.flags), stream, signal) };
     } catch (error) {
       stream.destroy();
       throw streamFailure(error, attempt, signal);
@@ -318,12 +349,22 @@ export class MemoryZfs implements Zfs {
     }
   }
 
+  #sendSteps(request: SendRequest): SendStep[] {
+    const beyond = flagsBeyond(request.flags, this.#capabilities.streamFlags);
+    if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams are not made with ${beyond}`);
+    const steps = sendSteps(this.#pools, request);
+    requireSendable(steps, request.flags);
+    return steps;
+  }
+
   #receive(request: ReceiveRequest): MemoryReceive {
+    const { streamFlags } = this.#capabilities;
     if (this.#capabilities.receiveProperties || request.create === null) {
       checkProperties(request.create?.properties ?? {});
-      return new MemoryReceive(this.#pools, request);
+      return new MemoryReceive(this.#pools, request, streamFlags);
     }
-    return new MemoryReceive(this.#pools, { ...request, create: { origin: null, properties: {}, snapshot: null } });
+    const create = { origin: null, properties: {}, snapshot: null };
+    return new MemoryReceive(this.#pools, { ...request, create }, streamFlags);
   }
 
   #subtree(root: DatasetName): MemoryDataset[] {
@@ -336,6 +377,7 @@ export class MemoryZfs implements Zfs {
     if (effectiveProperty(pool, dataset, 'readonly') === 'on') {
       throw new Refusal('ZFS_PERMISSION', `'${name}' is read-only`);
     }
+    requireKey(dataset.key, dataset.name);
     nextTxg(pool);
     return dataset;
   }

@@ -20,6 +20,8 @@ export interface MemorySnapshot {
   /** Unix time in seconds. */
   readonly creation: number;
   readonly content: Content;
+  /** What its encrypted blocks are known by: raw increments build on exactly these. Null where it is not encrypted. */
+  readonly ivset: string | null;
   /** Where it lives now; a promote moves it. */
   dataset: MemoryDataset;
   readonly holds: Set<HoldTag>;
@@ -27,11 +29,18 @@ export interface MemorySnapshot {
   streams: number;
 }
 
+/** A key, and all that it opens: the dataset that brought it, what was created below, their clones. */
+export interface MemoryKey {
+  isLoaded: boolean;
+}
+
 export interface MemoryDataset {
   name: DatasetName;
   readonly guid: string;
   readonly createtxg: number;
   origin: MemorySnapshot | null;
+  /** Null where it is not encrypted. */
+  readonly key: MemoryKey | null;
   readonly properties: Map<string, string>;
   /** Oldest first, by createtxg. */
   snapshots: MemorySnapshot[];
@@ -55,7 +64,7 @@ export interface MemoryPool {
 }
 
 export function newDataset(
-  fields: Pick<MemoryDataset, 'name' | 'guid' | 'createtxg' | 'origin' | 'content'>,
+  fields: Pick<MemoryDataset, 'name' | 'guid' | 'createtxg' | 'origin' | 'key' | 'content'>,
 ): MemoryDataset {
   return { ...fields, properties: new Map(), snapshots: [], receiving: false, snapshotsChanged: 0 };
 }

@@ -1,6 +1,7 @@
 /** Sending and receiving: which records a request produces, and what a received record does to the pool. */
 import type { DatasetName } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
+import { flagsBeyond, parseFlags, type StreamFlags, writtenFlags } from '../../core/stream-flags.ts';
 import type { ReceiveRequest, SendRequest, SnapshotReference } from '../zfs.ts';
 import { addSnapshot, hasSnapshot } from './changes.ts';
 import {
@@ -9,13 +10,14 @@ import {
   descendantsOf,
   type MemoryDataset,
   type MemoryFile,
+  type MemoryKey,
   type MemoryPool,
   type MemorySnapshot,
   newFile,
   parentName,
   predecessorOf,
 } from './model.ts';
-import { type MemoryPools, nextTxg, requireSpace } from './pools.ts';
+import { type MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { Refusal } from './refusal.ts';
 import type { StreamBegin, StreamRecord } from './stream-format.ts';
 
@@ -62,16 +64,15 @@ export function payloadBytes(steps: readonly SendStep[]): number {
   return steps.reduce((bytes, { from, to }) => bytes + bytesWritten(to.content, from?.content), 0);
 }
 
-export function* recordsOf(steps: readonly SendStep[]): Generator<StreamRecord> {
-  for (const { from, to } of steps) {
-    yield {
-      kind: 'begin',
-      fromGuid: from?.guid ?? null,
-      toGuid: to.guid,
-      toName: to.name,
-      creation: to.creation,
-      clone: from !== null && from.dataset !== to.dataset,
-    };
+/** Refuses to send what is encrypted without its key, unless raw. */
+export function requireSendable(steps: readonly SendStep[], flags: StreamFlags): void {
+  if (!flags.raw) for (const { to } of steps) requireKey(to.dataset.key, to.dataset.name);
+}
+
+export function* recordsOf(steps: readonly SendStep[], flags: StreamFlags): Generator<StreamRecord> {
+  for (const step of steps) {
+    const { from, to } = step;
+    yield beginOf(step, flags);
     for (const [path, { text }] of to.content) {
       if (from?.content.get(path) !== to.content.get(path)) yield { kind: 'file', path, text };
     }
@@ -80,10 +81,26 @@ export function* recordsOf(steps: readonly SendStep[]): Generator<StreamRecord> 
   }
 }
 
+function beginOf({ from, to }: SendStep, flags: StreamFlags): StreamBegin {
+  const raw = flags.raw && to.dataset.key !== null;
+  return {
+    kind: 'begin',
+    fromGuid: from?.guid ?? null,
+    toGuid: to.guid,
+    toName: to.name,
+    creation: to.creation,
+    clone: from !== null && from.dataset !== to.dataset,
+    flags: writtenFlags({ ...flags, raw }),
+    fromIvset: raw ? (from?.ivset ?? null) : null,
+    toIvset: raw ? to.ivset : null,
+  };
+}
+
 /** The snapshot that a stream is bringing. */
 interface Arrival {
   readonly begin: StreamBegin;
   readonly base: MemorySnapshot | null;
+  readonly key: MemoryKey | null;
   readonly content: Map<string, MemoryFile>;
   bytes: number;
 }
@@ -92,13 +109,16 @@ interface Arrival {
 export class MemoryReceive {
   readonly #pools: MemoryPools;
   readonly #request: ReceiveRequest;
+  /** The flags of streams that this ZFS takes. */
+  readonly #possible: StreamFlags;
   readonly #pool: MemoryPool;
   #dataset: MemoryDataset | null;
   #arrival: Arrival | null = null;
   /** Whether a snapshot of the stream has begun: only the first one can be a clone's. */
   #started = false;
 
-  constructor(pools: MemoryPools, request: ReceiveRequest) {
+  constructor(pools: MemoryPools, request: ReceiveRequest, possible: StreamFlags) {
+    this.#possible = possible;
     this.#pools = pools;
     this.#request = request;
     if (request.create === null || request.overPlaceholder) {
@@ -152,10 +172,30 @@ export class MemoryReceive {
   }
 
   #begin(begin: StreamBegin): Arrival {
+    const beyond = flagsBeyond(parseFlags(begin.flags), this.#possible);
+    if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams made with ${beyond} are not taken`);
     const base = this.#baseOf(begin);
+    const key = this.#keyFor(begin, base);
     this.#started = true;
     if (base !== null) base.streams += 1;
-    return { begin, base, content: new Map(base?.content), bytes: 0 };
+    return { begin, base, key, content: new Map(base?.content), bytes: 0 };
+  }
+
+  /** The key of what arrives: that of a raw stream's dataset comes with its first one, and is not loaded (dsl_crypt.c). */
+  #keyFor(begin: StreamBegin, base: MemorySnapshot | null): MemoryKey | null {
+    const { target } = this.#request;
+    const isRaw = parseFlags(begin.flags).raw;
+    if (base === null && isRaw && this.#dataset !== null) {
+      throw new Refusal('ZFS_STREAM_MISMATCH', `'${target}' is not encrypted, and cannot become so`);
+    }
+    if (base === null && isRaw) return { isLoaded: false };
+    const above = parentName(target);
+    const parent = above === undefined ? undefined : this.#pool.datasets.get(above);
+    const key = base === null ? (parent?.key ?? null) : base.dataset.key;
+    if (isRaw && key === null) throw new Refusal('ZFS_STREAM_MISMATCH', `a raw stream onto '${target}', not encrypted`);
+    if (isRaw && base?.ivset !== begin.fromIvset) throw new Refusal('ZFS_STREAM_MISMATCH', 'IV set guid mismatch');
+    if (!isRaw) requireKey(key, target);
+    return key;
   }
 
   #baseOf(begin: StreamBegin): MemorySnapshot | null {
@@ -231,6 +271,7 @@ export class MemoryReceive {
     if (this.#request.overPlaceholder) dataset.properties.delete(PLACEHOLDER_PROPERTY);
     addSnapshot(dataset, {
       guid: arrival.begin.toGuid,
+      ivset: arrival.key === null ? null : (arrival.begin.toIvset ?? this.#pools.newGuid()),
       name: this.#request.create?.snapshot ?? arrival.begin.toName,
       createtxg: nextTxg(this.#pool),
       creation: arrival.begin.creation,
@@ -242,7 +283,7 @@ export class MemoryReceive {
     const name: DatasetName = this.#request.target;
     this.#pool.arriving.delete(name);
     this.#pools.poolForNew(name);
-    const dataset = this.#pools.addDataset(this.#pool, { name, origin: arrival.base, content });
+    const dataset = this.#pools.addDataset(this.#pool, { name, origin: arrival.base, key: arrival.key, content });
     dataset.receiving = true;
     this.#dataset = dataset;
     return dataset;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
+import { PLAIN_STREAM } from '../../../src/core/stream-flags.ts';
 import { CliZfs } from '../../../src/zfs/cli/cli-zfs.ts';
 import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
 import { tempDirectory } from '../../log/temp-directory.ts';
@@ -39,7 +40,7 @@ describe('Output that makes no sense', () => {
 });
 
 describe('A send through this process', () => {
-  const request = { snapshot: at('tank/a', 's'), base: null };
+  const request = { snapshot: at('tank/a', 's'), base: null, flags: PLAIN_STREAM };
   const unheard = new AbortController().signal;
 
   /** Takes all that a test sends into its buffer, and gets rid of nothing. */

@@ -71,7 +71,15 @@ for (const version of VERSIONS) {
   });
 }
 
-const ROW = { createtxg: '1', creation: '1', origin: '-', referenced: '0', written: '-', userrefs: '-' };
+const ROW = {
+  createtxg: '1',
+  creation: '1',
+  origin: '-',
+  referenced: '0',
+  written: '-',
+  userrefs: '-',
+  encryptionroot: '-',
+};
 
 test('a name that Pando does not take is left out with its snapshots, and told', () => {
   const { listing, skipped } = listingOf([

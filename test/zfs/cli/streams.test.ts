@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
+import { PLAIN_STREAM, RAW_STREAM } from '../../../src/core/stream-flags.ts';
 import { receivedBytes, receiveWords, sendWords } from '../../../src/zfs/cli/streams.ts';
 
 const target = 'ssd/mirror/web' as DatasetName;
@@ -40,12 +41,16 @@ describe('the words of a receive', () => {
 });
 
 describe('the words of a send', () => {
-  it('name the base in full, since it may lie in another dataset', () => {
+  it('say how the stream is made, and name the base in full, since it may lie in another dataset', () => {
     const snapshot = at('tank/web', '2');
-    expect(sendWords({ snapshot, base: null })).toEqual(['tank/web@2']);
+    expect(sendWords({ snapshot, base: null, flags: PLAIN_STREAM })).toEqual(['tank/web@2']);
     const base = { ...at('tank/base', '1'), intermediates: false };
-    expect(sendWords({ snapshot, base })).toEqual(['-i', 'tank/base@1', 'tank/web@2']);
-    expect(sendWords({ snapshot, base: { ...base, intermediates: true } })).toEqual([
+    expect(sendWords({ snapshot, base, flags: PLAIN_STREAM })).toEqual(['-i', 'tank/base@1', 'tank/web@2']);
+    expect(sendWords({ snapshot, base: { ...base, intermediates: true }, flags: RAW_STREAM })).toEqual([
+      '-w',
+      '-c',
+      '-L',
+      '-e',
       '-I',
       'tank/base@1',
       'tank/web@2',
