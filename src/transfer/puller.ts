@@ -22,7 +22,7 @@ import {
 } from '../core/ids.ts';
 import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
 import { flagsBeyond, PLAIN_STREAM, type StreamFlags, writtenFlags } from '../core/stream-flags.ts';
-import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { ExpectedStream, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { chainHere, takenFlags } from './chains.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
@@ -401,6 +401,7 @@ class Pull {
           target: this.#name(step),
           overPlaceholder: step.kind === 'receive-full' && step.overPlaceholder,
           create: step.kind === 'receive-incremental' ? null : this.#creation(step, flags),
+          expected: expectedOf(step, flags),
           baseHeld: step.kind === 'receive-incremental' && this.#heldBases.get(index)?.dataset === this.#name(step),
         },
         link.source,
@@ -492,6 +493,15 @@ function groupsOf(steps: readonly PlannedStep[]): PlannedStep[][] {
 
 function isReplayed(planned: PlannedStep | undefined): boolean {
   return planned !== undefined && !isReceive(planned.step) && planned.step.kind !== 'create-placeholder';
+}
+
+/** Raw streams are those of what is encrypted (`chosenFlags`). */
+function expectedOf(step: ReceiveStep, { raw }: StreamFlags): ExpectedStream {
+  return {
+    toGuid: step.first,
+    fromGuid: step.kind === 'receive-full' ? null : step.base.snapshot.guid,
+    raw,
+  };
 }
 
 function written(chain: StreamFlags | null): string | null {

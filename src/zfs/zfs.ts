@@ -90,6 +90,15 @@ export interface SendRequest {
   readonly flags: StreamFlags;
 }
 
+/** What the first snapshot of a stream must be. */
+export interface ExpectedStream {
+  readonly toGuid: SnapshotGuid;
+  /** The base of an increment or the origin of a clone, null for a full stream. */
+  readonly fromGuid: SnapshotGuid | null;
+  /** Whether the stream is a raw one of what is encrypted. */
+  readonly raw: boolean;
+}
+
 /**
  * What a receive makes of a stream. The target is received unmounted (`-u`) and never with a blanket `-F`; what the stream says of mount points, shares and
  * the powers of files is not taken where the ZFS can leave it out (`receiveProperties`).
@@ -117,6 +126,11 @@ export interface ReceiveRequest {
    * driver saves looking for it before each stream.
    */
   readonly baseHeld: boolean;
+  /**
+   * What the begin of the stream must say; another one is refused with `ZFS_STREAM_MISMATCH` before ZFS sees a byte of it. Of a socket that a child takes over nobody
+   * can see the begin: there only ZFS itself looks, and whoever lists afterwards what came. Null to take whatever fits.
+   */
+  readonly expected: ExpectedStream | null;
 }
 
 /**

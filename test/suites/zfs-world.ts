@@ -188,10 +188,16 @@ export function increment(
 
 /** A receive that makes a dataset. */
 export function asNew(target: DatasetName, origin: SnapshotReference | null = null, properties = {}): ReceiveRequest {
-  return { target, create: { origin, properties, snapshot: null }, overPlaceholder: false, baseHeld: false };
+  return {
+    target,
+    create: { origin, properties, snapshot: null },
+    overPlaceholder: false,
+    baseHeld: false,
+    expected: null,
+  };
 }
 
 /** A receive into a dataset that is there. */
 export function into(target: DatasetName): ReceiveRequest {
-  return { target, create: null, overPlaceholder: false, baseHeld: false };
+  return { target, create: null, overPlaceholder: false, baseHeld: false, expected: null };
 }

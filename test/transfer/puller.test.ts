@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY_GRAPH } from '../../src/core/graph/graph.ts';
 import { parseTransferId, type TransferId, uuidFrom } from '../../src/core/ids.ts';
 import { plan } from '../../src/core/plan/plan.ts';
+import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import { DEFAULT_TRANSFER_LIMITS, TransferQueue } from '../../src/transfer/limits.ts';
 import type { PullReport } from '../../src/transfer/progress.ts';
@@ -113,6 +114,22 @@ describe('a receiver', () => {
     onStarted = () => setImmediate(() => disconnect());
     expect(codes(await pull())).toEqual(['CONNECTION_CLOSED']);
     expect(await beta.zfs.listOnly([dataset('beta/copy')])).toEqual([]);
+  });
+
+  it('refuses a stream of another snapshot than was asked for, and leaves no dataset', async () => {
+    await alpha.zfs.create(dataset('alpha/other'));
+    await alpha.zfs.snapshot([at('alpha/other', '1')]);
+    const request = { snapshot: at('alpha/other', '1'), base: null, flags: PLAIN_STREAM };
+    const { signal } = new AbortController();
+    onStarted = () =>
+      setImmediate(() => {
+        const [stream] = opened;
+        if (stream !== undefined)
+          void alpha.zfs.send(request, { kind: 'stream', stream }, signal).catch(() => undefined);
+      });
+    expect(codes(await pull())).toEqual(['ZFS_STREAM_MISMATCH']);
+    expect(await beta.zfs.listOnly([dataset('beta/copy')])).toEqual([]);
+    expect(journal.unfinished()).toEqual([]);
   });
 
   it('refuses a stream that is none, and leaves no dataset', async () => {

@@ -131,6 +131,7 @@ describe('a start after a crash', () => {
           create: { origin: null, properties: {}, snapshot: null },
           overPlaceholder: false,
           baseHeld: false,
+          expected: null,
         },
         { kind: 'stream', stream: pipe },
         signal,

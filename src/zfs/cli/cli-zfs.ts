@@ -275,7 +275,7 @@ export class CliZfs implements Zfs {
     await this.#requirePlace(request, action, signal);
     const words = receiveWords(request, this.#piped(source).kind, capabilities.receiveProperties);
     const command = { action, command: this.#commandLine.words('zfs', words) };
-    const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal);
+    const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal, request.expected);
     try {
       if (!request.overPlaceholder) return await receive();
       const replaced =

@@ -10,8 +10,10 @@ import { type Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { PandoError } from '../../core/errors.ts';
 import { writtenFlags } from '../../core/stream-flags.ts';
+import { differenceTo } from '../begin-check.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
 import type {
+  ExpectedStream,
   ReceiveRequest,
   ReceiveSource,
   SendRequest,
@@ -23,6 +25,7 @@ import type {
 import { Child, type ChildEnding, eachLine } from './child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
 import { detachFromNode, endWithFarEnd } from './handover.ts';
+import { peekAtBegin, type Unreadable } from './peek.ts';
 
 /** How long a sender may go on after its pipe broke, in ms: a local one ends at once. */
 const LINGERS_MS_MAX = 2_000;
@@ -146,17 +149,46 @@ function requireSent(command: SendCommand, ending: ChildEnding, farEnd: unknown)
   throw zfsFailure('ZFS_FAILED', command, ending, 'the receiving end closed the connection', {}, { cause: farEnd });
 }
 
-/** Receives. On failure the source is destroyed. */
-export async function runReceive(command: Attempt, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
+/** Receives what is expected, or whatever comes. On failure the source is destroyed. */
+export async function runReceive(
+  command: Attempt,
+  source: ReceiveSource,
+  signal: AbortSignal,
+  expected: ExpectedStream | null,
+): Promise<StreamResult> {
   const end = source.kind === 'stream' ? source.stream : source.socket;
   try {
     if (source.kind === 'socket') return await receiveFromSocket(command, source.socket, signal);
+    if (expected !== null) await requireExpected(command, source.stream, signal, expected);
     return await receiveFromStream(command, source.stream, signal);
   } catch (error) {
     end.destroy();
     throw error;
   }
 }
+
+/** Looks at the begin of the stream while no process has it yet. */
+async function requireExpected(
+  command: Attempt,
+  stream: Readable,
+  signal: AbortSignal,
+  expected: ExpectedStream,
+): Promise<void> {
+  const ending = { exitCode: null, stderr: '' };
+  const head = await peekAtBegin(stream, signal);
+  if (head === 'aborted') throw zfsFailure('ZFS_ABORTED', command, ending);
+  if (typeof head === 'string') throw zfsFailure('ZFS_STREAM_INVALID', command, ending, UNREADABLE_BEGIN[head]);
+  const difference = differenceTo(expected, head);
+  if (difference !== undefined) {
+    throw zfsFailure('ZFS_STREAM_MISMATCH', command, ending, difference, { expected, found: head });
+  }
+}
+
+const UNREADABLE_BEGIN: Readonly<Record<Exclude<Unreadable, 'aborted'>, string>> = {
+  broken: 'it broke off before its begin',
+  ended: 'it ended before its begin',
+  none: 'its first bytes are not those of a stream',
+};
 
 async function receiveFromSocket(command: Attempt, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);

@@ -2,6 +2,7 @@
 import type { DatasetName } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { flagsBeyond, parseFlags, type StreamFlags, writtenFlags } from '../../core/stream-flags.ts';
+import { differenceTo } from '../begin-check.ts';
 import type { ReceiveRequest, SendRequest, SnapshotReference } from '../zfs.ts';
 import { addSnapshot, hasSnapshot } from './changes.ts';
 import {
@@ -172,6 +173,7 @@ export class MemoryReceive {
   }
 
   #begin(begin: StreamBegin): Arrival {
+    this.#requireExpected(begin);
     const beyond = flagsBeyond(parseFlags(begin.flags), this.#possible);
     if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams made with ${beyond} are not taken`);
     const base = this.#baseOf(begin);
@@ -179,6 +181,14 @@ export class MemoryReceive {
     this.#started = true;
     if (base !== null) base.streams += 1;
     return { begin, base, key, content: new Map(base?.content), bytes: 0 };
+  }
+
+  #requireExpected({ toGuid, fromGuid, flags }: StreamBegin): void {
+    const { expected } = this.#request;
+    if (this.#started || expected === null) return;
+    const found = { toGuid, fromGuid, raw: parseFlags(flags).raw };
+    const difference = differenceTo(expected, found);
+    if (difference !== undefined) throw new Refusal('ZFS_STREAM_MISMATCH', difference, { expected, found });
   }
 
   /** The key of what arrives: that of a raw stream's dataset comes with its first one, and is not loaded (dsl_crypt.c). */

@@ -116,7 +116,13 @@ describe('A receive', () => {
   it('breaks the stream off when no ZFS answers', async () => {
     const zfs = new CliZfs({ zfsPath: 'no-such-program', zpoolPath: 'no-such-program' });
     const stream = new PassThrough();
-    const request = { target: at('tank/a', 's').dataset, create: null, overPlaceholder: false, baseHeld: true };
+    const request = {
+      target: at('tank/a', 's').dataset,
+      create: null,
+      overPlaceholder: false,
+      baseHeld: true,
+      expected: null,
+    };
     await expect(zfs.receive(request, { kind: 'stream', stream }, new AbortController().signal)).rejects.toMatchObject({
       code: 'ZFS_UNAVAILABLE',
     });

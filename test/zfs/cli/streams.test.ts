@@ -8,7 +8,7 @@ const at = (dataset: string, snapshot: string) => ({
   dataset: dataset as DatasetName,
   snapshot: snapshot as SnapshotName,
 });
-const request = { target, create: null, overPlaceholder: false, baseHeld: true };
+const request = { target, create: null, overPlaceholder: false, baseHeld: true, expected: null };
 
 describe('the words of a receive', () => {
   it('take nothing that a stream says of mounts, shares and powers, nor what a replica has of its own', () => {
