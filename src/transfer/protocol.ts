@@ -11,7 +11,7 @@
 import { z } from 'zod';
 import { PandoError } from '../core/errors.ts';
 import { datasetIdSchema, snapshotSchema } from '../core/events.ts';
-import { parseTransferId, parseTreeName } from '../core/ids.ts';
+import { parseTransferId, parseTreeName, type ResumeToken } from '../core/ids.ts';
 import { parseFlags } from '../core/stream-flags.ts';
 
 export const PREPARE = 'transfer.prepare';
@@ -40,11 +40,20 @@ const flagsSchema = z
   .max(FLAGS_CHARACTERS_MAX)
   .transform((text) => parseFlags(text));
 
+/** Longest resume token, in characters: a few numbers and a name, packed. */
+const TOKEN_CHARACTERS_MAX = 4096;
+
 const streamSchema = z.object({
   snapshot: snapshotOfDataset,
   base: snapshotOfDataset.extend({ intermediates: z.boolean() }).nullable(),
   /** How the chain was begun that it goes on with; null for a new one, which the sender chooses for. */
   flags: flagsSchema.nullable(),
+  /** To go on where it was cut short, with what ZFS says of it. */
+  resume: z
+    .string()
+    .max(TOKEN_CHARACTERS_MAX)
+    .transform((text) => text as ResumeToken)
+    .nullable(),
 });
 
 const transferId = z.string().transform((text) => parseTransferId(text));
@@ -56,6 +65,8 @@ export const prepareSchema = z.object({
   mode: z.enum(LINK_MODES),
   /** How streams may be made, as far as this end can take and remember it. */
   takes: flagsSchema,
+  /** Whether this end keeps what came of a stream that is cut short, so that the snapshots are worth holding for a while. */
+  resumable: z.boolean(),
 });
 export type Prepare = z.output<typeof prepareSchema>;
 export type WantedStream = Prepare['streams'][number];
@@ -86,6 +97,8 @@ export const finishSchema = z.object({
   transfer: transferId,
   outcome: z.enum(['completed', 'failed', 'cancelled']),
   bytes: z.int().nonnegative(),
+  /** Whether something of it was cut short and may go on, so that its snapshots should be held for a while. */
+  resumes: z.boolean(),
 });
 
 /** Validates what a peer said. Throws `PROTOCOL_FRAME_INVALID` with what is wrong. */

@@ -29,6 +29,13 @@ import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import { isGivingUp, REASONS_TO_KEEP } from './giving-up.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
+import {
+  findInterrupted,
+  type Interrupted,
+  PARTIAL_KEPT_MS,
+  partialAmong,
+  settleInterrupted,
+} from './interruptions.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
 import { MetadataReplay } from './metadata.ts';
@@ -76,6 +83,8 @@ export interface PullRequest {
   readonly settle: Settle;
   readonly onProgress: ProgressListener;
   readonly signal: AbortSignal;
+  /** What the steps of the plan go on with where they were cut short; none in a plan of its own. */
+  readonly interrupted?: Interrupted;
 }
 
 /** Some of a plan's steps, under one intent. */
@@ -94,6 +103,12 @@ export class Puller {
 
   constructor(options: PullerOptions) {
     this.#options = options;
+  }
+
+  /** What was cut short of the mirror and can go on: to be pulled first, whereupon there is another plan. See {@link findInterrupted}. */
+  async interrupted(request: PullRequest, source: Graph): Promise<Interrupted | null> {
+    await this.#options.recovery.run();
+    return findInterrupted(this.#options.zfs, this.#options.journal, { ...request, source });
   }
 
   /** Executes the plan. Failures of single steps are in the report; rejects only when nothing could be tried at all. */
@@ -141,7 +156,17 @@ class Pull {
       if (isReplayed(group[0])) await this.#replay(group);
       else await this.#streamAll(group);
     }
+    await this.#settleInterrupted();
     return this.#report();
+  }
+
+  /** Whatever became of it, nothing that cannot go on is left behind. */
+  async #settleInterrupted(): Promise<void> {
+    const { interrupted } = this.#request;
+    if (interrupted === undefined) return;
+    const { zfs, journal } = this.#options;
+    // Where ZFS cannot be asked, the intents stay for the recovery
+    await settleInterrupted(zfs, journal, interrupted, this.#signal.aborted).catch(() => undefined);
   }
 
   async #streamAll(steps: readonly PlannedStep[]): Promise<void> {
@@ -196,11 +221,19 @@ class Pull {
 
   /** One transfer: intent, holds, streams, verification, and the way back from all of it. */
   async #transfer(steps: readonly PlannedStep[]): Promise<void> {
-    const { journal } = this.#options;
+    const { journal, zfs } = this.#options;
     const { peer, tree } = this.#request;
     const receives = steps.filter(isReceivePlanned);
     const bases = this.#localBases(receives);
     const held = distinct(bases.values());
+    // A ZFS that does not answer fails the steps, each in its turn
+    const resumableReceive = await zfs.capabilities().then(
+      (capabilities) => capabilities.resumableReceive,
+      () => false,
+    );
+    // What goes on is in the journal already
+    const mayBreak = resumableReceive && this.#request.interrupted === undefined ? receives : [];
+    const resumable = mayBreak.map(({ step }) => this.#name(step));
     const transfer: Transfer = { id: this.#options.mintTransferId(), steps, receives, held };
     await journal.start({
       type: 'transfer.started',
@@ -214,14 +247,32 @@ class Pull {
         dataset: step.dataset,
         snapshot: step.first,
       })),
+      resumable,
     });
     const streamed = await this.#streamed(transfer, bases);
     // The listing goes first: side by side, reading waits for each transaction group that a release needs
     const isVerified = streamed ? await this.#verified(steps) : true;
-    const [isReleased] = await Promise.all([this.#released(transfer), this.#tellFinished(transfer)]);
+    const cut = resumableReceive ? await this.#cutShort(receives) : [];
+    const resumes = cut !== null && cut.length > 0;
+    const [isReleased] = await Promise.all([this.#released(transfer), this.#tellFinished(transfer, resumes)]);
     const { outcome, bytes } = this.#result(receives);
-    if (isVerified && isReleased) await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
-    else journal.leave(transfer.id);
+    const isFresh = this.#request.interrupted === undefined;
+    if (!isVerified || !isReleased || cut === null) journal.leave(transfer.id);
+    else if (isFresh && resumes)
+      await journal.interrupt({ transfer: transfer.id, peer, tree, targets: cut }, PARTIAL_KEPT_MS);
+    else await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+  }
+
+  /** Where something was left to go on with; null where nobody can tell. What went on already does so again only if it was cut, not refused. */
+  async #cutShort(receives: readonly PlannedStep<ReceiveStep>[]): Promise<DatasetName[] | null> {
+    if (this.#request.interrupted !== undefined && !this.#signal.aborted) return [];
+    const failed = receives.filter(({ index }) => this.#outcomes.get(index)?.result === 'failed');
+    try {
+      const names = failed.map(({ step }) => this.#name(step));
+      return (await partialAmong(this.#options.zfs, names)).map(({ name }) => name);
+    } catch {
+      return null;
+    }
   }
 
   /** Holds, asks and streams. False when it never came to streams: then all steps have failed. */
@@ -318,14 +369,21 @@ class Pull {
           : { dataset: step.base.dataset, guid: step.base.snapshot.guid, intermediates: step.intermediates },
     }));
     const local = this.#request.local();
-    const chains = receives.map(({ step }) => chainHere(local, step));
-    const takes = takenFlags(await this.#options.zfs.capabilities());
+    const resumptions = receives.map(({ index }) => this.#request.interrupted?.resumptions.get(index));
+    const chains = receives.map(({ step }, index) => resumptions[index]?.chain ?? chainHere(local, step));
+    const capabilities = await this.#options.zfs.capabilities();
+    const takes = takenFlags(capabilities);
     const request = {
       transfer: id,
       tree,
-      streams: streams.map((stream, index) => ({ ...stream, flags: written(chains[index] ?? null) })),
+      streams: streams.map((stream, index) => ({
+        ...stream,
+        flags: written(chains[index] ?? null),
+        resume: resumptions[index]?.token ?? null,
+      })),
       mode,
       takes: writtenFlags(takes),
+      resumable: capabilities.resumableReceive,
     };
     const answer = await this.#options.calls.call(peer, PREPARE, request, this.#signal);
     const prepared = checked(preparedSchema, answer, PREPARE);
@@ -389,6 +447,8 @@ class Pull {
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const flags = prepared.flags[stream] ?? PLAIN_STREAM;
     if (flags.raw && step.kind === 'receive-full' && step.overPlaceholder) throw placeholderStays(step);
+    const overPlaceholder = step.kind === 'receive-full' && step.overPlaceholder;
+    const isResumed = this.#request.interrupted?.resumptions.has(index) === true;
     const ticket = prepared.tickets[stream] ?? '';
     const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
     const timer = setInterval(() => {
@@ -399,9 +459,11 @@ class Pull {
       const { bytes } = await this.#options.zfs.receive(
         {
           target: this.#name(step),
-          overPlaceholder: step.kind === 'receive-full' && step.overPlaceholder,
-          create: step.kind === 'receive-incremental' ? null : this.#creation(step, flags),
+          overPlaceholder,
+          create: step.kind === 'receive-incremental' || isResumed ? null : this.#creation(step, flags),
           expected: expectedOf(step, flags),
+          // A stand-in that is replaced stays what it is until all has come
+          keepPartial: !overPlaceholder,
           baseHeld: step.kind === 'receive-incremental' && this.#heldBases.get(index)?.dataset === this.#name(step),
         },
         link.source,
@@ -469,10 +531,10 @@ class Pull {
   }
 
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
-  async #tellFinished({ id, receives }: Transfer): Promise<void> {
+  async #tellFinished({ id, receives }: Transfer, resumes: boolean): Promise<void> {
     if (receives.length === 0) return;
     const limit = AbortSignal.timeout(ANSWER_MS_MAX);
-    const finish = { transfer: id, ...this.#result(receives) };
+    const finish = { transfer: id, ...this.#result(receives), resumes };
     await this.#options.calls.call(this.#request.peer, FINISH, finish, limit).catch(() => undefined);
   }
 }

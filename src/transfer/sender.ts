@@ -5,7 +5,8 @@
  *
  * 1. Only what lies in a tree that the peer may read is sent, with the origins that its clones grew from, and only snapshots that are known by dataset and
  *    guid; a peer never hands in a name.
- * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8).
+ * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8). What was cut short stays held for a peer that
+ *    can go on with it, until it asks again, HOLDS_KEPT_MS at most.
  * 3. The intent is in the journal before the first hold, so that neither a crash nor a pool that is away leaves a hold behind (invariant 6).
  * 4. A ticket is good once, for one stream, for the peer that asked.
  */
@@ -15,7 +16,7 @@ import type { Duplex } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
-import { writtenFlags } from '../core/stream-flags.ts';
+import { flagsBeyond, writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
 import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
 import { chosenFlags } from './chains.ts';
@@ -37,10 +38,14 @@ import {
   type PreparedAnswer,
   prepareSchema,
   TRANSFERS_PER_PEER_MAX,
+  type WantedStream,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
+import { snapshotText } from './snapshot-text.ts';
 
 const TICKET_BYTES = 32;
+/** How long the snapshots of streams that were cut short stay held, in ms, for a peer that can go on: a link that flaps, a daemon that restarts. */
+const HOLDS_KEPT_MS = 15 * 60_000;
 
 export interface TransferSenderOptions {
   readonly history: History;
@@ -80,6 +85,8 @@ interface OpenTransfer {
   readonly held: readonly HeldSnapshot[];
   readonly streams: readonly OfferedStream[];
   readonly abort: AbortController;
+  /** Whether the peer can go on with what is cut short. */
+  readonly resumable: boolean;
   /** Settles once intent and holds are written, or could not be. */
   holding: Promise<void>;
 }
@@ -93,6 +100,8 @@ interface Claim {
 export class TransferSender {
   readonly #options: TransferSenderOptions;
   readonly #open = new Map<TransferId, OpenTransfer>();
+  /** Transfers that were cut short and whose holds are kept: one for each peer and tree at most. */
+  readonly #kept = new Map<string, { readonly transfer: OpenTransfer; readonly timer: NodeJS.Timeout }>();
   readonly #ending = new Set<Promise<void>>();
   readonly #encryption: EncryptionMemory;
   #closed = false;
@@ -126,6 +135,7 @@ export class TransferSender {
     this.#closed = true;
     for (const transfer of this.#open.values()) this.#endLater(transfer, 'cancelled', 0);
     await Promise.all(this.#ending);
+    await Promise.all(Array.from(this.#kept.keys(), (key) => this.#endKept(key).catch(() => undefined)));
   }
 
   async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<PreparedAnswer> {
@@ -139,6 +149,8 @@ export class TransferSender {
     transfer.holding = this.#hold(transfer);
     try {
       await transfer.holding;
+      // From now on what is needed is held anew
+      await this.#endKept(keyOf(transfer));
       signal.throwIfAborted();
     } catch (error) {
       await this.#end(transfer, 'failed', 0);
@@ -190,12 +202,18 @@ export class TransferSender {
     }));
     const encrypted = await this.#encryption.look(datasets);
     const makes = (await this.#options.zfs.capabilities()).streamFlags;
-    return offers.map(({ request, ends }, index) => {
+    const requests = offers.map(({ request, ends }, index) => {
       const { name, guid } = datasets[index] ?? { name: shared.root, guid: '' };
       const asked = wanted.streams[index]?.flags ?? null;
       const choice = { asked, takes: wanted.takes, makes, encrypted: encrypted.get(guid) === true, name };
-      return { request: { ...request, flags: chosenFlags(choice) }, ends };
+      const resumeToken = wanted.streams[index]?.resume ?? null;
+      return { request: { ...request, flags: chosenFlags(choice), resumeToken }, ends };
     });
+    for (const [index, { request }] of requests.entries()) {
+      const stream = wanted.streams[index];
+      if (stream !== undefined) await requireResumable(this.#options.zfs, request, stream);
+    }
+    return requests;
   }
 
   #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[]): OpenTransfer {
@@ -216,6 +234,7 @@ export class TransferSender {
       held: distinct(streams.flatMap(({ ends }) => ends)),
       streams,
       abort: new AbortController(),
+      resumable: wanted.resumable,
       holding: Promise.resolve(),
     };
   }
@@ -257,8 +276,8 @@ export class TransferSender {
   }
 
   async #finish(peer: NodeId, params: unknown): Promise<null> {
-    const { transfer: id, outcome, bytes } = checked(finishSchema, params, FINISH);
-    await this.#end(this.#transferOf(peer, id), outcome, bytes);
+    const { transfer: id, outcome, bytes, resumes } = checked(finishSchema, params, FINISH);
+    await this.#end(this.#transferOf(peer, id), outcome, bytes, resumes);
     return null;
   }
 
@@ -284,12 +303,42 @@ export class TransferSender {
   }
 
   /** Where ZFS or the journal fails, the intent stays open for the recovery. */
-  async #end(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
+  async #end(
+    transfer: OpenTransfer,
+    outcome: TransferEnded['outcome'],
+    bytes: number,
+    resumes = transfer.resumable,
+  ): Promise<void> {
     if (!this.#open.delete(transfer.id)) return;
-    const { journal, zfs } = this.#options;
     transfer.abort.abort();
-    await transfer.holding.catch(() => undefined);
-    await Promise.all(transfer.streams.map(({ running }) => running));
+    const isHeld = await transfer.holding.then(
+      () => true,
+      () => false,
+    );
+    const ends = await Promise.all(transfer.streams.map(({ running }) => running));
+    const isCut = outcome !== 'completed' && ends.some((end) => end !== undefined && end.failure !== null);
+    if (resumes && isHeld && isCut && !this.#closed) await this.#keep(transfer);
+    else await this.#release(transfer, outcome, bytes);
+  }
+
+  /** Keeps the holds of what was cut short until the peer asks again, or has had its time. */
+  async #keep(transfer: OpenTransfer): Promise<void> {
+    await this.#endKept(keyOf(transfer)).catch(() => undefined);
+    const end = (): void => void this.#endKept(keyOf(transfer)).catch(() => undefined);
+    const timer = setTimeout(end, HOLDS_KEPT_MS).unref();
+    this.#kept.set(keyOf(transfer), { transfer, timer });
+  }
+
+  async #endKept(key: string): Promise<void> {
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return;
+    this.#kept.delete(key);
+    clearTimeout(kept.timer);
+    await this.#release(kept.transfer, 'failed', 0);
+  }
+
+  async #release(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
+    const { journal, zfs } = this.#options;
     try {
       await releaseHolds(zfs, transfer.tag, transfer.held);
       await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
@@ -297,6 +346,33 @@ export class TransferSender {
       journal.leave(transfer.id);
     }
   }
+}
+
+/**
+ * What a peer hands in to go on with must name what it asks for and nothing else: the snapshot, its base, how the stream is made. Rejects with `TRANSFER_REFUSED`; the
+ * peer then gives up what it has, and begins anew.
+ */
+async function requireResumable(
+  zfs: Zfs,
+  { snapshot, base, flags, resumeToken }: SendRequest,
+  wanted: WantedStream,
+): Promise<void> {
+  if (resumeToken === null) return;
+  const point = await zfs.readToken(resumeToken);
+  const isSame =
+    point?.toGuid === wanted.snapshot.guid &&
+    point.fromGuid === (wanted.base?.guid ?? null) &&
+    base?.intermediates !== true &&
+    point.flags.raw === flags.raw &&
+    flagsBeyond(point.flags, flags) === '' &&
+    point.snapshot?.dataset === snapshot.dataset &&
+    point.snapshot.snapshot === snapshot.snapshot;
+  if (isSame) return;
+  throw new PandoError(
+    'TRANSFER_REFUSED',
+    `"${snapshotText(snapshot)}" cannot go on where it was cut short, which is not what was asked for or not here any more; it begins anew.`,
+    { snapshot: snapshotText(snapshot) },
+  );
 }
 
 function intentOf(transfer: OpenTransfer): TransferStarted {
@@ -308,7 +384,12 @@ function intentOf(transfer: OpenTransfer): TransferStarted {
     tree: transfer.tree,
     held: journaledHolds(transfer.held),
     targets: [],
+    resumable: [],
   };
+}
+
+function keyOf({ peer, tree }: Pick<OpenTransfer, 'peer' | 'tree'>): string {
+  return `${peer} ${tree}`;
 }
 
 function sameTicket(a: Buffer, b: Buffer): boolean {

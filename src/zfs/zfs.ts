@@ -15,7 +15,7 @@
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { DatasetKind, Properties, Snapshot } from '../core/events.ts';
-import type { DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../core/ids.ts';
+import type { DatasetName, HoldTag, ResumeToken, SnapshotGuid, SnapshotName } from '../core/ids.ts';
 import type { StreamFlags } from '../core/stream-flags.ts';
 
 /** A snapshot by its place: `dataset@snapshot`. */
@@ -67,12 +67,26 @@ export interface ListedDataset {
   /** Whether it is encrypted, with a key of its own or an inherited one. It stays what it is as long as it exists. */
   readonly encrypted: boolean;
   /**
+   * Names what a receive left that was cut short: see {@link ReceiveRequest.keepPartial}. Null where nothing was left. A dataset that has a token and no snapshot is
+   * one whose first stream has not come whole.
+   */
+  readonly resumeToken: ResumeToken | null;
+  /**
    * Properties whose source is `local`, the user's own (`module:name`) included, volatile and read-only ones left out. For a dataset that is mounted,
    * zfs-fuse tells of its mount options instead (`readonly`, `atime`, `exec`, `setuid`, `devices`), so these can be missing there.
    */
   readonly properties: Properties;
   /** Oldest first, by createtxg. */
   readonly snapshots: readonly ListedSnapshot[];
+}
+
+/** What a token says: the snapshot that was under way, from which base, and how the stream was made. */
+export interface ResumePoint {
+  readonly toGuid: SnapshotGuid;
+  readonly fromGuid: SnapshotGuid | null;
+  readonly flags: StreamFlags;
+  /** The snapshot here that the stream would go on with; null where it, or its base, is not here (any more). */
+  readonly snapshot: SnapshotReference | null;
 }
 
 /** What a send produces: the whole of a snapshot, or its difference to another one. */
@@ -88,6 +102,11 @@ export interface SendRequest {
    * of what is not, a raw one is one with the other flags.
    */
   readonly flags: StreamFlags;
+  /**
+   * To go on where a receive was cut short, with what this token names, whatever else is asked for: whoever sends it has seen by {@link Zfs.readToken} that the two are
+   * the same. Null to begin at the beginning.
+   */
+  readonly resumeToken: ResumeToken | null;
 }
 
 /** What the first snapshot of a stream must be. */
@@ -131,6 +150,13 @@ export interface ReceiveRequest {
    * can see the begin: there only ZFS itself looks, and whoever lists afterwards what came. Null to take whatever fits.
    */
   readonly expected: ExpectedStream | null;
+  /**
+   * Whether what came of a snapshot stays when the stream breaks off, is aborted or turns out damaged (`receive -s`), where `resumableReceive` holds. The listing has a
+   * token then, no other stream is received there (`ZFS_BUSY`, `ZFS_DATASET_EXISTS` for a first one), and the base cannot be destroyed, until the snapshot was sent
+   * for that token and received as an increment is (`create` null), or {@link Zfs.abandonReceive} gave it up. A dataset that its first stream was to make is there,
+   * with its properties and without snapshots.
+   */
+  readonly keepPartial: boolean;
 }
 
 /**
@@ -244,4 +270,9 @@ export interface Zfs {
    * encrypted, and `ZFS_KEY_MISSING` for one that is not raw where it would have to be encrypted without the key.
    */
   receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult>;
+
+  /** What a token says, wherever it comes from; null for one that is none. Changes nothing. */
+  readToken(token: ResumeToken): Promise<ResumePoint | null>;
+  /** Gives up what a receive left that was cut short (`receive -A`); a dataset that its first stream was to make goes with it. Idempotent. */
+  abandonReceive(name: DatasetName): Promise<void>;
 }

@@ -141,6 +141,7 @@ describe('a peer that is connected but does not answer', () => {
         return new Promise(() => undefined);
       },
       answerMsMax: 1,
+      interrupted: async () => null,
       pull: async () => ({ steps: [], bytes: 0 }),
       linkMode: () => 'sealed',
       look: async () => undefined,

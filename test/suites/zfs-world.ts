@@ -174,7 +174,7 @@ export function tag(text: string): HoldTag {
 }
 
 export function full(snapshot: SnapshotReference, flags: StreamFlags = PLAIN_STREAM): SendRequest {
-  return { snapshot, base: null, flags };
+  return { snapshot, base: null, flags, resumeToken: null };
 }
 
 export function increment(
@@ -183,21 +183,16 @@ export function increment(
   intermediates = false,
   flags: StreamFlags = PLAIN_STREAM,
 ): SendRequest {
-  return { snapshot, base: { ...base, intermediates }, flags };
+  return { snapshot, base: { ...base, intermediates }, flags, resumeToken: null };
 }
 
 /** A receive that makes a dataset. */
 export function asNew(target: DatasetName, origin: SnapshotReference | null = null, properties = {}): ReceiveRequest {
-  return {
-    target,
-    create: { origin, properties, snapshot: null },
-    overPlaceholder: false,
-    baseHeld: false,
-    expected: null,
-  };
+  const create = { origin, properties, snapshot: null };
+  return { target, create, overPlaceholder: false, baseHeld: false, expected: null, keepPartial: false };
 }
 
 /** A receive into a dataset that is there. */
 export function into(target: DatasetName): ReceiveRequest {
-  return { target, create: null, overPlaceholder: false, baseHeld: false, expected: null };
+  return { target, create: null, overPlaceholder: false, baseHeld: false, expected: null, keepPartial: false };
 }

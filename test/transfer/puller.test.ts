@@ -119,7 +119,7 @@ describe('a receiver', () => {
   it('refuses a stream of another snapshot than was asked for, and leaves no dataset', async () => {
     await alpha.zfs.create(dataset('alpha/other'));
     await alpha.zfs.snapshot([at('alpha/other', '1')]);
-    const request = { snapshot: at('alpha/other', '1'), base: null, flags: PLAIN_STREAM };
+    const request = { snapshot: at('alpha/other', '1'), base: null, flags: PLAIN_STREAM, resumeToken: null };
     const { signal } = new AbortController();
     onStarted = () =>
       setImmediate(() => {

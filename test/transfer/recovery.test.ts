@@ -50,6 +50,7 @@ async function crashAfterIntent(
     tree: IMAGES,
     held: intent.held ?? [],
     targets: (intent.targets ?? []) as never,
+    resumable: [],
   });
   await node.stop();
 }
@@ -120,7 +121,7 @@ describe('a start after a crash', () => {
     await Promise.all([
       stream
         .send(
-          { snapshot: at('alpha/images', '1'), base: null, flags: PLAIN_STREAM },
+          { snapshot: at('alpha/images', '1'), base: null, flags: PLAIN_STREAM, resumeToken: null },
           { kind: 'stream', stream: pipe },
           signal,
         )
@@ -132,6 +133,7 @@ describe('a start after a crash', () => {
           overPlaceholder: false,
           baseHeld: false,
           expected: null,
+          keepPartial: false,
         },
         { kind: 'stream', stream: pipe },
         signal,

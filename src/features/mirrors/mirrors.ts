@@ -21,6 +21,7 @@ import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { Settle } from '../../transfer/completion.ts';
+import type { Interrupted } from '../../transfer/interruptions.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/puller.ts';
@@ -40,6 +41,8 @@ export interface MirrorsOptions {
   /** How long a peer that is connected may take to answer, in ms. */
   readonly answerMsMax: number;
   readonly pull: (request: PullRequest) => Promise<PullReport>;
+  /** What was cut short of a mirror and can go on; null where there is nothing. */
+  readonly interrupted: (request: PullRequest, source: Graph) => Promise<Interrupted | null>;
   /** Whether streams from this peer may go outside TLS. */
   readonly linkMode: (peer: NodeId) => LinkMode;
   /** Has this node's stream of a tree say that it is kept at that root. */
@@ -260,14 +263,17 @@ export class Mirrors {
       return { tree, from, plan: settled, steps: [], bytes: 0 };
     }
     await this.#noticeDepartures(mirror);
-    const todo = await this.#planAnew(mirror);
+    const resumed = await this.#resume(mirror, await this.#planAnew(mirror), options);
+    const { steps, bytes, plan: todo } = resumed;
+    if (options.signal.aborted) return { tree, from, ...resumed };
     options.onPlan(todo);
     if (todo.steps.length === 0) {
       const { basis } = this.#sources.of(mirror);
       this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until: firstDue(todo.retained) });
-      return { tree, from, plan: todo, steps: [], bytes: 0 };
+      return { tree, from, ...resumed };
     }
-    const report = await this.#pull(mirror, todo, options);
+    const pulled = await this.#pull(mirror, todo, options);
+    const report = { steps: [...steps, ...pulled.steps], bytes: bytes + pulled.bytes };
     const modified = modifiedIn(report);
     if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
@@ -277,6 +283,18 @@ export class Mirrors {
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
     return { tree, from, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
+  }
+
+  /** Lets what was cut short go on first; what is left to do is planned anew then. */
+  async #resume(mirror: Mirror, first: Plan, options: SyncOptions): Promise<PullReport & { readonly plan: Plan }> {
+    const request = this.#pullRequest(mirror, first, options);
+    const interrupted = await this.#options.interrupted(request, this.#sources.of(mirror).graph);
+    if (interrupted === null) return { plan: first, steps: [], bytes: 0 };
+    options.onPlan(interrupted.plan);
+    const { steps, bytes } = await this.#pull(mirror, interrupted.plan, options, interrupted);
+    // What could not go on is in the new plan, from its beginning
+    const done = options.signal.aborted ? steps : steps.filter(({ outcome }) => outcome.result === 'done');
+    return { plan: this.#make(mirror), steps: done, bytes };
   }
 
   /** What was planned last, where nothing can have changed since. */
@@ -293,12 +311,15 @@ export class Mirrors {
     await this.#options.departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
   }
 
-  async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
+  async #pull(mirror: Mirror, todo: Plan, options: SyncOptions, interrupted?: Interrupted): Promise<PullReport> {
     const { tree } = mirror;
     this.#receiving.add(tree);
     this.#unsure.add(mirrorKey(mirror));
     try {
-      const report = await this.#options.pull(this.#pullRequest(mirror, todo, options));
+      const report = await this.#options.pull({
+        ...this.#pullRequest(mirror, todo, options),
+        ...(interrupted === undefined ? {} : { interrupted }),
+      });
       if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(mirrorKey(mirror));
       return report;
     } finally {

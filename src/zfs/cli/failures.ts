@@ -37,7 +37,7 @@ const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [
   ],
   [/invalid (character|name|dataset name)|missing dataset name|too long|is not expected here/, 'ZFS_NAME_REFUSED'],
   [/within same pool|pools differ|cannot be a descendant|reference, '\.|may not start with/, 'ZFS_NAME_REFUSED'],
-  [/does not exist|could not find any snapshots|no datasets available/, 'ZFS_NOT_FOUND'],
+  [/does not exist|no longer exists|could not find any snapshots|no datasets available/, 'ZFS_NOT_FOUND'],
   [
     /invalid (property|option)|bad property|must be one of|unrecognized command|must be upgraded|not supported|unsupported/i,
     'ZFS_UNSUPPORTED',

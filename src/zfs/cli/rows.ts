@@ -14,6 +14,8 @@ export interface Row {
   readonly userrefs: string;
   /** Missing on zfs-fuse. */
   readonly encryptionroot: string;
+  /** Missing on zfs-fuse. */
+  readonly receive_resume_token: string;
 }
 
 /** Properties in the order in which `zfs list -o name,…` is asked for them. */
@@ -27,10 +29,11 @@ export const OPENZFS_COLUMNS = [
   'written',
   'userrefs',
   'encryptionroot',
+  'receive_resume_token',
 ] as const;
 
 /** Those that zfs-fuse does not know. */
-const NOT_ON_ZFS_FUSE: readonly string[] = ['written', 'encryptionroot'];
+const NOT_ON_ZFS_FUSE: readonly string[] = ['written', 'encryptionroot', 'receive_resume_token'];
 /** Properties in the order in which `zfs get` is asked for them on zfs-fuse. */
 export const ZFS_FUSE_PROPERTIES = OPENZFS_COLUMNS.filter((property) => !NOT_ON_ZFS_FUSE.includes(property));
 
@@ -45,6 +48,7 @@ const EMPTY: Record<Column, string> = {
   written: '-',
   userrefs: '-',
   encryptionroot: '-',
+  receive_resume_token: '-',
 };
 
 /** Reads one line of `zfs list -Hp -o name,…` with {@link OPENZFS_COLUMNS}. */

@@ -31,7 +31,8 @@ import { peekAtBegin, type Unreadable } from './peek.ts';
 const LINGERS_MS_MAX = 2_000;
 
 /** Words of a `zfs send`. Bases are written in full: they may lie in another dataset. */
-export function sendWords({ snapshot, base, flags }: SendRequest): string[] {
+export function sendWords({ snapshot, base, flags, resumeToken }: SendRequest): string[] {
+  if (resumeToken !== null) return ['-t', resumeToken];
   const made = Array.from(writtenFlags(flags), (letter) => `-${letter}`);
   const from = base === null ? [] : [base.intermediates ? '-I' : '-i', writtenName(base)];
   return [...made, ...from, writtenName(snapshot)];
@@ -49,12 +50,18 @@ const KEPT_BY_REPLICA = ['canmount', 'readonly'];
 export function receiveWords(
   request: ReceiveRequest,
   source: ReceiveSource['kind'],
-  setsProperties: boolean,
+  { receiveProperties, resumableReceive }: Pick<ZfsCapabilities, 'receiveProperties' | 'resumableReceive'>,
 ): string[] {
   const { create, overPlaceholder } = request;
   const target = create?.snapshot == null ? request.target : `${request.target}@${create.snapshot}`;
-  const flags = ['-u', ...(source === 'socket' ? ['-v'] : []), ...(overPlaceholder ? ['-F'] : [])];
-  if (!setsProperties) return ['receive', ...flags, target];
+  const keeps = request.keepPartial && resumableReceive;
+  const flags = [
+    ...(keeps ? ['-s'] : []),
+    '-u',
+    ...(source === 'socket' ? ['-v'] : []),
+    ...(overPlaceholder ? ['-F'] : []),
+  ];
+  if (!receiveProperties) return ['receive', ...flags, target];
   const excluded = (names: readonly string[]): string[] => names.flatMap((name) => ['-x', name]);
   if (create === null) return ['receive', ...flags, ...excluded([...NEVER_TAKEN, ...KEPT_BY_REPLICA]), target];
   const refused = excluded(NEVER_TAKEN.filter((name) => !(name in create.properties)));

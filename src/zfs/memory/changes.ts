@@ -128,6 +128,7 @@ export function destroyDataset(pools: MemoryPools, name: DatasetName): void {
   const clones = dataset.snapshots.flatMap((snapshot) => clonesOf(pool, snapshot));
   requireNoDependents([...arriving, ...namesOf([...descendantsOf(pool, name), ...clones])]);
   dataset.snapshots.forEach(requireIdle);
+  if (dataset.partial !== null && dataset.snapshots.length > 0) requireNoDependents([`${name}/%recv` as DatasetName]);
   if (dataset.receiving) throw new Refusal('ZFS_BUSY', `'${name}' is being received`);
   nextTxg(pool);
   pool.datasets.delete(name);
@@ -155,7 +156,9 @@ function removeSnapshots(pool: MemoryPool, dataset: MemoryDataset, gone: readonl
 }
 
 function requireDestroyable(pool: MemoryPool, snapshot: MemorySnapshot): void {
-  requireNoDependents(namesOf(clonesOf(pool, snapshot)));
+  const { partial, name } = snapshot.dataset;
+  const hidden = partial?.base === snapshot ? [`${name}/%recv` as DatasetName] : [];
+  requireNoDependents([...hidden, ...namesOf(clonesOf(pool, snapshot))]);
   requireIdle(snapshot);
 }
 

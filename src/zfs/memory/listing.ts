@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ListedDataset, ListedSnapshot } from '../zfs.ts';
 import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predecessorOf } from './model.ts';
+import { tokenFor } from './tokens.ts';
 
 export function listedDataset(dataset: MemoryDataset): ListedDataset {
   const { name, guid, createtxg, origin, properties, snapshots, content, key } = dataset;
@@ -16,6 +17,7 @@ export function listedDataset(dataset: MemoryDataset): ListedDataset {
         ? null
         : { reference: { dataset: origin.dataset.name, snapshot: origin.name }, guid: origin.guid },
     encrypted: key !== null,
+    resumeToken: dataset.partial === null ? null : tokenFor(dataset.partial),
     properties: Object.fromEntries(properties),
     snapshots: snapshots.map(listedSnapshot),
   };

@@ -1,12 +1,19 @@
 import type { Properties } from '../../core/events.ts';
-import { type DatasetName, type HoldTag, parseDatasetName, type SnapshotName } from '../../core/ids.ts';
-import { flagsBeyond, RAW_STREAM, writtenFlags } from '../../core/stream-flags.ts';
+import {
+  type DatasetName,
+  type HoldTag,
+  parseDatasetName,
+  type ResumeToken,
+  type SnapshotName,
+} from '../../core/ids.ts';
+import { flagsBeyond, parseFlags, RAW_STREAM, writtenFlags } from '../../core/stream-flags.ts';
 import { type Attempt, firstOf, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
   ListedSnapshot,
   ReceiveRequest,
   ReceiveSource,
+  ResumePoint,
   SendRequest,
   SendTarget,
   SnapshotReference,
@@ -31,7 +38,9 @@ import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile
 import { MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
 import { Refusal } from './refusal.ts';
+import type { StreamRecord } from './stream-format.ts';
 import { streamIn, streamOut } from './streaming.ts';
+import { parseToken, resumedStep } from './tokens.ts';
 import {
   isStreaming,
   MemoryReceive,
@@ -64,7 +73,7 @@ const CAPABILITIES: ZfsCapabilities = {
   snapshotsChanged: true,
   listHolds: true,
   bookmarks: false,
-  resumableReceive: false,
+  resumableReceive: true,
   volumes: false,
   streamFlags: RAW_STREAM,
 };
@@ -324,13 +333,17 @@ export class MemoryZfs implements Zfs {
 
   async send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
     const name = written(request.snapshot);
+    const token = request.resumeToken;
     const made = Array.from(writtenFlags(request.flags), (letter) => `-${letter}`);
-    const attempt = { action: `send ${name}`, command: ['zfs', 'send', ...made, name] };
+    const attempt = {
+      action: `send ${name}`,
+      command: ['zfs', 'send', ...(token === null ? [...made, name] : ['-t', token])],
+    };
     const stream = target.kind === 'stream' ? target.stream : target.socket;
     if (target.kind === 'socket') target.socket.once('data', () => stream.destroy()).resume();
     try {
-      const steps = await this.#run(attempt, () => this.#sendSteps(request), signal);
-      return { bytes: await streamOut(steps, recordsOf(steps, request.flags), stream, signal) };
+      const { steps, records } = await this.#run(attempt, () => this.#sending(request), signal);
+      return { bytes: await streamOut(steps, records, stream, signal) };
     } catch (error) {
       stream.destroy();
       throw streamFailure(error, attempt, signal);
@@ -349,6 +362,19 @@ export class MemoryZfs implements Zfs {
     }
   }
 
+  #sending(request: SendRequest): { readonly steps: readonly SendStep[]; readonly records: Iterable<StreamRecord> } {
+    if (request.resumeToken === null) {
+      const steps = this.#sendSteps(request);
+      return { steps, records: recordsOf(steps, request.flags) };
+    }
+    const resumed = parseToken(request.resumeToken);
+    const step = resumed === null ? null : resumedStep(this.#pools, resumed);
+    if (resumed === null || step === null) throw new Refusal('ZFS_NOT_FOUND', 'what the token names does not exist');
+    const flags = parseFlags(resumed.flags);
+    requireSendable([step], flags);
+    return { steps: [step], records: recordsOf([step], flags, resumed.records) };
+  }
+
   #sendSteps(request: SendRequest): SendStep[] {
     const beyond = flagsBeyond(request.flags, this.#capabilities.streamFlags);
     if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams are not made with ${beyond}`);
@@ -357,14 +383,36 @@ export class MemoryZfs implements Zfs {
     return steps;
   }
 
-  #receive(request: ReceiveRequest): MemoryReceive {
-    const { streamFlags } = this.#capabilities;
+  #receive(given: ReceiveRequest): MemoryReceive {
+    const { streamFlags, resumableReceive } = this.#capabilities;
+    const keepPartial = given.keepPartial && resumableReceive;
+    const request = { ...given, keepPartial };
     if (this.#capabilities.receiveProperties || request.create === null) {
       checkProperties(request.create?.properties ?? {});
       return new MemoryReceive(this.#pools, request, streamFlags);
     }
     const create = { origin: null, properties: {}, snapshot: null };
     return new MemoryReceive(this.#pools, { ...request, create }, streamFlags);
+  }
+
+  readToken(token: ResumeToken): Promise<ResumePoint | null> {
+    return this.#command('read a resume token', ['send', '-nvPt', token], () => {
+      const said = this.#capabilities.resumableReceive ? parseToken(token) : null;
+      if (said === null) return null;
+      const to = resumedStep(this.#pools, said)?.to;
+      const { toGuid, fromGuid } = said;
+      const snapshot = to === undefined ? null : { dataset: to.dataset.name, snapshot: to.name };
+      return { toGuid, fromGuid, flags: parseFlags(said.flags), snapshot };
+    });
+  }
+
+  abandonReceive(name: DatasetName): Promise<void> {
+    return this.#command(`give up a receive into ${name}`, ['receive', '-A', name], () => {
+      const located = this.#pools.find(name);
+      if (located?.dataset.partial == null) return;
+      located.dataset.partial = null;
+      if (located.dataset.snapshots.length === 0) located.pool.datasets.delete(name);
+    });
   }
 
   #subtree(root: DatasetName): MemoryDataset[] {

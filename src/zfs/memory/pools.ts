@@ -83,6 +83,14 @@ export class MemoryPools {
     return { ...located, snapshot };
   }
 
+  /** The snapshots of that guid in all pools that are imported. */
+  snapshotsOf(guid: SnapshotGuid): MemorySnapshot[] {
+    return Array.from(this.#pools.values())
+      .filter(({ imported }) => imported)
+      .flatMap(({ datasets }) => Array.from(datasets.values()))
+      .flatMap(({ snapshots }) => snapshots.filter((snapshot) => snapshot.guid === guid));
+  }
+
   /** The pool in which `name` can be created now; refuses a taken name and a missing parent. */
   poolForNew(name: DatasetName): MemoryPool {
     const parent = parentName(name);

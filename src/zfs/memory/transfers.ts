@@ -12,6 +12,7 @@ import {
   type MemoryDataset,
   type MemoryFile,
   type MemoryKey,
+  type MemoryPartial,
   type MemoryPool,
   type MemorySnapshot,
   newFile,
@@ -70,19 +71,27 @@ export function requireSendable(steps: readonly SendStep[], flags: StreamFlags):
   if (!flags.raw) for (const { to } of steps) requireKey(to.dataset.key, to.dataset.name);
 }
 
-export function* recordsOf(steps: readonly SendStep[], flags: StreamFlags): Generator<StreamRecord> {
+export function* recordsOf(steps: readonly SendStep[], flags: StreamFlags, skipped = 0): Generator<StreamRecord> {
   for (const step of steps) {
-    const { from, to } = step;
-    yield beginOf(step, flags);
-    for (const [path, { text }] of to.content) {
-      if (from?.content.get(path) !== to.content.get(path)) yield { kind: 'file', path, text };
+    yield beginOf(step, flags, skipped);
+    let index = 0;
+    for (const record of changesOf(step)) {
+      if (index >= skipped) yield record;
+      index += 1;
     }
-    for (const path of from?.content.keys() ?? []) if (!to.content.has(path)) yield { kind: 'removed', path };
     yield { kind: 'end' };
   }
 }
 
-function beginOf({ from, to }: SendStep, flags: StreamFlags): StreamBegin {
+/** What leads from one snapshot to the next, in the same order each time. */
+function* changesOf({ from, to }: SendStep): Generator<StreamRecord> {
+  for (const [path, { text }] of to.content) {
+    if (from?.content.get(path) !== to.content.get(path)) yield { kind: 'file', path, text };
+  }
+  for (const path of from?.content.keys() ?? []) if (!to.content.has(path)) yield { kind: 'removed', path };
+}
+
+function beginOf({ from, to }: SendStep, flags: StreamFlags, skipped: number): StreamBegin {
   const raw = flags.raw && to.dataset.key !== null;
   return {
     kind: 'begin',
@@ -92,6 +101,7 @@ function beginOf({ from, to }: SendStep, flags: StreamFlags): StreamBegin {
     creation: to.creation,
     clone: from !== null && from.dataset !== to.dataset,
     flags: writtenFlags({ ...flags, raw }),
+    skipped,
     fromIvset: raw ? (from?.ivset ?? null) : null,
     toIvset: raw ? to.ivset : null,
   };
@@ -104,6 +114,8 @@ interface Arrival {
   readonly key: MemoryKey | null;
   readonly content: Map<string, MemoryFile>;
   bytes: number;
+  /** Number of files that came, or were removed. */
+  records: number;
 }
 
 /** One running receive. Nothing is visible of a snapshot before its end record; a first receive shows nothing before that either. */
@@ -147,6 +159,7 @@ export class MemoryReceive {
         return;
       case 'removed':
         this.#current().content.delete(record.path);
+        this.#current().records += 1;
         return;
       case 'end':
         this.#commit(this.#current());
@@ -154,11 +167,23 @@ export class MemoryReceive {
     }
   }
 
-  /** Gives the name free, whatever came of it. What was not committed is gone. */
+  /** Gives the name free, whatever came of it. What was not committed is gone, unless it is to be kept. */
   close(): void {
+    if (this.#arrival !== null && this.#request.keepPartial) this.#keep(this.#arrival);
     this.#leaveArrival();
     this.#pool.arriving.delete(this.#request.target);
     if (this.#dataset !== null) this.#dataset.receiving = false;
+  }
+
+  #keep({ begin, base, key, content, records }: Arrival): void {
+    const { target, create } = this.#request;
+    this.#pool.arriving.delete(target);
+    if (this.#dataset === null) {
+      const empty = base?.content ?? new Map();
+      this.#dataset = this.#pools.addDataset(this.#pool, { name: target, origin: base, key, content: empty });
+      for (const [name, value] of Object.entries(create?.properties ?? {})) this.#dataset.properties.set(name, value);
+    }
+    this.#dataset.partial = { begin, base, key, content, records };
   }
 
   #leaveArrival(): void {
@@ -176,11 +201,25 @@ export class MemoryReceive {
     this.#requireExpected(begin);
     const beyond = flagsBeyond(parseFlags(begin.flags), this.#possible);
     if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams made with ${beyond} are not taken`);
-    const base = this.#baseOf(begin);
-    const key = this.#keyFor(begin, base);
+    const resumed = this.#resumed(begin);
+    const base = resumed?.base ?? (resumed === null ? this.#baseOf(begin) : null);
+    const key = resumed?.key ?? (resumed === null ? this.#keyFor(begin, base) : null);
     this.#started = true;
     if (base !== null) base.streams += 1;
-    return { begin, base, key, content: new Map(base?.content), bytes: 0 };
+    return { begin, base, key, content: resumed?.content ?? new Map(base?.content), bytes: 0, records: begin.skipped };
+  }
+
+  /** What the stream goes on with; null for one that begins at the beginning, which nothing partial may be in the way of. */
+  #resumed(begin: StreamBegin): MemoryPartial | null {
+    const partial = this.#dataset?.partial ?? null;
+    if (partial === null && begin.skipped === 0) return null;
+    if (partial?.begin.toGuid === begin.toGuid && partial.records === begin.skipped) {
+      return { ...partial, content: new Map(partial.content) };
+    }
+    if (begin.skipped === 0) {
+      throw new Refusal('ZFS_BUSY', `'${this.#request.target}' contains partially-complete state`);
+    }
+    throw new Refusal('ZFS_STREAM_MISMATCH', `'${this.#request.target}' has no such partial state`);
   }
 
   #requireExpected({ toGuid, fromGuid, flags }: StreamBegin): void {
@@ -266,6 +305,7 @@ export class MemoryReceive {
     arrival.bytes += file.bytes;
     requireSpace(this.#pool, arrival.bytes);
     arrival.content.set(path, file);
+    arrival.records += 1;
   }
 
   #commit(arrival: Arrival): void {
@@ -276,6 +316,7 @@ export class MemoryReceive {
     }
     const dataset = this.#dataset ?? this.#createTarget(arrival, content);
     dataset.content = content;
+    dataset.partial = null;
     for (const [name, value] of Object.entries(this.#request.create?.properties ?? {}))
       dataset.properties.set(name, value);
     if (this.#request.overPlaceholder) dataset.properties.delete(PLACEHOLDER_PROPERTY);

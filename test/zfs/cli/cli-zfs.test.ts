@@ -40,7 +40,7 @@ describe('Output that makes no sense', () => {
 });
 
 describe('A send through this process', () => {
-  const request = { snapshot: at('tank/a', 's'), base: null, flags: PLAIN_STREAM };
+  const request = { snapshot: at('tank/a', 's'), base: null, flags: PLAIN_STREAM, resumeToken: null };
   const unheard = new AbortController().signal;
 
   /** Takes all that a test sends into its buffer, and gets rid of nothing. */
@@ -122,6 +122,7 @@ describe('A receive', () => {
       overPlaceholder: false,
       baseHeld: true,
       expected: null,
+      keepPartial: false,
     };
     await expect(zfs.receive(request, { kind: 'stream', stream }, new AbortController().signal)).rejects.toMatchObject({
       code: 'ZFS_UNAVAILABLE',

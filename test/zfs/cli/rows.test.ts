@@ -79,6 +79,7 @@ const ROW = {
   written: '-',
   userrefs: '-',
   encryptionroot: '-',
+  receive_resume_token: '-',
 };
 
 test('a name that Pando does not take is left out with its snapshots, and told', () => {
