@@ -251,6 +251,19 @@ export interface TransferStarted {
     readonly dataset: DatasetId;
     readonly snapshot: SnapshotGuid;
   }[];
+  /** Datasets where a stream that is cut short leaves what came of it. */
+  readonly resumable: readonly DatasetName[];
+}
+/** What became of a transfer that was cut short: it is over, but in these datasets there may be something to go on with. */
+export interface ReceiveInterrupted {
+  readonly type: 'receive.interrupted';
+  /** That of the transfer, whose intent this one replaces; it ends with `transfer.ended`. */
+  readonly transfer: TransferId;
+  readonly peer: NodeId;
+  readonly tree: TreeName;
+  readonly targets: readonly DatasetName[];
+  /** When it is given up, in Unix ms. */
+  readonly until: number;
 }
 /**
  * Intent to move a diverged replica out of the way (design §9), logged before its first step: the names are all it takes to see how far it came, and to
@@ -288,6 +301,7 @@ export type AdminEventBody =
   | MirrorRemoved
   | DeparturesNoticed
   | TransferStarted
+  | ReceiveInterrupted
   | PreservationStarted
   | TransferEnded;
 
@@ -458,6 +472,16 @@ const bodySchemas = {
     tree: treeName,
     held: z.array(z.object({ snapshot: z.string().max(512), guid: snapshotGuid })).max(10_000),
     targets: z.array(z.object({ name: datasetName, dataset: datasetId, snapshot: snapshotGuid })).max(10_000),
+    // Journals from before there was such a thing say nothing of it
+    resumable: z.array(datasetName).max(10_000).default([]),
+  }),
+  'receive.interrupted': z.object({
+    type: z.literal('receive.interrupted'),
+    transfer: transferId,
+    peer: nodeId,
+    tree: treeName,
+    targets: z.array(datasetName).max(10_000),
+    until: count,
   }),
   'preservation.started': z.object({
     type: z.literal('preservation.started'),

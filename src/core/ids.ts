@@ -26,6 +26,8 @@ export type StreamId = Branded<string, 'StreamId'>;
 export type HoldTag = Branded<string, 'HoldTag'>;
 /** UUIDv7 of one transfer. */
 export type TransferId = Branded<string, 'TransferId'>;
+/** ZFS's own words for where a receive was cut short (`receive_resume_token`). */
+export type ResumeToken = Branded<string, 'ResumeToken'>;
 
 /** Longest full name ZFS takes, in bytes: ZFS_MAX_DATASET_NAME_LEN less its terminating NUL (zfs-naming, `sys/fs/zfs.h`). */
 export const DATASET_NAME_BYTES_MAX = 255;

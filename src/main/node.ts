@@ -125,7 +125,7 @@ export class PandoNode {
     this.#admin = admin;
     this.#transfers = transfers;
     this.#departures = departures;
-    this.#recovery = new TransferRecovery(transfers, zfs, this.id);
+    this.#recovery = new TransferRecovery(transfers, zfs, this.id, (tree) => mirrorsOf(admin.state, tree).length > 0);
     this.#followed = new Set(admin.state.mirrors.keys());
     this.#announcements = new Announcements({ history, admin });
     this.peers = new Peers(admin, this.id);
@@ -327,6 +327,7 @@ export class PandoNode {
       calls: this.#calls(),
       shares: (peer, tree) => this.peers.shares(peer, tree),
       isTrustedLink: (peer) => this.isTrustedLink(peer),
+      timers: this.#surroundings.timers,
       randomBytes: this.#surroundings.randomBytes,
       directPort: () => this.#direct?.port ?? null,
     });
@@ -359,6 +360,7 @@ export class PandoNode {
       timers: this.#surroundings.timers,
       answerMsMax: ANSWER_MS_MAX,
       pull: (request) => puller.pull(request),
+      interrupted: (request, source) => puller.interrupted(request, source),
       linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
       look: (tree) => this.observer.look(this.#watch(tree)),
       settle: (tree, ...shown) => this.observer.settle(this.#watch(tree), ...shown),

@@ -1,5 +1,5 @@
 import { isPandoError } from '../core/errors.ts';
-import type { PreservationStarted, TransferEnded, TransferStarted } from '../core/events.ts';
+import type { Event, PreservationStarted, ReceiveInterrupted, TransferEnded, TransferStarted } from '../core/events.ts';
 import { TRANSFER_TREE, type TransferId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 
@@ -7,7 +7,13 @@ import type { History } from '../log/history.ts';
 const FINISHED_EVENTS_KEPT = 2_000;
 
 /** What is logged before the first step of something that takes several. */
-export type Intent = TransferStarted | PreservationStarted;
+export type Intent = TransferStarted | ReceiveInterrupted | PreservationStarted;
+
+const INTENTS: ReadonlySet<string> = new Set<Intent['type']>([
+  'transfer.started',
+  'receive.interrupted',
+  'preservation.started',
+]);
 
 /**
  * The saga journal of transfers, and of what else takes several steps (design §4, §8): an intent is durable before its first step, and whatever the journal still holds
@@ -39,8 +45,7 @@ export class TransferJournal {
     const oldest = await history.oldest(stream);
     for await (const events of history.events(stream, oldest)) {
       for (const event of events) {
-        if (event.type === 'transfer.started' || event.type === 'preservation.started')
-          journal.#open.set(event.transfer, { seq: event.seq, intent: event });
+        if (isIntent(event)) journal.#open.set(event.transfer, { seq: event.seq, intent: event });
         if (event.type === 'transfer.ended') journal.#open.delete(event.transfer);
       }
     }
@@ -57,6 +62,22 @@ export class TransferJournal {
   /** Whether the transfer has begun and not ended. */
   isOpen(transfer: TransferId): boolean {
     return this.#open.has(transfer);
+  }
+
+  /** What was cut short and may go on. */
+  interrupted(): readonly ReceiveInterrupted[] {
+    return Array.from(this.#open.values(), ({ intent }) => intent).filter((one) => one.type === 'receive.interrupted');
+  }
+
+  /** Ends a transfer but for what was cut short of it, which is kept for so long, in ms. */
+  async interrupt(cut: Omit<ReceiveInterrupted, 'type' | 'until'>, keptMs: number): Promise<void> {
+    await this.start({ type: 'receive.interrupted', ...cut, until: this.#history.now() + keptMs });
+    this.leave(cut.transfer);
+  }
+
+  /** Whether an intent to go on is still within its time. */
+  isInTime({ until }: ReceiveInterrupted): boolean {
+    return until > this.#history.now();
   }
 
   async start(intent: Intent): Promise<void> {
@@ -85,6 +106,10 @@ export class TransferJournal {
     const behind = Math.min(newest - FINISHED_EVENTS_KEPT, oldestOpen - 1);
     if (behind > 0) await this.#history.compact(this.#history.ownStream(TRANSFER_TREE), behind);
   }
+}
+
+function isIntent(event: Event): event is Event & Intent {
+  return INTENTS.has(event.type);
 }
 
 async function beginAnew(history: History, warn: (message: string) => void): Promise<void> {

@@ -9,6 +9,7 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import type { MetadataStep, PreserveStep } from '../core/plan/steps.ts';
+import { chainOf } from '../core/stream-flags.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 import { destroyGivenUpDataset, destroyGivenUpSnapshot } from './giving-up.ts';
 import type { TransferJournal } from './journal.ts';
@@ -52,7 +53,8 @@ export class MetadataReplay {
       case 'clone': {
         const origin = { dataset: this.#name(step.origin.name), snapshot: step.origin.snapshot.name };
         const [grownFrom] = await zfs.listOnly([origin.dataset]);
-        await zfs.clone(origin, name, replicaProperties(step.dataset, grownFrom?.kind));
+        const chain = chainOf(grownFrom?.properties ?? {});
+        await zfs.clone(origin, name, replicaProperties(step.dataset, chain, grownFrom?.kind));
         break;
       }
       case 'rename-snapshot':

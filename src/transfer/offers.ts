@@ -8,7 +8,7 @@ import type { WantedStream } from './protocol.ts';
 
 /** A stream that can be sent. */
 export interface Offer {
-  readonly request: SendRequest;
+  readonly request: Pick<SendRequest, 'snapshot' | 'base'>;
   /** What has to stay until it is over. */
   readonly ends: readonly HeldSnapshot[];
 }

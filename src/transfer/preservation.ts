@@ -12,6 +12,7 @@
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
 import { type DatasetName, ID_PROPERTY, poolOf } from '../core/ids.ts';
+import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { replicaProperties } from './replica-properties.ts';
@@ -90,8 +91,9 @@ async function makeSuccessor(
   if (found.original === undefined) throw gone(name);
   if (found.original.origin?.reference.dataset === successor) return;
   if (found.successor === undefined) {
-    const properties = replicaProperties(dataset, found.original.kind);
-    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, properties);
+    const { kind, properties } = found.original;
+    const marks = replicaProperties(dataset, chainOf(properties), kind);
+    await zfs.clone({ dataset: name, snapshot: lastCommon }, successor, marks);
   }
   await zfs.promote(successor);
 }

@@ -11,7 +11,8 @@
 import { z } from 'zod';
 import { PandoError } from '../core/errors.ts';
 import { datasetIdSchema, snapshotSchema } from '../core/events.ts';
-import { parseTransferId, parseTreeName } from '../core/ids.ts';
+import { parseTransferId, parseTreeName, type ResumeToken } from '../core/ids.ts';
+import { parseFlags } from '../core/stream-flags.ts';
 
 export const PREPARE = 'transfer.prepare';
 export const OUTCOME = 'transfer.outcome';
@@ -32,9 +33,27 @@ export type LinkMode = (typeof LINK_MODES)[number];
 
 const snapshotOfDataset = z.object({ dataset: datasetIdSchema, guid: snapshotSchema.shape.guid });
 
+/** Longest list of flags, in characters: room for letters that later versions may bring. */
+const FLAGS_CHARACTERS_MAX = 32;
+const flagsSchema = z
+  .string()
+  .max(FLAGS_CHARACTERS_MAX)
+  .transform((text) => parseFlags(text));
+
+/** Longest resume token, in characters: a few numbers and a name, packed. */
+const TOKEN_CHARACTERS_MAX = 4096;
+
 const streamSchema = z.object({
   snapshot: snapshotOfDataset,
   base: snapshotOfDataset.extend({ intermediates: z.boolean() }).nullable(),
+  /** How the chain was begun that it goes on with; null for a new one, which the sender chooses for. */
+  flags: flagsSchema.nullable(),
+  /** To go on where it was cut short, with what ZFS says of it. */
+  resume: z
+    .string()
+    .max(TOKEN_CHARACTERS_MAX)
+    .transform((text) => text as ResumeToken)
+    .nullable(),
 });
 
 const transferId = z.string().transform((text) => parseTransferId(text));
@@ -44,6 +63,10 @@ export const prepareSchema = z.object({
   tree: z.string().transform((text) => parseTreeName(text)),
   streams: z.array(streamSchema).min(1).max(TRANSFER_STREAMS_MAX),
   mode: z.enum(LINK_MODES),
+  /** How streams may be made, as far as this end can take and remember it. */
+  takes: flagsSchema,
+  /** Whether this end keeps what came of a stream that is cut short, so that the snapshots are worth holding for a while. */
+  resumable: z.boolean(),
 });
 export type Prepare = z.output<typeof prepareSchema>;
 export type WantedStream = Prepare['streams'][number];
@@ -54,8 +77,12 @@ export const preparedSchema = z.object({
   directPort: z.int().min(1).max(65_535).nullable(),
   /** In the order of the streams asked for. */
   tickets: z.array(z.string().min(1).max(128)).max(TRANSFER_STREAMS_MAX),
+  /** How each of them will be made. */
+  flags: z.array(flagsSchema).max(TRANSFER_STREAMS_MAX),
 });
 export type Prepared = z.output<typeof preparedSchema>;
+/** The same as it is written. */
+export type PreparedAnswer = z.input<typeof preparedSchema>;
 
 export const outcomeSchema = z.object({ transfer: transferId, stream: z.int().nonnegative() });
 export const outcomeResultSchema = z.object({
@@ -70,6 +97,8 @@ export const finishSchema = z.object({
   transfer: transferId,
   outcome: z.enum(['completed', 'failed', 'cancelled']),
   bytes: z.int().nonnegative(),
+  /** Whether something of it was cut short and may go on, so that its snapshots should be held for a while. */
+  resumes: z.boolean(),
 });
 
 /** Validates what a peer said. Throws `PROTOCOL_FRAME_INVALID` with what is wrong. */

@@ -21,13 +21,22 @@ import {
   type TreeName,
 } from '../core/ids.ts';
 import { isReceive, type MetadataStep, type Plan, type ReceiveStep, type Step } from '../core/plan/steps.ts';
+import { flagsBeyond, PLAIN_STREAM, type StreamFlags, writtenFlags } from '../core/stream-flags.ts';
 import { type Timers, withinTime } from '../sync/timers.ts';
-import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { ExpectedStream, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import { chainHere, takenFlags } from './chains.ts';
 import { complete, type Settle } from './completion.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import { isGivingUp, REASONS_TO_KEEP } from './giving-up.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
+import {
+  findInterrupted,
+  type Interrupted,
+  PARTIAL_KEPT_MS,
+  partialAmong,
+  settleInterrupted,
+} from './interruptions.ts';
 import type { TransferJournal } from './journal.ts';
 import type { TransferQueue } from './limits.ts';
 import { MetadataReplay } from './metadata.ts';
@@ -76,6 +85,8 @@ export interface PullRequest {
   readonly settle: Settle;
   readonly onProgress: ProgressListener;
   readonly signal: AbortSignal;
+  /** What the steps of the plan go on with where they were cut short; none in a plan of its own. */
+  readonly interrupted?: Interrupted;
 }
 
 /** Some of a plan's steps, under one intent. */
@@ -94,6 +105,12 @@ export class Puller {
 
   constructor(options: PullerOptions) {
     this.#options = options;
+  }
+
+  /** What was cut short of the mirror and can go on: to be pulled first, whereupon there is another plan. See {@link findInterrupted}. */
+  async interrupted(request: PullRequest, source: Graph): Promise<Interrupted | null> {
+    await this.#options.recovery.run();
+    return findInterrupted(this.#options.zfs, this.#options.journal, { ...request, source });
   }
 
   /** Executes the plan. Failures of single steps are in the report; rejects only when nothing could be tried at all. */
@@ -141,7 +158,17 @@ class Pull {
       if (isReplayed(group[0])) await this.#replay(group);
       else await this.#streamAll(group);
     }
+    await this.#settleInterrupted();
     return this.#report();
+  }
+
+  /** Whatever became of it, nothing that cannot go on is left behind. */
+  async #settleInterrupted(): Promise<void> {
+    const { interrupted } = this.#request;
+    if (interrupted === undefined) return;
+    const { zfs, journal } = this.#options;
+    // Where ZFS cannot be asked, the intents stay for the recovery
+    await settleInterrupted(zfs, journal, interrupted, this.#signal.aborted).catch(() => undefined);
   }
 
   async #streamAll(steps: readonly PlannedStep[]): Promise<void> {
@@ -199,11 +226,19 @@ class Pull {
 
   /** One transfer: intent, holds, streams, verification, and the way back from all of it. */
   async #transfer(steps: readonly PlannedStep[]): Promise<void> {
-    const { journal } = this.#options;
+    const { journal, zfs } = this.#options;
     const { peer, tree } = this.#request;
     const receives = steps.filter(isReceivePlanned);
     const bases = this.#localBases(receives);
     const held = distinct(bases.values());
+    // A ZFS that does not answer fails the steps, each in its turn
+    const resumableReceive = await zfs.capabilities().then(
+      (capabilities) => capabilities.resumableReceive,
+      () => false,
+    );
+    // What goes on is in the journal already
+    const mayBreak = resumableReceive && this.#request.interrupted === undefined ? receives : [];
+    const resumable = mayBreak.map(({ step }) => this.#name(step));
     const transfer: Transfer = { id: this.#options.mintTransferId(), steps, receives, held };
     await journal.start({
       type: 'transfer.started',
@@ -217,14 +252,32 @@ class Pull {
         dataset: step.dataset,
         snapshot: step.first,
       })),
+      resumable,
     });
     const streamed = await this.#streamed(transfer, bases);
     // The listing goes first: side by side, reading waits for each transaction group that a release needs
     const isVerified = streamed ? await this.#verified(steps) : true;
-    const [isReleased] = await Promise.all([this.#released(transfer), this.#tellFinished(transfer)]);
+    const cut = resumableReceive ? await this.#cutShort(receives) : [];
+    const resumes = cut !== null && cut.length > 0;
+    const [isReleased] = await Promise.all([this.#released(transfer), this.#tellFinished(transfer, resumes)]);
     const { outcome, bytes } = this.#result(receives);
-    if (isVerified && isReleased) await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
-    else journal.leave(transfer.id);
+    const isFresh = this.#request.interrupted === undefined;
+    if (!isVerified || !isReleased || cut === null) journal.leave(transfer.id);
+    else if (isFresh && resumes)
+      await journal.interrupt({ transfer: transfer.id, peer, tree, targets: cut }, PARTIAL_KEPT_MS);
+    else await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+  }
+
+  /** Where something was left to go on with; null where nobody can tell. What went on already does so again only if it was cut, not refused. */
+  async #cutShort(receives: readonly PlannedStep<ReceiveStep>[]): Promise<DatasetName[] | null> {
+    if (this.#request.interrupted !== undefined && !this.#signal.aborted) return [];
+    const failed = receives.filter(({ index }) => this.#outcomes.get(index)?.result === 'failed');
+    try {
+      const names = failed.map(({ step }) => this.#name(step));
+      return (await partialAmong(this.#options.zfs, names)).map(({ name }) => name);
+    } catch {
+      return null;
+    }
   }
 
   /** Holds, asks and streams. False when it never came to streams: then all steps have failed. */
@@ -320,8 +373,32 @@ class Pull {
           ? null
           : { dataset: step.base.dataset, guid: step.base.snapshot.guid, intermediates: step.intermediates },
     }));
-    const answer = await this.#options.calls.call(peer, PREPARE, { transfer: id, tree, streams, mode }, this.#signal);
+    const local = this.#request.local();
+    const resumptions = receives.map(({ index }) => this.#request.interrupted?.resumptions.get(index));
+    const chains = receives.map(({ step }, index) => resumptions[index]?.chain ?? chainHere(local, step));
+    const capabilities = await this.#options.zfs.capabilities();
+    const takes = takenFlags(capabilities);
+    const request = {
+      transfer: id,
+      tree,
+      streams: streams.map((stream, index) => ({
+        ...stream,
+        flags: written(chains[index] ?? null),
+        resume: resumptions[index]?.token ?? null,
+      })),
+      mode,
+      takes: writtenFlags(takes),
+      resumable: capabilities.resumableReceive,
+    };
+    const answer = await this.#options.calls.call(peer, PREPARE, request, this.#signal);
     const prepared = checked(preparedSchema, answer, PREPARE);
+    this.#checkOffer(prepared, chains, takes);
+    return prepared;
+  }
+
+  /** Refuses, before a byte has come, what was not asked for. */
+  #checkOffer(prepared: Prepared, chains: readonly (StreamFlags | null)[], takes: StreamFlags): void {
+    const { peer, tree, mode } = this.#request;
     if (prepared.mode === 'direct' && mode !== 'direct') {
       throw new PandoError(
         'TRANSFER_REFUSED',
@@ -329,10 +406,21 @@ class Pull {
         { peer, tree },
       );
     }
-    if (prepared.tickets.length === streams.length) return prepared;
+    if (prepared.tickets.length !== chains.length || prepared.flags.length !== chains.length) {
+      throw new PandoError(
+        'TRANSFER_REFUSED',
+        `The peer offers ${prepared.tickets.length} streams where ${chains.length} were asked for; sync again.`,
+        { peer, tree },
+      );
+    }
+    const isMixed = prepared.flags.some((flags, index) => {
+      const chain = chains[index] ?? null;
+      return chain === null ? flagsBeyond(flags, takes) !== '' : writtenFlags(flags) !== writtenFlags(chain);
+    });
+    if (!isMixed) return;
     throw new PandoError(
       'TRANSFER_REFUSED',
-      `The peer offers ${prepared.tickets.length} streams where ${streams.length} were asked for; sync again.`,
+      'The peer offers streams that are made in another way than those before; update Pando there, and sync again.',
       { peer, tree },
     );
   }
@@ -362,6 +450,10 @@ class Pull {
   ): Promise<StepOutcome> {
     const { peer, signal, onProgress } = this.#request;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
+    const flags = prepared.flags[stream] ?? PLAIN_STREAM;
+    if (flags.raw && step.kind === 'receive-full' && step.overPlaceholder) throw placeholderStays(step);
+    const overPlaceholder = step.kind === 'receive-full' && step.overPlaceholder;
+    const isResumed = this.#request.interrupted?.resumptions.has(index) === true;
     const ticket = prepared.tickets[stream] ?? '';
     const link = await openDataLink(this.#options.links, peer, prepared, ticket, signal);
     const stopTelling = this.#everyInterval(() => {
@@ -372,8 +464,11 @@ class Pull {
       const { bytes } = await this.#options.zfs.receive(
         {
           target: this.#name(step),
-          overPlaceholder: step.kind === 'receive-full' && step.overPlaceholder,
-          create: step.kind === 'receive-incremental' ? null : this.#creation(step),
+          overPlaceholder,
+          create: step.kind === 'receive-incremental' || isResumed ? null : this.#creation(step, flags),
+          expected: expectedOf(step, flags),
+          // A stand-in that is replaced stays what it is until all has come
+          keepPartial: !overPlaceholder,
           baseHeld: step.kind === 'receive-incremental' && this.#heldBases.get(index)?.dataset === this.#name(step),
         },
         link.source,
@@ -408,10 +503,10 @@ class Pull {
     return () => cancel();
   }
 
-  #creation(step: ReceiveStep) {
+  #creation(step: ReceiveStep, flags: StreamFlags) {
     const origin = step.kind === 'receive-clone' ? this.#originHere(step) : null;
     const snapshot = isLineage(step.name) ? step.to.name : null;
-    return { origin, properties: replicaProperties(step.dataset), snapshot };
+    return { origin, properties: replicaProperties(step.dataset, flags), snapshot };
   }
 
   /** Where the origin stands here: under its name at the source, unless it is here already under another. */
@@ -453,9 +548,9 @@ class Pull {
   }
 
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
-  async #tellFinished({ id, receives }: Transfer): Promise<void> {
+  async #tellFinished({ id, receives }: Transfer, resumes: boolean): Promise<void> {
     if (receives.length === 0) return;
-    await this.#askInTime(FINISH, { transfer: id, ...this.#result(receives) });
+    await this.#askInTime(FINISH, { transfer: id, ...this.#result(receives), resumes });
   }
 
   /** What the peer answers, or undefined where it does not, or not in time. */
@@ -484,6 +579,28 @@ function groupsOf(steps: readonly PlannedStep[]): PlannedStep[][] {
 
 function isReplayed(planned: PlannedStep | undefined): boolean {
   return planned !== undefined && !isReceive(planned.step) && planned.step.kind !== 'create-placeholder';
+}
+
+/** Raw streams are those of what is encrypted (`chosenFlags`). */
+function expectedOf(step: ReceiveStep, { raw }: StreamFlags): ExpectedStream {
+  return {
+    toGuid: step.first,
+    fromGuid: step.kind === 'receive-full' ? null : step.base.snapshot.guid,
+    raw,
+  };
+}
+
+function written(chain: StreamFlags | null): string | null {
+  return chain === null ? null : writtenFlags(chain);
+}
+
+/** `zfs receive -F` puts nothing that is encrypted in the place of what is not. */
+function placeholderStays({ dataset, name }: ReceiveStep): PandoError {
+  return new PandoError(
+    'TRANSFER_REFUSED',
+    `"${name}" is encrypted, and cannot take the place of the empty dataset that stands in for it here; rename that and what is below it, and sync again.`,
+    { dataset, name },
+  );
 }
 
 /** Both results once both have settled, or the first failure: nothing goes on behind the back of whoever clears up. */

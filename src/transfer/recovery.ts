@@ -1,8 +1,9 @@
 import { PandoError } from '../core/errors.ts';
-import type { PreservationStarted, TransferStarted } from '../core/events.ts';
-import { holdTagOf, type NodeId, transferOfTag } from '../core/ids.ts';
+import type { PreservationStarted, ReceiveInterrupted, TransferStarted } from '../core/events.ts';
+import { holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
 import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { holdsOf, releaseHolds } from './holds.ts';
+import { giveUpInterrupted, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
@@ -21,9 +22,12 @@ export class TransferRecovery {
   readonly #journal: TransferJournal;
   readonly #zfs: Zfs;
   readonly #node: NodeId;
+  readonly #isMirrored: (tree: TreeName) => boolean;
   #running: Promise<readonly UnrecoveredTransfer[]> | undefined;
 
-  constructor(journal: TransferJournal, zfs: Zfs, node: NodeId) {
+  /** `isMirrored`: whether something that was cut short for a tree could still go on. */
+  constructor(journal: TransferJournal, zfs: Zfs, node: NodeId, isMirrored: (tree: TreeName) => boolean = () => true) {
+    this.#isMirrored = isMirrored;
     this.#journal = journal;
     this.#zfs = zfs;
     this.#node = node;
@@ -62,8 +66,7 @@ export class TransferRecovery {
     const left: UnrecoveredTransfer[] = [];
     for (const intent of this.#journal.unfinished()) {
       try {
-        if (intent.type === 'preservation.started') await finishOrUndo(intent, this.#zfs);
-        else await recover(intent, this.#zfs, this.#node);
+        if (!(await this.#recover(intent))) continue;
         await this.#journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
       } catch (error) {
         if (!(error instanceof PandoError)) throw error;
@@ -71,6 +74,25 @@ export class TransferRecovery {
       }
     }
     return left;
+  }
+
+  /** Whether that is the end of it. */
+  async #recover(intent: Intent): Promise<boolean> {
+    if (intent.type === 'receive.interrupted') return giveUpInterrupted(this.#zfs, intent, this.#mayGoOn(intent));
+    if (intent.type === 'preservation.started') {
+      await finishOrUndo(intent, this.#zfs);
+      return true;
+    }
+    await recover(intent, this.#zfs, this.#node);
+    const { transfer, peer, tree, resumable } = intent;
+    const targets = (await partialAmong(this.#zfs, resumable)).map(({ name }) => name);
+    if (targets.length === 0) return true;
+    await this.#journal.interrupt({ transfer, peer, tree, targets }, PARTIAL_KEPT_MS);
+    return false;
+  }
+
+  #mayGoOn(intent: ReceiveInterrupted): boolean {
+    return this.#journal.isInTime(intent) && this.#isMirrored(intent.tree);
   }
 }
 

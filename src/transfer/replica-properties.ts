@@ -1,6 +1,7 @@
 import type { DatasetKind, Properties } from '../core/events.ts';
 import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
+import { chainProperties, PLAIN_STREAM, type StreamFlags } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 
 /**
@@ -25,9 +26,15 @@ export function isMarked({ properties }: ListedDataset): boolean {
   return properties[ID_PROPERTY] !== undefined && properties.canmount !== 'off';
 }
 
-/** The properties of a new replica, for a ZFS that can set them while it receives: what does not apply to a volume it passes over then. */
-export function replicaProperties(dataset: DatasetId, kind: DatasetKind = 'filesystem'): Properties {
-  return { ...REPLICA_PROPERTIES[kind], [ID_PROPERTY]: dataset };
+/**
+ * The properties of a new replica that belongs to this chain, for a ZFS that can set them while it receives: what does not apply to a volume it passes over then.
+ */
+export function replicaProperties(
+  dataset: DatasetId,
+  chain: StreamFlags,
+  kind: DatasetKind = 'filesystem',
+): Properties {
+  return { ...REPLICA_PROPERTIES[kind], [ID_PROPERTY]: dataset, ...chainProperties(chain) };
 }
 
 /** Sets the properties of new replicas afterwards, for a ZFS that cannot do so while it receives. */
@@ -41,5 +48,5 @@ export async function markReplicas(zfs: Zfs, replicas: readonly ReceivedReplica[
 
 /** The properties of an empty stand-in for a dataset without snapshots: as a replica, and never mounted at all. */
 export function placeholderProperties(dataset: DatasetId): Properties {
-  return { ...replicaProperties(dataset), canmount: 'off', [PLACEHOLDER_PROPERTY]: 'on' };
+  return { ...replicaProperties(dataset, PLAIN_STREAM), canmount: 'off', [PLACEHOLDER_PROPERTY]: 'on' };
 }

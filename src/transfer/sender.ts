@@ -5,7 +5,8 @@
  *
  * 1. Only what lies in a tree that the peer may read is sent, with the origins that its clones grew from, and only snapshots that are known by dataset and
  *    guid; a peer never hands in a name.
- * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8).
+ * 2. Both ends of an increment are held from before the first ticket until the peer has finished or is gone (design §8). What was cut short stays held for a peer that
+ *    can go on with it, until it asks again, HOLDS_KEPT_MS at most.
  * 3. The intent is in the journal before the first hold, so that neither a crash nor a pool that is away leaves a hold behind (invariant 6).
  * 4. A ticket is good once, for one stream, for the peer that asked.
  */
@@ -15,8 +16,12 @@ import type { Duplex } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
+import { flagsBeyond, writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
-import type { SendTarget, Zfs } from '../zfs/zfs.ts';
+import type { Timers } from '../sync/timers.ts';
+import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
+import { chosenFlags } from './chains.ts';
+import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import { findOrigins, type Offer, offerOf, type Shared } from './offers.ts';
@@ -31,19 +36,24 @@ import {
   outcomeSchema,
   PREPARE,
   type Prepare,
-  type Prepared,
+  type PreparedAnswer,
   prepareSchema,
   TRANSFERS_PER_PEER_MAX,
+  type WantedStream,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
+import { snapshotText } from './snapshot-text.ts';
 
 const TICKET_BYTES = 32;
+/** How long the snapshots of streams that were cut short stay held, in ms, for a peer that can go on: a link that flaps, a daemon that restarts. */
+const HOLDS_KEPT_MS = 15 * 60_000;
 
 export interface TransferSenderOptions {
   readonly history: History;
   readonly zfs: Zfs;
   readonly journal: TransferJournal;
   readonly recovery: TransferRecovery;
+  readonly timers: Timers;
   readonly calls: PeerCalls;
   /** Whether the peer may read the tree. */
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
@@ -55,8 +65,13 @@ export interface TransferSenderOptions {
   readonly directPort: () => number | null;
 }
 
-/** One stream that was asked for. */
-interface OfferedStream extends Offer {
+/** One stream that was asked for, as ZFS is told. */
+interface RequestedStream extends Omit<Offer, 'request'> {
+  readonly request: SendRequest;
+}
+
+/** The same with its ticket. */
+interface OfferedStream extends RequestedStream {
   readonly ticket: Buffer;
   /** Whether the ticket was shown. */
   claimed: boolean;
@@ -74,6 +89,8 @@ interface OpenTransfer {
   readonly held: readonly HeldSnapshot[];
   readonly streams: readonly OfferedStream[];
   readonly abort: AbortController;
+  /** Whether the peer can go on with what is cut short. */
+  readonly resumable: boolean;
   /** Settles once intent and holds are written, or could not be. */
   holding: Promise<void>;
 }
@@ -87,11 +104,15 @@ interface Claim {
 export class TransferSender {
   readonly #options: TransferSenderOptions;
   readonly #open = new Map<TransferId, OpenTransfer>();
+  /** Transfers that were cut short and whose holds are kept: one for each peer and tree at most. */
+  readonly #kept = new Map<string, { readonly transfer: OpenTransfer; readonly cancel: () => void }>();
   readonly #ending = new Set<Promise<void>>();
+  readonly #encryption: EncryptionMemory;
   #closed = false;
 
   constructor(options: TransferSenderOptions) {
     this.#options = options;
+    this.#encryption = new EncryptionMemory(options.zfs);
     options.calls.handle(PREPARE, (peer, params, signal) =>
       this.#prepare(peer, checked(prepareSchema, params, PREPARE), signal),
     );
@@ -118,18 +139,22 @@ export class TransferSender {
     this.#closed = true;
     for (const transfer of this.#open.values()) this.#endLater(transfer, 'cancelled', 0);
     await Promise.all(this.#ending);
+    await Promise.all(Array.from(this.#kept.keys(), (key) => this.#endKept(key).catch(() => undefined)));
   }
 
-  async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<Prepared> {
+  async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<PreparedAnswer> {
     await this.#options.recovery.run();
     const { graph, root } = this.#shared(peer, wanted.tree);
     const origins = await findOrigins({ graph, root }, wanted.streams, this.#options.zfs);
+    const requests = await this.#requests(wanted, { graph, root, origins });
     this.#checkLimits(peer, wanted.transfer);
-    const transfer = this.#offer(peer, wanted, { graph, root, origins });
+    const transfer = this.#offer(peer, wanted, requests);
     this.#open.set(transfer.id, transfer);
     transfer.holding = this.#hold(transfer);
     try {
       await transfer.holding;
+      // From now on what is needed is held anew
+      await this.#endKept(keyOf(transfer));
       signal.throwIfAborted();
     } catch (error) {
       await this.#end(transfer, 'failed', 0);
@@ -139,6 +164,7 @@ export class TransferSender {
       mode: transfer.mode,
       directPort: transfer.mode === 'direct' ? this.#options.directPort() : null,
       tickets: transfer.streams.map(({ ticket }) => ticket.toString('base64url')),
+      flags: transfer.streams.map(({ request }) => writtenFlags(request.flags)),
     };
   }
 
@@ -171,11 +197,34 @@ export class TransferSender {
     throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
   }
 
-  #offer(peer: NodeId, wanted: Prepare, shared: Shared): OpenTransfer {
+  /** What is asked for, and how each stream of it is made. Throws `TRANSFER_REFUSED` where one cannot be made as its chain needs it. */
+  async #requests(wanted: Prepare, shared: Shared): Promise<RequestedStream[]> {
+    const offers = wanted.streams.map((one) => offerOf(shared, one));
+    const datasets = wanted.streams.map(({ snapshot }, index) => ({
+      name: offers[index]?.request.snapshot.dataset ?? shared.root,
+      guid: shared.graph.get(snapshot.dataset)?.guid ?? snapshot.guid,
+    }));
+    const encrypted = await this.#encryption.look(datasets);
+    const makes = (await this.#options.zfs.capabilities()).streamFlags;
+    const requests = offers.map(({ request, ends }, index) => {
+      const { name, guid } = datasets[index] ?? { name: shared.root, guid: '' };
+      const asked = wanted.streams[index]?.flags ?? null;
+      const choice = { asked, takes: wanted.takes, makes, encrypted: encrypted.get(guid) === true, name };
+      const resumeToken = wanted.streams[index]?.resume ?? null;
+      return { request: { ...request, flags: chosenFlags(choice), resumeToken }, ends };
+    });
+    for (const [index, { request }] of requests.entries()) {
+      const stream = wanted.streams[index];
+      if (stream !== undefined) await requireResumable(this.#options.zfs, request, stream);
+    }
+    return requests;
+  }
+
+  #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[]): OpenTransfer {
     const { history, isTrustedLink, directPort, randomBytes } = this.#options;
-    const streams = wanted.streams.map((one) => ({
+    const streams = requests.map((one) => ({
       ticket: Buffer.from(randomBytes(TICKET_BYTES)),
-      ...offerOf(shared, one),
+      ...one,
       claimed: false,
       running: undefined,
     }));
@@ -189,6 +238,7 @@ export class TransferSender {
       held: distinct(streams.flatMap(({ ends }) => ends)),
       streams,
       abort: new AbortController(),
+      resumable: wanted.resumable,
       holding: Promise.resolve(),
     };
   }
@@ -210,12 +260,7 @@ export class TransferSender {
     offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
   }
 
-  async #send(
-    request: Offer['request'],
-    target: SendTarget,
-    connection: Duplex,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
+  async #send(request: SendRequest, target: SendTarget, connection: Duplex, signal: AbortSignal): Promise<Outcome> {
     try {
       const { bytes } = await this.#options.zfs.send(request, target, signal);
       connection.end();
@@ -235,8 +280,8 @@ export class TransferSender {
   }
 
   async #finish(peer: NodeId, params: unknown): Promise<null> {
-    const { transfer: id, outcome, bytes } = checked(finishSchema, params, FINISH);
-    await this.#end(this.#transferOf(peer, id), outcome, bytes);
+    const { transfer: id, outcome, bytes, resumes } = checked(finishSchema, params, FINISH);
+    await this.#end(this.#transferOf(peer, id), outcome, bytes, resumes);
     return null;
   }
 
@@ -262,12 +307,41 @@ export class TransferSender {
   }
 
   /** Where ZFS or the journal fails, the intent stays open for the recovery. */
-  async #end(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
+  async #end(
+    transfer: OpenTransfer,
+    outcome: TransferEnded['outcome'],
+    bytes: number,
+    resumes = transfer.resumable,
+  ): Promise<void> {
     if (!this.#open.delete(transfer.id)) return;
-    const { journal, zfs } = this.#options;
     transfer.abort.abort();
-    await transfer.holding.catch(() => undefined);
-    await Promise.all(transfer.streams.map(({ running }) => running));
+    const isHeld = await transfer.holding.then(
+      () => true,
+      () => false,
+    );
+    const ends = await Promise.all(transfer.streams.map(({ running }) => running));
+    const isCut = outcome !== 'completed' && ends.some((end) => end !== undefined && end.failure !== null);
+    if (resumes && isHeld && isCut && !this.#closed) await this.#keep(transfer);
+    else await this.#release(transfer, outcome, bytes);
+  }
+
+  /** Keeps the holds of what was cut short until the peer asks again, or has had its time. */
+  async #keep(transfer: OpenTransfer): Promise<void> {
+    await this.#endKept(keyOf(transfer)).catch(() => undefined);
+    const end = (): void => void this.#endKept(keyOf(transfer)).catch(() => undefined);
+    this.#kept.set(keyOf(transfer), { transfer, cancel: this.#options.timers.after(HOLDS_KEPT_MS, end) });
+  }
+
+  async #endKept(key: string): Promise<void> {
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return;
+    this.#kept.delete(key);
+    kept.cancel();
+    await this.#release(kept.transfer, 'failed', 0);
+  }
+
+  async #release(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
+    const { journal, zfs } = this.#options;
     try {
       await releaseHolds(zfs, transfer.tag, transfer.held);
       await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
@@ -275,6 +349,33 @@ export class TransferSender {
       journal.leave(transfer.id);
     }
   }
+}
+
+/**
+ * What a peer hands in to go on with must name what it asks for and nothing else: the snapshot, its base, how the stream is made. Rejects with `TRANSFER_REFUSED`; the
+ * peer then gives up what it has, and begins anew.
+ */
+async function requireResumable(
+  zfs: Zfs,
+  { snapshot, base, flags, resumeToken }: SendRequest,
+  wanted: WantedStream,
+): Promise<void> {
+  if (resumeToken === null) return;
+  const point = await zfs.readToken(resumeToken);
+  const isSame =
+    point?.toGuid === wanted.snapshot.guid &&
+    point.fromGuid === (wanted.base?.guid ?? null) &&
+    base?.intermediates !== true &&
+    point.flags.raw === flags.raw &&
+    flagsBeyond(point.flags, flags) === '' &&
+    point.snapshot?.dataset === snapshot.dataset &&
+    point.snapshot.snapshot === snapshot.snapshot;
+  if (isSame) return;
+  throw new PandoError(
+    'TRANSFER_REFUSED',
+    `"${snapshotText(snapshot)}" cannot go on where it was cut short, which is not what was asked for or not here any more; it begins anew.`,
+    { snapshot: snapshotText(snapshot) },
+  );
 }
 
 function intentOf(transfer: OpenTransfer): TransferStarted {
@@ -286,7 +387,12 @@ function intentOf(transfer: OpenTransfer): TransferStarted {
     tree: transfer.tree,
     held: journaledHolds(transfer.held),
     targets: [],
+    resumable: [],
   };
+}
+
+function keyOf({ peer, tree }: Pick<OpenTransfer, 'peer' | 'tree'>): string {
+  return `${peer} ${tree}`;
 }
 
 function sameTicket(a: Buffer, b: Buffer): boolean {

@@ -32,6 +32,8 @@ const REASONS: Readonly<Record<ZfsErrorCode, string>> = {
   ZFS_BASE_MISSING: 'the snapshot that the increment builds on is not where it is needed; choose another base',
   ZFS_MODIFIED:
     'the target was written to after the snapshot that the increment builds on; keep or roll back those changes',
+  ZFS_STREAM_MISMATCH: 'the stream is not what was asked for, or not made as those before it; nothing of it was kept',
+  ZFS_KEY_MISSING: 'an encryption key that it takes is not loaded; load it with "zfs load-key"',
   ZFS_PERMISSION: 'permission was denied; run as root or delegate the right with "zfs allow"',
   ZFS_NAME_REFUSED: 'ZFS does not take that name there; choose another',
   ZFS_HOLD_EXISTS: 'a snapshot is held under that tag already; use another tag or release the hold',

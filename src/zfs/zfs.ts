@@ -15,7 +15,8 @@
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { DatasetKind, Properties, Snapshot } from '../core/events.ts';
-import type { DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../core/ids.ts';
+import type { DatasetName, HoldTag, ResumeToken, SnapshotGuid, SnapshotName } from '../core/ids.ts';
+import type { StreamFlags } from '../core/stream-flags.ts';
 
 /** A snapshot by its place: `dataset@snapshot`. */
 export interface SnapshotReference {
@@ -40,6 +41,8 @@ export interface ZfsCapabilities {
   readonly bookmarks: boolean;
   readonly resumableReceive: boolean;
   readonly volumes: boolean;
+  /** How streams can be made and taken here. A pool whose features are switched off can do less, and refuses with `ZFS_UNSUPPORTED`. */
+  readonly streamFlags: StreamFlags;
 }
 
 /** A snapshot as ZFS lists it. */
@@ -61,6 +64,13 @@ export interface ListedDataset {
   readonly written: number | null;
   /** The snapshot it was cloned from; `guid` is null when that snapshot could not be listed. */
   readonly origin: { readonly reference: SnapshotReference; readonly guid: SnapshotGuid | null } | null;
+  /** Whether it is encrypted, with a key of its own or an inherited one. It stays what it is as long as it exists. */
+  readonly encrypted: boolean;
+  /**
+   * Names what a receive left that was cut short: see {@link ReceiveRequest.keepPartial}. Null where nothing was left. A dataset that has a token and no snapshot is
+   * one whose first stream has not come whole.
+   */
+  readonly resumeToken: ResumeToken | null;
   /**
    * Properties whose source is `local`, the user's own (`module:name`) included, volatile and read-only ones left out. For a dataset that is mounted,
    * zfs-fuse tells of its mount options instead (`readonly`, `atime`, `exec`, `setuid`, `devices`), so these can be missing there.
@@ -68,6 +78,15 @@ export interface ListedDataset {
   readonly properties: Properties;
   /** Oldest first, by createtxg. */
   readonly snapshots: readonly ListedSnapshot[];
+}
+
+/** What a token says: the snapshot that was under way, from which base, and how the stream was made. */
+export interface ResumePoint {
+  readonly toGuid: SnapshotGuid;
+  readonly fromGuid: SnapshotGuid | null;
+  readonly flags: StreamFlags;
+  /** The snapshot here that the stream would go on with; null where it, or its base, is not here (any more). */
+  readonly snapshot: SnapshotReference | null;
 }
 
 /** What a send produces: the whole of a snapshot, or its difference to another one. */
@@ -78,6 +97,25 @@ export interface SendRequest {
    * `intermediates`, all snapshots in between travel too (`-I`), otherwise only the difference (`-i`).
    */
   readonly base: (SnapshotReference & { readonly intermediates: boolean }) | null;
+  /**
+   * How it is made: for an increment as the stream that brought its base. Of what is encrypted only a raw stream can be had without the key (`ZFS_KEY_MISSING`);
+   * of what is not, a raw one is one with the other flags.
+   */
+  readonly flags: StreamFlags;
+  /**
+   * To go on where a receive was cut short, with what this token names, whatever else is asked for: whoever sends it has seen by {@link Zfs.readToken} that the two are
+   * the same. Null to begin at the beginning.
+   */
+  readonly resumeToken: ResumeToken | null;
+}
+
+/** What the first snapshot of a stream must be. */
+export interface ExpectedStream {
+  readonly toGuid: SnapshotGuid;
+  /** The base of an increment or the origin of a clone, null for a full stream. */
+  readonly fromGuid: SnapshotGuid | null;
+  /** Whether the stream is a raw one of what is encrypted. */
+  readonly raw: boolean;
 }
 
 /**
@@ -107,6 +145,18 @@ export interface ReceiveRequest {
    * driver saves looking for it before each stream.
    */
   readonly baseHeld: boolean;
+  /**
+   * What the begin of the stream must say; another one is refused with `ZFS_STREAM_MISMATCH` before ZFS sees a byte of it. Of a socket that a child takes over nobody
+   * can see the begin: there only ZFS itself looks, and whoever lists afterwards what came. Null to take whatever fits.
+   */
+  readonly expected: ExpectedStream | null;
+  /**
+   * Whether what came of a snapshot stays when the stream breaks off, is aborted or turns out damaged (`receive -s`), where `resumableReceive` holds. The listing has a
+   * token then, no other stream is received there (`ZFS_BUSY`, `ZFS_DATASET_EXISTS` for a first one), and the base cannot be destroyed, until the snapshot was sent
+   * for that token and received as an increment is (`create` null), or {@link Zfs.abandonReceive} gave it up. A dataset that its first stream was to make is there,
+   * with its properties and without snapshots.
+   */
+  readonly keepPartial: boolean;
 }
 
 /**
@@ -216,7 +266,13 @@ export interface Zfs {
   /**
    * Receives; resolves once ZFS has committed. On failure and on abort an initial receive leaves no dataset behind, an increment
    * leaves the target at one of the stream's snapshots or its base. An increment that is there already passes on OpenZFS and is refused with
-   * `ZFS_BASE_MISSING` elsewhere; either way nothing changes. On failure the source is destroyed.
+   * `ZFS_BASE_MISSING` elsewhere; either way nothing changes. On failure the source is destroyed. `ZFS_STREAM_MISMATCH` for a raw stream onto what is not
+   * encrypted, and `ZFS_KEY_MISSING` for one that is not raw where it would have to be encrypted without the key.
    */
   receive(request: ReceiveRequest, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult>;
+
+  /** What a token says, wherever it comes from; null for one that is none. Changes nothing. */
+  readToken(token: ResumeToken): Promise<ResumePoint | null>;
+  /** Gives up what a receive left that was cut short (`receive -A`); a dataset that its first stream was to make goes with it. Idempotent. */
+  abandonReceive(name: DatasetName): Promise<void>;
 }

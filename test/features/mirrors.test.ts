@@ -143,6 +143,7 @@ describe('a peer that is connected but does not answer', () => {
       },
       timers: systemTimers,
       answerMsMax: 1,
+      interrupted: async () => null,
       pull: async () => ({ steps: [], bytes: 0 }),
       linkMode: () => 'sealed',
       look: async () => undefined,

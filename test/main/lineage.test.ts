@@ -141,7 +141,9 @@ describe('what lies outside a tree', () => {
         (session as NonNullable<typeof session>).call(PREPARE, {
           transfer: '019a0000-0000-7000-8000-000000000001',
           tree,
-          streams: [{ snapshot: { dataset: id, guid: snapshot }, base: null }],
+          streams: [{ snapshot: { dataset: id, guid: snapshot }, base: null, flags: null, resume: null }],
+          takes: '',
+          resumable: false,
           mode: 'sealed',
         }),
       );

@@ -232,6 +232,9 @@ describe('a mirror', () => {
   });
 });
 
+/** Any resume token. */
+const SOME: unknown = expect.any(String);
+
 describe('what goes wrong in a sync', () => {
   it('keeps aside what was snapshotted by hand in a replica, and goes on from the last snapshot in common', async () => {
     await shareAndMirror();
@@ -300,14 +303,21 @@ describe('what goes wrong in a sync', () => {
     const [first] = alpha.node.trees.graph(IMAGES).sorted();
     const snapshot = { dataset: first?.id, guid: first?.snapshots[0]?.guid };
     const transfer = uuidFrom(Date.now(), randomBytes(16));
-    const wanted = { transfer, tree, streams: [{ snapshot, base: null }], mode: 'sealed' };
+    const wanted = {
+      transfer,
+      tree,
+      streams: [{ snapshot, base: null, flags: null, resume: null }],
+      mode: 'sealed',
+      takes: '',
+      resumable: false,
+    };
     const answer = beta.node.hub.session(alpha.node.id)?.call(PREPARE, wanted);
     const error = await answer?.catch((thrown: unknown) => thrown);
     if (isPandoError(error)) return error;
     throw new Error('was not refused');
   }
 
-  it('leaves nothing behind when it is cancelled in the middle of a stream, and the next sync completes it', async () => {
+  it('goes on with the next sync when it is cancelled in the middle of a stream, and leaves nothing behind then', async () => {
     await addBigDataset();
     await shareAndMirror();
     const cancel = new AbortController();
@@ -315,20 +325,36 @@ describe('what goes wrong in a sync', () => {
     const { steps } = await syncImages(beta, { signal: cancel.signal });
     expect(codesOf(steps)).toContain('big: ZFS_ABORTED');
     expect(passed()).toBeLessThan(BIG_BYTES);
+    expect(await beta.zfs.listOnly([dataset('beta/copy/big')])).toMatchObject([{ snapshots: [], resumeToken: SOME }]);
+    await syncImages(beta);
+    await expectSameGraphs();
+    expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
+  });
+
+  it('leaves nothing behind when it is cancelled in the middle of a stream that cannot go on', async () => {
+    await addBigDataset();
+    await shareAndMirror();
+    const capabilities = await beta.zfs.capabilities();
+    beta.zfs.capabilities = async () => ({ ...capabilities, resumableReceive: false });
+    const receive = beta.zfs.receive.bind(beta.zfs);
+    beta.zfs.receive = (request, source, signal) => receive({ ...request, keepPartial: false }, source, signal);
+    const cancel = new AbortController();
+    inTheMiddle(() => cancel.abort());
+    expect(codesOf((await syncImages(beta, { signal: cancel.signal })).steps)).toContain('big: ZFS_ABORTED');
     expect(await beta.zfs.listOnly([dataset('beta/copy/big')])).toEqual([]);
     expect([...(await heldSnapshots(alpha)), ...(await heldSnapshots(beta))]).toEqual([]);
     await syncImages(beta);
     await expectSameGraphs();
   });
 
-  it('leaves nothing behind when the link is cut in the middle of a stream, and goes on when it is back', async () => {
+  it('goes on when the link is back that was cut in the middle of a stream, and leaves nothing behind then', async () => {
     await addBigDataset();
     await shareAndMirror();
     const passed = inTheMiddle(() => world.network.cut(alpha.node.id, beta.node.id));
     const { steps } = await syncImages(beta);
     expect(codesOf(steps)).toContain('big: CONNECTION_CLOSED');
     expect(passed()).toBeLessThan(BIG_BYTES);
-    expect(await beta.zfs.listOnly([dataset('beta/copy/big')])).toEqual([]);
+    expect(await beta.zfs.listOnly([dataset('beta/copy/big')])).toMatchObject([{ snapshots: [], resumeToken: SOME }]);
     world.network.mend(alpha.node.id, beta.node.id);
     await syncImages(beta);
     await expectSameGraphs();

@@ -20,9 +20,11 @@ export async function remoteZfs(words: readonly string[]): Promise<RemoteZfs> {
   const [program = '', ...rest] = words;
   const shell = async (script: string, input = ''): Promise<string> =>
     (await execa(program, [...rest, script], { input, stripFinalNewline: false })).stdout;
+  const done = async (script: string): Promise<void> => void (await shell(script));
   const names = ['a', 'b'].map(uniquePoolName);
+  const keyFile = `/${names[0]}.key`;
   const cleanup = async (): Promise<void> => {
-    for (const name of names) await shell(`zpool destroy -f ${name}; rm -f /${name}.img; rmdir /${name}`);
+    for (const name of names) await shell(`zpool destroy -f ${name}; rm -f /${name}.img /${name}.key; rmdir /${name}`);
   };
   for (const name of names) {
     await shell(`truncate -s ${POOL_BYTES} /${name}.img && zpool create -O atime=off -m /${name} ${name} /${name}.img`);
@@ -39,6 +41,23 @@ export async function remoteZfs(words: readonly string[]): Promise<RemoteZfs> {
       return shell(
         `[ "$(zfs get -H -o value mounted ${name})" = yes ] || zfs mount ${name}; cat ${pathOf(dataset, path)}`,
       );
+    },
+    encryption: {
+      create: (dataset) => {
+        const key = quotedForShell(keyFile);
+        const options = `-o encryption=on -o keyformat=raw -o keylocation=${quotedForShell(`file://${keyFile}`)}`;
+        return done(
+          `[ -e ${key} ] || head -c 32 /dev/urandom > ${key}; zfs create ${options} ${quotedForShell(dataset)}`,
+        );
+      },
+      // Whatever the key opens is unmounted first
+      lock: (dataset) =>
+        done(
+          `zfs list -H -o name,encryptionroot,mounted -t filesystem | while IFS='\t' read -r name root mounted; do
+             [ "$root $mounted" != ${quotedForShell(`${dataset} yes`)} ] || zfs unmount "$name" || exit; done
+           zfs unload-key ${quotedForShell(dataset)}`,
+        ),
+      unlock: (dataset) => done(`zfs load-key -L ${quotedForShell(`file://${keyFile}`)} ${quotedForShell(dataset)}`),
     },
     cleanup,
     shell,

@@ -4,6 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseDatasetName } from '../../src/core/ids.ts';
+import { zfsChainContract } from './zfs-chain-contract.ts';
+import { zfsResumeContract } from './zfs-resume-contract.ts';
 import { zfsStreamContract } from './zfs-stream-contract.ts';
 import { at, below, tag, type ZfsUnderTest, ZfsWorld } from './zfs-world.ts';
 
@@ -30,6 +32,8 @@ export function zfsContract(name: string, setup: () => Promise<ZfsUnderTest>): v
     describe('properties', () => propertyTests(use));
     describe('holds', () => holdTests(use));
     describe('streams', () => zfsStreamContract(use));
+    describe('chains', () => zfsChainContract(use));
+    describe('resumed streams', () => zfsResumeContract(use));
   });
 }
 

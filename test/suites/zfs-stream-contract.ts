@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
-import { parseDatasetName, type SnapshotName } from '../../src/core/ids.ts';
+import { parseDatasetName, type SnapshotGuid, type SnapshotName } from '../../src/core/ids.ts';
 import type { ReceiveRequest, SnapshotReference } from '../../src/zfs/zfs.ts';
 import { asNew, at, below, codeOf, full, increment, into, outcomeOf, type ZfsWorld } from './zfs-world.ts';
 
@@ -18,6 +18,7 @@ export function zfsStreamContract(use: () => ZfsWorld): void {
   increments(use);
   cloneStreams(use);
   placeholders(use);
+  expectedStreams(use);
   damagedStreams(use);
   abortedStreams(use);
   sockets(use);
@@ -318,6 +319,82 @@ function placeholders(use: () => ZfsWorld): void {
       await world.refuses('ZFS_DATASET_EXISTS', [parent], () => world.receiveBytes(over(target), bytes));
     }
     await world.refuses('ZFS_NOT_FOUND', [parent], () => world.receiveBytes(over(below(parent, 'missing')), bytes));
+  });
+}
+
+function expectedStreams(use: () => ZfsWorld): void {
+  /** A source with three snapshots, and a replica of the first. */
+  async function replicated(world: ZfsWorld) {
+    const root = await world.root();
+    const target = world.fresh('otherPool');
+    const [first, second, third] = [
+      await world.change(at(root, '1')),
+      await world.change(at(root, '2')),
+      await world.change(at(root, '3')),
+    ];
+    await world.transfer(full(first), asNew(target));
+    const guids = (await world.dataset(root)).snapshots.map(({ guid }) => guid);
+    const [one, two, three] = guids as [SnapshotGuid, SnapshotGuid, SnapshotGuid];
+    return { root, target, first, second, third, one, two, three };
+  }
+
+  test('a stream that is expected is received: full, increment, several of them', async () => {
+    const world = use();
+    const { root, target, first, second, third, one, two } = await replicated(world);
+    const other = world.fresh('otherPool');
+    const raw = false;
+    const fullOne = { ...asNew(other), expected: { toGuid: one, fromGuid: null, raw } };
+    expect(codeOf((await world.transfer(full(first), fullOne)).received)).toBe('done');
+    const expected = { toGuid: two, fromGuid: one, raw };
+    const single = { ...into(target), expected };
+    expect(codeOf((await world.transfer(increment(first, second), single)).received)).toBe('done');
+    const several = { ...into(other), expected };
+    expect(codeOf((await world.transfer(increment(first, third, true), several)).received)).toBe('done');
+    expect(await world.history(other)).toEqual(await world.history(root));
+  });
+
+  test('a stream of another snapshot, from another base, or full instead of an increment is refused', async () => {
+    const world = use();
+    const { target, first, second, third, one, two, three } = await replicated(world);
+    const parent = await world.root('otherPool');
+    const raw = false;
+    const refused = async (request: ReceiveRequest, bytes: Buffer): Promise<void> => {
+      await world.refuses('ZFS_STREAM_MISMATCH', [target, parent], () => world.receiveBytes(request, bytes));
+    };
+    const increments = { ...into(target), expected: { toGuid: two, fromGuid: one, raw } };
+    const fullOne = await world.bytesOf(full(first));
+    await refused(increments, fullOne);
+    await refused(increments, await world.bytesOf(increment(first, third)));
+    await refused(increments, await world.bytesOf(increment(second, third)));
+    await refused(increments, await world.bytesOf(increment(second, third, true)));
+    await refused({ ...asNew(below(parent, 'a')), expected: { toGuid: three, fromGuid: null, raw } }, fullOne);
+    await refused({ ...asNew(below(parent, 'a')), expected: { toGuid: one, fromGuid: null, raw: true } }, fullOne);
+    await refused(
+      { ...asNew(below(parent, 'a')), expected: { toGuid: one, fromGuid: null, raw } },
+      await world.bytesOf(increment(first, second)),
+    );
+  });
+
+  test('what should be a certain stream and is none is refused as damaged', async () => {
+    const world = use();
+    const { target, first, second, one, two } = await replicated(world);
+    const request = { ...into(target), expected: { toGuid: two, fromGuid: one, raw: false } };
+    const bytes = await world.bytesOf(increment(first, second, true));
+    for (const each of [Buffer.alloc(0), bytes.subarray(0, 200), Buffer.alloc(100_000, 7)]) {
+      await world.refuses('ZFS_STREAM_INVALID', [target], () => world.receiveBytes(request, each));
+    }
+    const signal = AbortSignal.timeout(10);
+    const silent = new PassThrough();
+    await world.refuses('ZFS_ABORTED', [target], () =>
+      world.zfs.receive(request, { kind: 'stream', stream: silent }, signal),
+    );
+    const broken = new PassThrough();
+    broken.write(bytes.subarray(0, 200));
+    setImmediate(() => broken.destroy());
+    await world.refuses('ZFS_STREAM_INVALID', [target], () =>
+      world.zfs.receive(request, { kind: 'stream', stream: broken }, new AbortController().signal),
+    );
+    await world.receiveBytes(request, bytes);
   });
 }
 

@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { expect } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import { type DatasetName, type HoldTag, parseDatasetName, parseSnapshotName } from '../../src/core/ids.ts';
+import { PLAIN_STREAM, type StreamFlags } from '../../src/core/stream-flags.ts';
 import type { ZfsErrorCode } from '../../src/zfs/failure.ts';
 import type {
   ListedDataset,
@@ -25,6 +26,12 @@ export interface ZfsUnderTest {
   writeFile(dataset: DatasetName, path: string, text: string): Promise<void>;
   /** Text of a file of a dataset, which is mounted for that if need be. */
   readFile(dataset: DatasetName, path: string): Promise<string>;
+  /** Where there is encryption: a filesystem with a key of its own, loaded, and that key unloaded and loaded again, also for a replica of it. */
+  readonly encryption?: {
+    create(name: DatasetName): Promise<void>;
+    lock(name: DatasetName): Promise<void>;
+    unlock(name: DatasetName): Promise<void>;
+  };
   cleanup(): Promise<void>;
 }
 
@@ -166,20 +173,26 @@ export function tag(text: string): HoldTag {
   return text as HoldTag;
 }
 
-export function full(snapshot: SnapshotReference): SendRequest {
-  return { snapshot, base: null };
+export function full(snapshot: SnapshotReference, flags: StreamFlags = PLAIN_STREAM): SendRequest {
+  return { snapshot, base: null, flags, resumeToken: null };
 }
 
-export function increment(base: SnapshotReference, snapshot: SnapshotReference, intermediates = false): SendRequest {
-  return { snapshot, base: { ...base, intermediates } };
+export function increment(
+  base: SnapshotReference,
+  snapshot: SnapshotReference,
+  intermediates = false,
+  flags: StreamFlags = PLAIN_STREAM,
+): SendRequest {
+  return { snapshot, base: { ...base, intermediates }, flags, resumeToken: null };
 }
 
 /** A receive that makes a dataset. */
 export function asNew(target: DatasetName, origin: SnapshotReference | null = null, properties = {}): ReceiveRequest {
-  return { target, create: { origin, properties, snapshot: null }, overPlaceholder: false, baseHeld: false };
+  const create = { origin, properties, snapshot: null };
+  return { target, create, overPlaceholder: false, baseHeld: false, expected: null, keepPartial: false };
 }
 
 /** A receive into a dataset that is there. */
 export function into(target: DatasetName): ReceiveRequest {
-  return { target, create: null, overPlaceholder: false, baseHeld: false };
+  return { target, create: null, overPlaceholder: false, baseHeld: false, expected: null, keepPartial: false };
 }

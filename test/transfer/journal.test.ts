@@ -17,7 +17,16 @@ const none = { warn: () => expect.fail('there is nothing to warn of') };
 function intentOf(number: number): TransferStarted {
   const transfer = parseTransferId(uuidFrom(number, new Uint8Array(16)));
   const tree = 'images' as TreeName;
-  return { type: 'transfer.started', transfer, role: 'sender', peer: signerOf(2).node, tree, held: [], targets: [] };
+  return {
+    type: 'transfer.started',
+    transfer,
+    role: 'sender',
+    peer: signerOf(2).node,
+    tree,
+    held: [],
+    targets: [],
+    resumable: [],
+  };
 }
 
 const opened = (log: Log) => History.open({ log, signer, now: () => 1_800_000_000_000 });

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY_GRAPH } from '../../src/core/graph/graph.ts';
 import { parseTransferId, type TransferId, uuidFrom } from '../../src/core/ids.ts';
 import { plan } from '../../src/core/plan/plan.ts';
+import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { systemTimers } from '../../src/sync/timers.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import { DEFAULT_TRANSFER_LIMITS, TransferQueue } from '../../src/transfer/limits.ts';
@@ -33,7 +34,7 @@ beforeEach(async () => {
   await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
   journal = await TransferJournal.open(beta.node.history, () => undefined);
   answers = {
-    [PREPARE]: () => ({ mode: 'sealed', directPort: null, tickets: ['ticket'] }),
+    [PREPARE]: () => ({ mode: 'sealed', directPort: null, tickets: ['ticket'], flags: [''] }),
     [FINISH]: () => null,
   };
   asked = [];
@@ -96,7 +97,7 @@ function codes({ steps }: PullReport): string[] {
 
 describe('a receiver', () => {
   it('refuses to leave TLS on a link that it was not told to trust, and opens no connection', async () => {
-    answers[PREPARE] = () => ({ mode: 'direct', directPort: 9, tickets: ['ticket'] });
+    answers[PREPARE] = () => ({ mode: 'direct', directPort: 9, tickets: ['ticket'], flags: [''] });
     expect(codes(await pull('sealed'))).toEqual(['TRANSFER_REFUSED']);
     expect(opened).toEqual([]);
     expect(asked).toEqual([PREPARE, FINISH]);
@@ -104,7 +105,7 @@ describe('a receiver', () => {
   });
 
   it('refuses an answer that offers something else than what was asked for', async () => {
-    answers[PREPARE] = () => ({ mode: 'sealed', directPort: null, tickets: ['one', 'two'] });
+    answers[PREPARE] = () => ({ mode: 'sealed', directPort: null, tickets: ['one', 'two'], flags: ['', ''] });
     expect(codes(await pull())).toEqual(['TRANSFER_REFUSED']);
     answers[PREPARE] = () => ({ mode: 'carrier pigeon' });
     expect(codes(await pull())).toEqual(['PROTOCOL_FRAME_INVALID']);
@@ -115,6 +116,22 @@ describe('a receiver', () => {
     onStarted = () => setImmediate(() => disconnect());
     expect(codes(await pull())).toEqual(['CONNECTION_CLOSED']);
     expect(await beta.zfs.listOnly([dataset('beta/copy')])).toEqual([]);
+  });
+
+  it('refuses a stream of another snapshot than was asked for, and leaves no dataset', async () => {
+    await alpha.zfs.create(dataset('alpha/other'));
+    await alpha.zfs.snapshot([at('alpha/other', '1')]);
+    const request = { snapshot: at('alpha/other', '1'), base: null, flags: PLAIN_STREAM, resumeToken: null };
+    const { signal } = new AbortController();
+    onStarted = () =>
+      setImmediate(() => {
+        const [stream] = opened;
+        if (stream !== undefined)
+          void alpha.zfs.send(request, { kind: 'stream', stream }, signal).catch(() => undefined);
+      });
+    expect(codes(await pull())).toEqual(['ZFS_STREAM_MISMATCH']);
+    expect(await beta.zfs.listOnly([dataset('beta/copy')])).toEqual([]);
+    expect(journal.unfinished()).toEqual([]);
   });
 
   it('refuses a stream that is none, and leaves no dataset', async () => {

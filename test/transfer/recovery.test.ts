@@ -9,6 +9,7 @@ import {
   uuidFrom,
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import { damaged } from '../main/damaged-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from '../main/memory-world.ts';
@@ -49,6 +50,7 @@ async function crashAfterIntent(
     tree: IMAGES,
     held: intent.held ?? [],
     targets: (intent.targets ?? []) as never,
+    resumable: [],
   });
   await node.stop();
 }
@@ -118,7 +120,11 @@ describe('a start after a crash', () => {
     const { signal } = new AbortController();
     await Promise.all([
       stream
-        .send({ snapshot: at('alpha/images', '1'), base: null }, { kind: 'stream', stream: pipe }, signal)
+        .send(
+          { snapshot: at('alpha/images', '1'), base: null, flags: PLAIN_STREAM, resumeToken: null },
+          { kind: 'stream', stream: pipe },
+          signal,
+        )
         .then(() => pipe.end()),
       beta.zfs.receive(
         {
@@ -126,6 +132,8 @@ describe('a start after a crash', () => {
           create: { origin: null, properties: {}, snapshot: null },
           overPlaceholder: false,
           baseHeld: false,
+          expected: null,
+          keepPartial: false,
         },
         { kind: 'stream', stream: pipe },
         signal,

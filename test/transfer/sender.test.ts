@@ -1,6 +1,8 @@
+import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import { parseTransferId, type TransferId, type TreeName, uuidFrom } from '../../src/core/ids.ts';
+import { parseTransferId, type ResumeToken, type TransferId, type TreeName, uuidFrom } from '../../src/core/ids.ts';
+import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { FINISH, OUTCOME, PREPARE, type Prepared, TRANSFERS_PER_PEER_MAX } from '../../src/transfer/protocol.ts';
 import {
   addressOf,
@@ -55,7 +57,14 @@ async function call(method: string, params: unknown, signal?: AbortSignal): Prom
 function request(number = 1, tree: TreeName = IMAGES) {
   const root = alpha.node.trees.graph(IMAGES).named('' as never);
   const snapshot = { dataset: root?.id, guid: root?.snapshots[0]?.guid };
-  return { transfer: transferId(number), tree, streams: [{ snapshot, base: null }], mode: 'sealed' };
+  return {
+    transfer: transferId(number),
+    tree,
+    streams: [{ snapshot, base: null, flags: null, resume: null }],
+    mode: 'sealed',
+    takes: 'wcLe',
+    resumable: false,
+  };
 }
 
 async function heldOnAlpha(): Promise<number> {
@@ -86,7 +95,7 @@ describe('a sender', () => {
   it('holds what it offers until the receiver has finished', async () => {
     await call(PREPARE, request());
     expect(await heldOnAlpha()).toBe(1);
-    await call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0 });
+    await call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0, resumes: false });
     expect(await heldOnAlpha()).toBe(0);
   });
 
@@ -110,7 +119,7 @@ describe('a sender', () => {
     const session = await gamma.node.hub.reach(alpha.node.id);
     const { signal } = new AbortController();
     expect(await codeOf(gamma.node.hub.openData(alpha.node.id, tickets[0] ?? '', signal))).toBe('PEER_REFUSED');
-    const finish = session.call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0 });
+    const finish = session.call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0, resumes: false });
     expect(await codeOf(finish)).toBe('TRANSFER_REFUSED');
     expect(await heldOnAlpha()).toBe(1);
   });
@@ -143,8 +152,65 @@ describe('a sender', () => {
     for (let number = 0; number < TRANSFERS_PER_PEER_MAX; number += 1) await call(PREPARE, request(number));
     expect(await codeOf(call(PREPARE, request(99)))).toBe('TRANSFER_REFUSED');
     expect(await codeOf(call(PREPARE, request(0)))).toBe('TRANSFER_REFUSED');
-    await call(FINISH, { transfer: transferId(3), outcome: 'failed', bytes: 0 });
+    await call(FINISH, { transfer: transferId(3), outcome: 'failed', bytes: 0, resumes: false });
     await call(PREPARE, request(99));
+  });
+});
+
+describe('what a peer wants to go on with', () => {
+  /** Beta has half of alpha's snapshot, and asks for a stream with the token of that. */
+  async function tokenOf(name: string): Promise<ResumeToken> {
+    const whole = new PassThrough();
+    const { signal } = new AbortController();
+    const snapshot = { snapshot: at(name, '1'), base: null, flags: PLAIN_STREAM, resumeToken: null };
+    const [chunks] = await Promise.all([
+      whole.toArray(),
+      alpha.zfs.send(snapshot, { kind: 'stream', stream: whole }, signal),
+    ]);
+    const bytes = Buffer.concat(chunks as Buffer[]);
+    const stream = new PassThrough();
+    stream.end(bytes.subarray(0, bytes.length - 1));
+    const target = dataset('beta/part');
+    const create = { origin: null, properties: {}, snapshot: null };
+    const request = { target, create, overPlaceholder: false, baseHeld: false, expected: null, keepPartial: true };
+    await codeOf(beta.zfs.receive(request, { kind: 'stream', stream }, signal));
+    return (await beta.zfs.listOnly([target]))[0]?.resumeToken ?? expect.fail('nothing was kept');
+  }
+
+  const wanting = (number: number, resume: string) => ({
+    ...request(number),
+    resumable: true,
+    streams: request(number).streams.map((stream) => ({ ...stream, resume })),
+  });
+
+  it('is refused when it names another snapshot, or nothing at all', async () => {
+    await alpha.zfs.create(dataset('alpha/secret'));
+    alpha.zfs.write('alpha/secret', 'file', 'x');
+    await alpha.zfs.snapshot([at('alpha/secret', '1')]);
+    const foreign = await tokenOf('alpha/secret');
+    expect(await codeOf(call(PREPARE, wanting(1, foreign)))).toBe('TRANSFER_REFUSED');
+    expect(await codeOf(call(PREPARE, wanting(1, 'no token')))).toBe('TRANSFER_REFUSED');
+    expect(await heldOnAlpha()).toBe(0);
+    await beta.zfs.abandonReceive(dataset('beta/part'));
+    expect(await call(PREPARE, wanting(1, await tokenOf('alpha/images')))).toMatchObject({ mode: 'sealed' });
+  });
+
+  it('is held when the link is lost under a stream, until the peer asks again', async () => {
+    alpha.zfs.write('alpha/images', 'large', 'x'.repeat(20_000_000));
+    await alpha.zfs.snapshot([at('alpha/images', '2')]);
+    await alpha.node.verifier.verify(IMAGES).catch(() => undefined);
+    const { tickets } = (await call(PREPARE, { ...request(), resumable: true })) as Prepared;
+    const { signal } = new AbortController();
+    const stream = await beta.node.hub.openData(alpha.node.id, tickets[0] ?? '', signal);
+    stream.on('error', () => undefined);
+    stream.destroy();
+    expect(await call(OUTCOME, { transfer: transferId(1), stream: 0 })).not.toMatchObject({ failure: null });
+    world.network.cut(alpha.node.id, beta.node.id);
+    world.network.mend(alpha.node.id, beta.node.id);
+    expect(await heldOnAlpha()).toBe(1);
+    await call(PREPARE, { ...request(2), resumable: true });
+    await call(FINISH, { transfer: transferId(2), outcome: 'completed', bytes: 0, resumes: false });
+    await expect.poll(heldOnAlpha).toBe(0);
   });
 });
 

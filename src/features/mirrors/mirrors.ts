@@ -16,6 +16,7 @@ import type { History } from '../../log/history.ts';
 import { type Timers, withinTime } from '../../sync/timers.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import { isGivingUp } from '../../transfer/giving-up.ts';
+import type { Interrupted } from '../../transfer/interruptions.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/puller.ts';
@@ -36,6 +37,8 @@ export interface MirrorsOptions {
   /** How long a peer that is connected may take to answer, in ms. */
   readonly answerMsMax: number;
   readonly pull: (request: PullRequest) => Promise<PullReport>;
+  /** What was cut short of a mirror and can go on; null where there is nothing. */
+  readonly interrupted: (request: PullRequest, source: Graph) => Promise<Interrupted | null>;
   /** Whether streams from this peer may go outside TLS. */
   readonly linkMode: (peer: NodeId) => LinkMode;
   /** Has this node's stream of a tree say that it is kept at that root. */
@@ -253,15 +256,19 @@ export class Mirrors {
       options.onPlan(settled);
       return { tree, from, plan: settled, steps: [], bytes: 0 };
     }
-    const { todo, isCertain } = await this.#planCertainly(mirror, options);
+    const { todo: first, isCertain } = await this.#planCertainly(mirror, options);
+    const resumed = await this.#resume(mirror, first, isCertain, options);
+    const { steps, bytes, plan: todo } = resumed;
+    if (options.signal.aborted) return { tree, from, ...resumed };
     options.onPlan(todo);
     if (todo.steps.length === 0) {
       const { basis } = this.sources.of(mirror);
       const until = isCertain ? firstDue(todo.retained) : 0;
       this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until });
-      return { tree, from, plan: todo, steps: [], bytes: 0 };
+      return { tree, from, ...resumed };
     }
-    const report = await this.#pull(mirror, todo, options);
+    const pulled = await this.#pull(mirror, todo, options);
+    const report = { steps: [...steps, ...pulled.steps], bytes: bytes + pulled.bytes };
     const modified = modifiedIn(report);
     if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
@@ -294,6 +301,23 @@ export class Mirrors {
     return { todo: await this.#planAnew(mirror), isCertain: true };
   }
 
+  /** Lets what was cut short go on first; what is left to do is planned anew then. */
+  async #resume(
+    mirror: Mirror,
+    first: Plan,
+    isCertain: boolean,
+    options: SyncOptions,
+  ): Promise<PullReport & { readonly plan: Plan }> {
+    const request = this.#pullRequest(mirror, first, options);
+    const interrupted = await this.#options.interrupted(request, this.sources.of(mirror).graph);
+    if (interrupted === null) return { plan: first, steps: [], bytes: 0 };
+    options.onPlan(interrupted.plan);
+    const { steps, bytes } = await this.#pull(mirror, interrupted.plan, options, interrupted);
+    // What could not go on is in the new plan, from its beginning
+    const done = options.signal.aborted ? steps : steps.filter(({ outcome }) => outcome.result === 'done');
+    return { plan: withoutDoubtful(this.#make(mirror), isCertain), steps: done, bytes };
+  }
+
   /** What was planned last, where nothing can have changed since. */
   #settledPlan(mirror: Mirror): Plan | undefined {
     const settled = this.#settled.get(mirrorKey(mirror));
@@ -310,12 +334,15 @@ export class Mirrors {
     await departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
   }
 
-  async #pull(mirror: Mirror, todo: Plan, options: SyncOptions): Promise<PullReport> {
+  async #pull(mirror: Mirror, todo: Plan, options: SyncOptions, interrupted?: Interrupted): Promise<PullReport> {
     const { tree } = mirror;
     this.#receiving.add(tree);
     this.#unsure.add(mirrorKey(mirror));
     try {
-      const report = await this.#options.pull(this.#pullRequest(mirror, todo, options));
+      const report = await this.#options.pull({
+        ...this.#pullRequest(mirror, todo, options),
+        ...(interrupted === undefined ? {} : { interrupted }),
+      });
       if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(mirrorKey(mirror));
       return report;
     } finally {

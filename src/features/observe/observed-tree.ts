@@ -10,6 +10,7 @@ import {
   relativeTo,
   type SnapshotGuid,
 } from '../../core/ids.ts';
+import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import type { ListedDataset } from '../../zfs/zfs.ts';
 
 /** Stands for an origin that no longer has a guid to be asked for; no real snapshot has it. */
@@ -48,10 +49,15 @@ function observedDataset(root: DatasetName, name: RelativeName, listed: ListedDa
   };
 }
 
+/** Whether it is only what came of a first stream that was cut short: no dataset yet. */
+function hasNotCome({ resumeToken, snapshots, properties }: ListedDataset): boolean {
+  return resumeToken !== null && snapshots.length === 0 && properties[PLACEHOLDER_PROPERTY] === undefined;
+}
+
 /** A listing in the terms of a tree: names relative to its root, without what Pando keeps hidden below it. */
 export function observedTree(root: DatasetName, listing: readonly ListedDataset[]): ObservedDataset[] {
   return listing.flatMap((listed) => {
     const name = relativeTo(root, listed.name);
-    return name === undefined || isHidden(name) ? [] : [observedDataset(root, name, listed)];
+    return name === undefined || isHidden(name) || hasNotCome(listed) ? [] : [observedDataset(root, name, listed)];
   });
 }

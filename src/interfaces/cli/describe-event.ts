@@ -111,6 +111,8 @@ function describeAdminEvent(event: AdminEventBody): string {
       return `The mirror of "${event.tree}" was removed.`;
     case 'transfer.started':
       return `Transfer ${event.transfer} of "${event.tree}" ${event.role === 'sender' ? 'to' : 'from'} ${shortNodeId(event.peer)}… began (${formatCount(event.held.length, 'hold')}).`;
+    case 'receive.interrupted':
+      return `Transfer ${event.transfer} of "${event.tree}" was cut short; the next sync goes on with ${event.targets.join(', ')}.`;
     case 'preservation.started':
       return `What diverged in ${event.name} is being moved to ${event.aside} (${event.transfer}).`;
     case 'transfer.ended':
@@ -131,6 +133,7 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'mirror.removed': true,
   'departures.noticed': true,
   'transfer.started': true,
+  'receive.interrupted': true,
   'preservation.started': true,
   'transfer.ended': true,
 };

@@ -43,6 +43,8 @@ export const EXIT_CODE_OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {
   ZFS_STREAM_INVALID: failed,
   ZFS_BASE_MISSING: failed,
   ZFS_MODIFIED: failed,
+  ZFS_STREAM_MISMATCH: failed,
+  ZFS_KEY_MISSING: failed,
   ZFS_PERMISSION: failed,
   ZFS_NAME_REFUSED: failed,
   ZFS_HOLD_EXISTS: failed,

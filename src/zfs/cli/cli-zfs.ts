@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
-import type { DatasetName, HoldTag, SnapshotName } from '../../core/ids.ts';
+import type { DatasetName, HoldTag, ResumeToken, SnapshotName } from '../../core/ids.ts';
 import { poolOf } from '../../core/ids.ts';
 import { PLACEHOLDER_BYTES_MAX, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { firstOf, zfsFailure } from '../failure.ts';
@@ -11,6 +11,7 @@ import type {
   ListedSnapshot,
   ReceiveRequest,
   ReceiveSource,
+  ResumePoint,
   SendRequest,
   SendTarget,
   SnapshotReference,
@@ -26,6 +27,7 @@ import { MISSING, Reader } from './reader.ts';
 import { rollBack } from './rollback.ts';
 import { Runner } from './runner.ts';
 import { receiveWords, runReceive, runSend, sendWords, writtenName } from './streams.ts';
+import { isToken, readToken } from './tokens.ts';
 import { renameUnmounted, whileUnmounted } from './unmounted.ts';
 
 export interface CliZfsOptions extends CommandLineOptions {
@@ -46,6 +48,8 @@ const RECEIVE_CLEANUP_MS_MAX = 10_000;
 const RECEIVE_CLEANUP_POLL_MS = 50;
 /** The work is done, only the mount failed: not what was asked for. */
 const NOT_MOUNTED = /successfully created, but (it could )?not (be )?mounted|^cannot mount /;
+/** Where there is nothing to give up. */
+const NOTHING_PARTIAL = /does not have any resumable receive state/;
 /** Releases that have nothing to release. */
 const NOT_HELD = /no such tag on this dataset|dataset does not exist/;
 
@@ -271,9 +275,9 @@ export class CliZfs implements Zfs {
     const action = `receive ${request.target}`;
     checkProperties(request.create?.properties ?? {}, action);
     await this.#requirePlace(request, action, signal);
-    const words = receiveWords(request, this.#piped(source).kind, capabilities.receiveProperties);
+    const words = receiveWords(request, this.#piped(source).kind, capabilities);
     const command = { action, command: this.#commandLine.words('zfs', words) };
-    const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal);
+    const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal, request.expected);
     try {
       if (!request.overPlaceholder) return await receive();
       const replaced =
@@ -283,9 +287,24 @@ export class CliZfs implements Zfs {
       await this.inheritProperty([request.target], PLACEHOLDER_PROPERTY);
       return replaced;
     } catch (error) {
-      if (isPandoError(error, 'ZFS_ABORTED') && request.create !== null && !request.overPlaceholder)
-        await this.#untilGone(request.target);
+      const isMaking = request.create !== null && !request.overPlaceholder;
+      const keeps = request.keepPartial && capabilities.resumableReceive;
+      if (isPandoError(error, 'ZFS_ABORTED') && isMaking && !keeps) await this.#untilGone(request.target);
       throw error;
+    }
+  }
+
+  async readToken(token: ResumeToken): Promise<ResumePoint | null> {
+    const { capabilities } = await this.#ask();
+    if (!capabilities.resumableReceive || !isToken(token)) return null;
+    return readToken(this.#runner, token);
+  }
+
+  async abandonReceive(name: DatasetName): Promise<void> {
+    try {
+      await this.#run(`give up a receive into ${name}`, [name], ['receive', '-A', name], NOTHING_PARTIAL);
+    } catch (error) {
+      if (!isPandoError(error, 'ZFS_NOT_FOUND')) throw error;
     }
   }
 

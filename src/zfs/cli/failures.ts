@@ -16,6 +16,11 @@ const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [
   [/incremental source .*(must be in same filesystem|does not exist|is not earlier than it)/s, 'ZFS_BASE_MISSING'],
   [/incremental source must be in same filesystem/, 'ZFS_BASE_MISSING'],
   [/has been modified/, 'ZFS_MODIFIED'],
+  [/key must be loaded|key is not loaded|encryption key not loaded/, 'ZFS_KEY_MISSING'],
+  [
+    /IV set guid mismatch|raw receive on top of existing|requires -L|overwrite an unencrypted one with an encrypted/,
+    'ZFS_STREAM_MISMATCH',
+  ],
   [
     /incomplete stream|bad magic number|invalid backup stream|checksum mismatch|failed to read from stream/,
     'ZFS_STREAM_INVALID',
@@ -32,9 +37,9 @@ const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [
   ],
   [/invalid (character|name|dataset name)|missing dataset name|too long|is not expected here/, 'ZFS_NAME_REFUSED'],
   [/within same pool|pools differ|cannot be a descendant|reference, '\.|may not start with/, 'ZFS_NAME_REFUSED'],
-  [/does not exist|could not find any snapshots|no datasets available/, 'ZFS_NOT_FOUND'],
+  [/does not exist|no longer exists|could not find any snapshots|no datasets available/, 'ZFS_NOT_FOUND'],
   [
-    /invalid (property|option)|bad property|must be one of|unrecognized command|not supported|unsupported/i,
+    /invalid (property|option)|bad property|must be one of|unrecognized command|must be upgraded|not supported|unsupported/i,
     'ZFS_UNSUPPORTED',
   ],
   [/Function not implemented|internal error: .* not found|is readonly|cannot be inherited/, 'ZFS_UNSUPPORTED'],

@@ -4,6 +4,7 @@ import {
   parseDatasetName,
   parseSnapshotGuid,
   parseSnapshotName,
+  type ResumeToken,
   type SnapshotGuid,
 } from '../../core/ids.ts';
 import type { ListedDataset, ListedSnapshot, SnapshotReference } from '../zfs.ts';
@@ -44,6 +45,8 @@ export class Listing {
       createtxg: Number(row.createtxg),
       referenced: Number(row.referenced),
       written: row.written === '-' ? null : Number(row.written),
+      encrypted: row.encryptionroot !== '-',
+      resumeToken: row.receive_resume_token === '-' ? null : (row.receive_resume_token as ResumeToken),
       originName: row.origin === '-' || row.origin === '' ? null : row.origin,
       snapshots: [],
     });

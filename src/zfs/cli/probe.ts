@@ -1,3 +1,4 @@
+import { PLAIN_STREAM, RAW_STREAM } from '../../core/stream-flags.ts';
 import { zfsFailure } from '../failure.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
 import { Child, type ChildEnding, eachLine } from './child.ts';
@@ -51,6 +52,8 @@ function openZfsCapabilities(answer: string): ZfsCapabilities {
     bookmarks: true,
     resumableReceive: true,
     volumes: true,
+    // All of them came with 0.8 at the latest
+    streamFlags: RAW_STREAM,
   };
 }
 
@@ -66,5 +69,6 @@ function zfsFuseCapabilities(version: string): ZfsCapabilities {
     bookmarks: false,
     resumableReceive: false,
     volumes: false,
+    streamFlags: PLAIN_STREAM,
   };
 }

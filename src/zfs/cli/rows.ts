@@ -12,6 +12,10 @@ export interface Row {
   /** Missing on zfs-fuse. */
   readonly written: string;
   readonly userrefs: string;
+  /** Missing on zfs-fuse. */
+  readonly encryptionroot: string;
+  /** Missing on zfs-fuse. */
+  readonly receive_resume_token: string;
 }
 
 /** Properties in the order in which `zfs list -o name,…` is asked for them. */
@@ -24,10 +28,14 @@ export const OPENZFS_COLUMNS = [
   'referenced',
   'written',
   'userrefs',
+  'encryptionroot',
+  'receive_resume_token',
 ] as const;
 
-/** Properties in the order in which `zfs get` is asked for them on zfs-fuse, which does not know `written`. */
-export const ZFS_FUSE_PROPERTIES = OPENZFS_COLUMNS.filter((property) => property !== 'written');
+/** Those that zfs-fuse does not know. */
+const NOT_ON_ZFS_FUSE: readonly string[] = ['written', 'encryptionroot', 'receive_resume_token'];
+/** Properties in the order in which `zfs get` is asked for them on zfs-fuse. */
+export const ZFS_FUSE_PROPERTIES = OPENZFS_COLUMNS.filter((property) => !NOT_ON_ZFS_FUSE.includes(property));
 
 type Column = (typeof OPENZFS_COLUMNS)[number];
 const EMPTY: Record<Column, string> = {
@@ -39,6 +47,8 @@ const EMPTY: Record<Column, string> = {
   referenced: '-',
   written: '-',
   userrefs: '-',
+  encryptionroot: '-',
+  receive_resume_token: '-',
 };
 
 /** Reads one line of `zfs list -Hp -o name,…` with {@link OPENZFS_COLUMNS}. */

@@ -9,8 +9,11 @@ import type { Socket } from 'node:net';
 import { type Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { PandoError } from '../../core/errors.ts';
+import { writtenFlags } from '../../core/stream-flags.ts';
+import { differenceTo } from '../begin-check.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
 import type {
+  ExpectedStream,
   ReceiveRequest,
   ReceiveSource,
   SendRequest,
@@ -22,14 +25,17 @@ import type {
 import { Child, type ChildEnding, eachLine } from './child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
 import { detachFromNode, endWithFarEnd } from './handover.ts';
+import { peekAtBegin, type Unreadable } from './peek.ts';
 
 /** How long a sender may go on after its pipe broke, in ms: a local one ends at once. */
 const LINGERS_MS_MAX = 2_000;
 
 /** Words of a `zfs send`. Bases are written in full: they may lie in another dataset. */
-export function sendWords({ snapshot, base }: SendRequest): string[] {
+export function sendWords({ snapshot, base, flags, resumeToken }: SendRequest): string[] {
+  if (resumeToken !== null) return ['-t', resumeToken];
+  const made = Array.from(writtenFlags(flags), (letter) => `-${letter}`);
   const from = base === null ? [] : [base.intermediates ? '-I' : '-i', writtenName(base)];
-  return [...from, writtenName(snapshot)];
+  return [...made, ...from, writtenName(snapshot)];
 }
 
 /**
@@ -44,12 +50,18 @@ const KEPT_BY_REPLICA = ['canmount', 'readonly'];
 export function receiveWords(
   request: ReceiveRequest,
   source: ReceiveSource['kind'],
-  setsProperties: boolean,
+  { receiveProperties, resumableReceive }: Pick<ZfsCapabilities, 'receiveProperties' | 'resumableReceive'>,
 ): string[] {
   const { create, overPlaceholder } = request;
   const target = create?.snapshot == null ? request.target : `${request.target}@${create.snapshot}`;
-  const flags = ['-u', ...(source === 'socket' ? ['-v'] : []), ...(overPlaceholder ? ['-F'] : [])];
-  if (!setsProperties) return ['receive', ...flags, target];
+  const keeps = request.keepPartial && resumableReceive;
+  const flags = [
+    ...(keeps ? ['-s'] : []),
+    '-u',
+    ...(source === 'socket' ? ['-v'] : []),
+    ...(overPlaceholder ? ['-F'] : []),
+  ];
+  if (!receiveProperties) return ['receive', ...flags, target];
   const excluded = (names: readonly string[]): string[] => names.flatMap((name) => ['-x', name]);
   if (create === null) return ['receive', ...flags, ...excluded([...NEVER_TAKEN, ...KEPT_BY_REPLICA]), target];
   const refused = excluded(NEVER_TAKEN.filter((name) => !(name in create.properties)));
@@ -144,17 +156,46 @@ function requireSent(command: SendCommand, ending: ChildEnding, farEnd: unknown)
   throw zfsFailure('ZFS_FAILED', command, ending, 'the receiving end closed the connection', {}, { cause: farEnd });
 }
 
-/** Receives. On failure the source is destroyed. */
-export async function runReceive(command: Attempt, source: ReceiveSource, signal: AbortSignal): Promise<StreamResult> {
+/** Receives what is expected, or whatever comes. On failure the source is destroyed. */
+export async function runReceive(
+  command: Attempt,
+  source: ReceiveSource,
+  signal: AbortSignal,
+  expected: ExpectedStream | null,
+): Promise<StreamResult> {
   const end = source.kind === 'stream' ? source.stream : source.socket;
   try {
     if (source.kind === 'socket') return await receiveFromSocket(command, source.socket, signal);
+    if (expected !== null) await requireExpected(command, source.stream, signal, expected);
     return await receiveFromStream(command, source.stream, signal);
   } catch (error) {
     end.destroy();
     throw error;
   }
 }
+
+/** Looks at the begin of the stream while no process has it yet. */
+async function requireExpected(
+  command: Attempt,
+  stream: Readable,
+  signal: AbortSignal,
+  expected: ExpectedStream,
+): Promise<void> {
+  const ending = { exitCode: null, stderr: '' };
+  const head = await peekAtBegin(stream, signal);
+  if (head === 'aborted') throw zfsFailure('ZFS_ABORTED', command, ending);
+  if (typeof head === 'string') throw zfsFailure('ZFS_STREAM_INVALID', command, ending, UNREADABLE_BEGIN[head]);
+  const difference = differenceTo(expected, head);
+  if (difference !== undefined) {
+    throw zfsFailure('ZFS_STREAM_MISMATCH', command, ending, difference, { expected, found: head });
+  }
+}
+
+const UNREADABLE_BEGIN: Readonly<Record<Exclude<Unreadable, 'aborted'>, string>> = {
+  broken: 'it broke off before its begin',
+  ended: 'it ended before its begin',
+  none: 'its first bytes are not those of a stream',
+};
 
 async function receiveFromSocket(command: Attempt, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);

@@ -28,8 +28,10 @@ export function takeSnapshots(pools: MemoryPools, references: readonly SnapshotR
   }
   const txgs = new Map(Array.from(new Set(wanted.map(({ pool }) => pool)), (pool) => [pool, nextTxg(pool)]));
   for (const { pool, dataset, name } of wanted) {
+    const guid = pools.newGuid();
     addSnapshot(dataset, {
-      guid: pools.newGuid(),
+      guid,
+      ivset: dataset.key === null ? null : guid,
       name,
       createtxg: txgs.get(pool) ?? pool.txg,
       creation: pools.nowSeconds(),
@@ -41,7 +43,7 @@ export function takeSnapshots(pools: MemoryPools, references: readonly SnapshotR
 /** Appends a snapshot to its dataset. */
 export function addSnapshot(
   dataset: MemoryDataset,
-  fields: Pick<MemorySnapshot, 'guid' | 'name' | 'createtxg' | 'creation' | 'content'>,
+  fields: Pick<MemorySnapshot, 'guid' | 'name' | 'createtxg' | 'creation' | 'content' | 'ivset'>,
 ): MemorySnapshot {
   const snapshot: MemorySnapshot = { ...fields, dataset, holds: new Set(), streams: 0 };
   dataset.snapshots.push(snapshot);
@@ -54,7 +56,12 @@ export function cloneSnapshot(pools: MemoryPools, reference: SnapshotReference, 
   const { snapshot } = pools.snapshot(reference);
   requireSamePool(reference.dataset, target);
   const pool = pools.poolForNew(target);
-  return pools.addDataset(pool, { name: target, origin: snapshot, content: snapshot.content });
+  return pools.addDataset(pool, {
+    name: target,
+    origin: snapshot,
+    key: snapshot.dataset.key,
+    content: snapshot.content,
+  });
 }
 
 /** Turns the edge between a clone and its origin round (dsl_dataset_promote in dsl_dataset.c). */
@@ -121,6 +128,7 @@ export function destroyDataset(pools: MemoryPools, name: DatasetName): void {
   const clones = dataset.snapshots.flatMap((snapshot) => clonesOf(pool, snapshot));
   requireNoDependents([...arriving, ...namesOf([...descendantsOf(pool, name), ...clones])]);
   dataset.snapshots.forEach(requireIdle);
+  if (dataset.partial !== null && dataset.snapshots.length > 0) requireNoDependents([`${name}/%recv` as DatasetName]);
   if (dataset.receiving) throw new Refusal('ZFS_BUSY', `'${name}' is being received`);
   nextTxg(pool);
   pool.datasets.delete(name);
@@ -148,7 +156,9 @@ function removeSnapshots(pool: MemoryPool, dataset: MemoryDataset, gone: readonl
 }
 
 function requireDestroyable(pool: MemoryPool, snapshot: MemorySnapshot): void {
-  requireNoDependents(namesOf(clonesOf(pool, snapshot)));
+  const { partial, name } = snapshot.dataset;
+  const hidden = partial?.base === snapshot ? [`${name}/%recv` as DatasetName] : [];
+  requireNoDependents([...hidden, ...namesOf(clonesOf(pool, snapshot))]);
   requireIdle(snapshot);
 }
 

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { ListedDataset, ListedSnapshot } from '../zfs.ts';
 import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predecessorOf } from './model.ts';
+import { tokenFor } from './tokens.ts';
 
 export function listedDataset(dataset: MemoryDataset): ListedDataset {
-  const { name, guid, createtxg, origin, properties, snapshots, content } = dataset;
+  const { name, guid, createtxg, origin, properties, snapshots, content, key } = dataset;
   return {
     name,
     kind: 'filesystem',
@@ -15,6 +16,8 @@ export function listedDataset(dataset: MemoryDataset): ListedDataset {
       origin === null
         ? null
         : { reference: { dataset: origin.dataset.name, snapshot: origin.name }, guid: origin.guid },
+    encrypted: key !== null,
+    resumeToken: dataset.partial === null ? null : tokenFor(dataset.partial),
     properties: Object.fromEntries(properties),
     snapshots: snapshots.map(listedSnapshot),
   };

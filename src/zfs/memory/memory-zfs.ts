@@ -1,11 +1,19 @@
 import type { Properties } from '../../core/events.ts';
-import { type DatasetName, type HoldTag, parseDatasetName, type SnapshotName } from '../../core/ids.ts';
+import {
+  type DatasetName,
+  type HoldTag,
+  parseDatasetName,
+  type ResumeToken,
+  type SnapshotName,
+} from '../../core/ids.ts';
+import { flagsBeyond, parseFlags, RAW_STREAM, writtenFlags } from '../../core/stream-flags.ts';
 import { type Attempt, firstOf, zfsFailure } from '../failure.ts';
 import type {
   ListedDataset,
   ListedSnapshot,
   ReceiveRequest,
   ReceiveSource,
+  ResumePoint,
   SendRequest,
   SendTarget,
   SnapshotReference,
@@ -26,12 +34,22 @@ import {
 } from './changes.ts';
 import { nextSequence, tickingClock } from './defaults.ts';
 import { listedDataset, listedSnapshot, tokenOf } from './listing.ts';
-import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile } from './model.ts';
-import { MemoryPools, nextTxg, requireSpace } from './pools.ts';
+import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile, parentName } from './model.ts';
+import { MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
 import { Refusal } from './refusal.ts';
+import type { StreamRecord } from './stream-format.ts';
 import { streamIn, streamOut } from './streaming.ts';
-import { isStreaming, MemoryReceive, payloadBytes, sendSteps } from './transfers.ts';
+import { parseToken, resumedStep } from './tokens.ts';
+import {
+  isStreaming,
+  MemoryReceive,
+  payloadBytes,
+  recordsOf,
+  requireSendable,
+  type SendStep,
+  sendSteps,
+} from './transfers.ts';
 
 export interface MemoryZfsOptions {
   /** Source of guids: 64 random bits per call. By default a sequence that differs for each MemoryZfs of a process. */
@@ -55,8 +73,9 @@ const CAPABILITIES: ZfsCapabilities = {
   snapshotsChanged: true,
   listHolds: true,
   bookmarks: false,
-  resumableReceive: false,
+  resumableReceive: true,
   volumes: false,
+  streamFlags: RAW_STREAM,
 };
 
 /**
@@ -101,6 +120,23 @@ export class MemoryZfs implements Zfs {
     });
   }
 
+  /** Creates a filesystem with a key of its own, which is loaded. What is created below and what is cloned from it has the same key. */
+  createEncrypted(name: string): void {
+    this.#byHand(`create ${name}`, () => {
+      const target = parseDatasetName(name);
+      const pool = this.#pools.poolForNew(target);
+      this.#pools.addDataset(pool, { name: target, origin: null, key: { isLoaded: true }, content: new Map() });
+    });
+  }
+
+  /** Loads the key of a dataset, or unloads it. There is no wrong key here. */
+  setKeyLoaded(name: string, isLoaded: boolean): void {
+    this.#byHand(`load the key of ${name}`, () => {
+      const { key } = this.#pools.dataset(parseDatasetName(name)).dataset;
+      if (key !== null) key.isLoaded = isLoaded;
+    });
+  }
+
   /** Writes a file of a dataset. Throws `ZFS_PERMISSION` where `readonly` is on, `ZFS_OUT_OF_SPACE`. */
   write(name: string, path: string, text: string): void {
     this.#byHand(`write to ${name}`, () => {
@@ -132,6 +168,7 @@ export class MemoryZfs implements Zfs {
       const [dataset = '', snapshot] =
         typeof place === 'string' ? place.split('@') : [place.dataset as string, place.snapshot as string];
       const name = parseDatasetName(dataset);
+      requireKey(this.#pools.dataset(name).dataset.key, name);
       const { content } =
         snapshot === undefined
           ? this.#pools.dataset(name).dataset
@@ -195,7 +232,9 @@ export class MemoryZfs implements Zfs {
     return this.#command(`create ${name}`, ['create', name], () => {
       checkProperties(properties);
       const pool = this.#pools.poolForNew(name);
-      setAll(this.#pools.addDataset(pool, { name, origin: null, content: new Map() }), properties);
+      const key = pool.datasets.get(parentName(name) ?? name)?.key ?? null;
+      requireKey(key, name);
+      setAll(this.#pools.addDataset(pool, { name, origin: null, key, content: new Map() }), properties);
     });
   }
 
@@ -294,12 +333,17 @@ export class MemoryZfs implements Zfs {
 
   async send(request: SendRequest, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
     const name = written(request.snapshot);
-    const attempt = { action: `send ${name}`, command: ['zfs', 'send', name] };
+    const token = request.resumeToken;
+    const made = Array.from(writtenFlags(request.flags), (letter) => `-${letter}`);
+    const attempt = {
+      action: `send ${name}`,
+      command: ['zfs', 'send', ...(token === null ? [...made, name] : ['-t', token])],
+    };
     const stream = target.kind === 'stream' ? target.stream : target.socket;
     if (target.kind === 'socket') target.socket.once('data', () => stream.destroy()).resume();
     try {
-      const steps = await this.#run(attempt, () => sendSteps(this.#pools, request), signal);
-      return { bytes: await streamOut(steps, stream, signal) };
+      const { steps, records } = await this.#run(attempt, () => this.#sending(request), signal);
+      return { bytes: await streamOut(steps, records, stream, signal) };
     } catch (error) {
       stream.destroy();
       throw streamFailure(error, attempt, signal);
@@ -318,12 +362,57 @@ export class MemoryZfs implements Zfs {
     }
   }
 
-  #receive(request: ReceiveRequest): MemoryReceive {
+  #sending(request: SendRequest): { readonly steps: readonly SendStep[]; readonly records: Iterable<StreamRecord> } {
+    if (request.resumeToken === null) {
+      const steps = this.#sendSteps(request);
+      return { steps, records: recordsOf(steps, request.flags) };
+    }
+    const resumed = parseToken(request.resumeToken);
+    const step = resumed === null ? null : resumedStep(this.#pools, resumed);
+    if (resumed === null || step === null) throw new Refusal('ZFS_NOT_FOUND', 'what the token names does not exist');
+    const flags = parseFlags(resumed.flags);
+    requireSendable([step], flags);
+    return { steps: [step], records: recordsOf([step], flags, resumed.records) };
+  }
+
+  #sendSteps(request: SendRequest): SendStep[] {
+    const beyond = flagsBeyond(request.flags, this.#capabilities.streamFlags);
+    if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams are not made with ${beyond}`);
+    const steps = sendSteps(this.#pools, request);
+    requireSendable(steps, request.flags);
+    return steps;
+  }
+
+  #receive(given: ReceiveRequest): MemoryReceive {
+    const { streamFlags, resumableReceive } = this.#capabilities;
+    const keepPartial = given.keepPartial && resumableReceive;
+    const request = { ...given, keepPartial };
     if (this.#capabilities.receiveProperties || request.create === null) {
       checkProperties(request.create?.properties ?? {});
-      return new MemoryReceive(this.#pools, request);
+      return new MemoryReceive(this.#pools, request, streamFlags);
     }
-    return new MemoryReceive(this.#pools, { ...request, create: { origin: null, properties: {}, snapshot: null } });
+    const create = { origin: null, properties: {}, snapshot: null };
+    return new MemoryReceive(this.#pools, { ...request, create }, streamFlags);
+  }
+
+  readToken(token: ResumeToken): Promise<ResumePoint | null> {
+    return this.#command('read a resume token', ['send', '-nvPt', token], () => {
+      const said = this.#capabilities.resumableReceive ? parseToken(token) : null;
+      if (said === null) return null;
+      const to = resumedStep(this.#pools, said)?.to;
+      const { toGuid, fromGuid } = said;
+      const snapshot = to === undefined ? null : { dataset: to.dataset.name, snapshot: to.name };
+      return { toGuid, fromGuid, flags: parseFlags(said.flags), snapshot };
+    });
+  }
+
+  abandonReceive(name: DatasetName): Promise<void> {
+    return this.#command(`give up a receive into ${name}`, ['receive', '-A', name], () => {
+      const located = this.#pools.find(name);
+      if (located?.dataset.partial == null) return;
+      located.dataset.partial = null;
+      if (located.dataset.snapshots.length === 0) located.pool.datasets.delete(name);
+    });
   }
 
   #subtree(root: DatasetName): MemoryDataset[] {
@@ -336,6 +425,7 @@ export class MemoryZfs implements Zfs {
     if (effectiveProperty(pool, dataset, 'readonly') === 'on') {
       throw new Refusal('ZFS_PERMISSION', `'${name}' is read-only`);
     }
+    requireKey(dataset.key, dataset.name);
     nextTxg(pool);
     return dataset;
   }

@@ -3,6 +3,7 @@
  * snapshot, and a promote only moves snapshots from one dataset to another.
  */
 import type { DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../../core/ids.ts';
+import type { StreamBegin } from './stream-format.ts';
 
 /** One version of a file. Its identity is that of a block on disk: shared by clones and snapshots, never changed. */
 export interface MemoryFile {
@@ -20,6 +21,8 @@ export interface MemorySnapshot {
   /** Unix time in seconds. */
   readonly creation: number;
   readonly content: Content;
+  /** What its encrypted blocks are known by: raw increments build on exactly these. Null where it is not encrypted. */
+  readonly ivset: string | null;
   /** Where it lives now; a promote moves it. */
   dataset: MemoryDataset;
   readonly holds: Set<HoldTag>;
@@ -27,17 +30,34 @@ export interface MemorySnapshot {
   streams: number;
 }
 
+/** A key, and all that it opens: the dataset that brought it, what was created below, their clones. */
+export interface MemoryKey {
+  isLoaded: boolean;
+}
+
+/** What a receive left that was cut short: all records of one snapshot so far. */
+export interface MemoryPartial {
+  readonly begin: StreamBegin;
+  readonly base: MemorySnapshot | null;
+  readonly key: MemoryKey | null;
+  readonly content: Map<string, MemoryFile>;
+  readonly records: number;
+}
+
 export interface MemoryDataset {
   name: DatasetName;
   readonly guid: string;
   readonly createtxg: number;
   origin: MemorySnapshot | null;
+  /** Null where it is not encrypted. */
+  readonly key: MemoryKey | null;
   readonly properties: Map<string, string>;
   /** Oldest first, by createtxg. */
   snapshots: MemorySnapshot[];
   content: Content;
   /** Whether a receive into it is running; one at a time (dmu_recv.c). */
   receiving: boolean;
+  partial: MemoryPartial | null;
   /** Grows whenever its set of snapshots changes, like `snapshots_changed`. */
   snapshotsChanged: number;
 }
@@ -55,9 +75,9 @@ export interface MemoryPool {
 }
 
 export function newDataset(
-  fields: Pick<MemoryDataset, 'name' | 'guid' | 'createtxg' | 'origin' | 'content'>,
+  fields: Pick<MemoryDataset, 'name' | 'guid' | 'createtxg' | 'origin' | 'key' | 'content'>,
 ): MemoryDataset {
-  return { ...fields, properties: new Map(), snapshots: [], receiving: false, snapshotsChanged: 0 };
+  return { ...fields, properties: new Map(), snapshots: [], receiving: false, partial: null, snapshotsChanged: 0 };
 }
 
 export function newFile(text: string): MemoryFile {

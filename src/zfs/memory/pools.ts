@@ -2,6 +2,7 @@ import { type DatasetName, parseSnapshotGuid, poolOf, type SnapshotGuid } from '
 import type { SnapshotReference } from '../zfs.ts';
 import {
   type MemoryDataset,
+  type MemoryKey,
   type MemoryPool,
   type MemorySnapshot,
   newDataset,
@@ -39,7 +40,7 @@ export class MemoryPools {
       arriving: new Set(),
     };
     this.#pools.set(name, pool);
-    this.addDataset(pool, { name, origin: null, content: new Map() });
+    this.addDataset(pool, { name, origin: null, key: null, content: new Map() });
     return pool;
   }
 
@@ -82,6 +83,14 @@ export class MemoryPools {
     return { ...located, snapshot };
   }
 
+  /** The snapshots of that guid in all pools that are imported. */
+  snapshotsOf(guid: SnapshotGuid): MemorySnapshot[] {
+    return Array.from(this.#pools.values())
+      .filter(({ imported }) => imported)
+      .flatMap(({ datasets }) => Array.from(datasets.values()))
+      .flatMap(({ snapshots }) => snapshots.filter((snapshot) => snapshot.guid === guid));
+  }
+
   /** The pool in which `name` can be created now; refuses a taken name and a missing parent. */
   poolForNew(name: DatasetName): MemoryPool {
     const parent = parentName(name);
@@ -94,7 +103,7 @@ export class MemoryPools {
     return pool;
   }
 
-  addDataset(pool: MemoryPool, fields: Pick<MemoryDataset, 'name' | 'origin' | 'content'>): MemoryDataset {
+  addDataset(pool: MemoryPool, fields: Pick<MemoryDataset, 'name' | 'origin' | 'key' | 'content'>): MemoryDataset {
     const dataset = newDataset({ ...fields, guid: this.newGuid(), createtxg: nextTxg(pool) });
     pool.datasets.set(dataset.name, dataset);
     return dataset;
@@ -114,6 +123,11 @@ export class MemoryPools {
 export function nextTxg(pool: MemoryPool): number {
   pool.txg += 1;
   return pool.txg;
+}
+
+/** Refuses what cannot be done without the key. */
+export function requireKey(key: MemoryKey | null, name: DatasetName): void {
+  if (key?.isLoaded === false) throw new Refusal('ZFS_KEY_MISSING', `the key of '${name}' must be loaded`);
 }
 
 /** Refuses to store `bytes` more than fit. */

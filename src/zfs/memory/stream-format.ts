@@ -29,6 +29,13 @@ export interface StreamBegin {
   readonly creation: number;
   /** The base lies in another dataset (DRR_FLAG_CLONE). */
   readonly clone: boolean;
+  /** How it was made (the feature flags of DMU_BACKUP_FEATURE_*), as `writtenFlags` writes it; raw only where the snapshot is encrypted. */
+  readonly flags: string;
+  /** See `MemorySnapshot.ivset`; those of a raw stream. */
+  /** How many records of the snapshot come no more, since they came before the stream was cut short. */
+  readonly skipped: number;
+  readonly fromIvset: string | null;
+  readonly toIvset: string | null;
 }
 
 export type StreamRecord =

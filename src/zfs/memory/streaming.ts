@@ -3,14 +3,19 @@ import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { describeError } from '../../core/errors.ts';
 import { Refusal } from './refusal.ts';
-import { decodeStream, encodeStream } from './stream-format.ts';
-import { type MemoryReceive, recordsOf, type SendStep } from './transfers.ts';
+import { decodeStream, encodeStream, type StreamRecord } from './stream-format.ts';
+import type { MemoryReceive, SendStep } from './transfers.ts';
 
-/** Sends the steps, then ends the target. Returns the number of bytes. The snapshots count as in use meanwhile. */
-export async function streamOut(steps: readonly SendStep[], target: Writable, signal: AbortSignal): Promise<number> {
+/** Sends what the steps come to, then ends the target. Returns the number of bytes. The snapshots count as in use meanwhile. */
+export async function streamOut(
+  steps: readonly SendStep[],
+  records: Iterable<StreamRecord>,
+  target: Writable,
+  signal: AbortSignal,
+): Promise<number> {
   let bytes = 0;
   const counted = function* (): Generator<Buffer> {
-    for (const chunk of encodeStream(recordsOf(steps))) {
+    for (const chunk of encodeStream(records)) {
       yield chunk;
       bytes += chunk.length;
     }

@@ -1,6 +1,8 @@
 /** Sending and receiving: which records a request produces, and what a received record does to the pool. */
 import type { DatasetName } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
+import { flagsBeyond, parseFlags, type StreamFlags, writtenFlags } from '../../core/stream-flags.ts';
+import { differenceTo } from '../begin-check.ts';
 import type { ReceiveRequest, SendRequest, SnapshotReference } from '../zfs.ts';
 import { addSnapshot, hasSnapshot } from './changes.ts';
 import {
@@ -9,13 +11,15 @@ import {
   descendantsOf,
   type MemoryDataset,
   type MemoryFile,
+  type MemoryKey,
+  type MemoryPartial,
   type MemoryPool,
   type MemorySnapshot,
   newFile,
   parentName,
   predecessorOf,
 } from './model.ts';
-import { type MemoryPools, nextTxg, requireSpace } from './pools.ts';
+import { type MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { Refusal } from './refusal.ts';
 import type { StreamBegin, StreamRecord } from './stream-format.ts';
 
@@ -62,43 +66,72 @@ export function payloadBytes(steps: readonly SendStep[]): number {
   return steps.reduce((bytes, { from, to }) => bytes + bytesWritten(to.content, from?.content), 0);
 }
 
-export function* recordsOf(steps: readonly SendStep[]): Generator<StreamRecord> {
-  for (const { from, to } of steps) {
-    yield {
-      kind: 'begin',
-      fromGuid: from?.guid ?? null,
-      toGuid: to.guid,
-      toName: to.name,
-      creation: to.creation,
-      clone: from !== null && from.dataset !== to.dataset,
-    };
-    for (const [path, { text }] of to.content) {
-      if (from?.content.get(path) !== to.content.get(path)) yield { kind: 'file', path, text };
+/** Refuses to send what is encrypted without its key, unless raw. */
+export function requireSendable(steps: readonly SendStep[], flags: StreamFlags): void {
+  if (!flags.raw) for (const { to } of steps) requireKey(to.dataset.key, to.dataset.name);
+}
+
+export function* recordsOf(steps: readonly SendStep[], flags: StreamFlags, skipped = 0): Generator<StreamRecord> {
+  for (const step of steps) {
+    yield beginOf(step, flags, skipped);
+    let index = 0;
+    for (const record of changesOf(step)) {
+      if (index >= skipped) yield record;
+      index += 1;
     }
-    for (const path of from?.content.keys() ?? []) if (!to.content.has(path)) yield { kind: 'removed', path };
     yield { kind: 'end' };
   }
+}
+
+/** What leads from one snapshot to the next, in the same order each time. */
+function* changesOf({ from, to }: SendStep): Generator<StreamRecord> {
+  for (const [path, { text }] of to.content) {
+    if (from?.content.get(path) !== to.content.get(path)) yield { kind: 'file', path, text };
+  }
+  for (const path of from?.content.keys() ?? []) if (!to.content.has(path)) yield { kind: 'removed', path };
+}
+
+function beginOf({ from, to }: SendStep, flags: StreamFlags, skipped: number): StreamBegin {
+  const raw = flags.raw && to.dataset.key !== null;
+  return {
+    kind: 'begin',
+    fromGuid: from?.guid ?? null,
+    toGuid: to.guid,
+    toName: to.name,
+    creation: to.creation,
+    clone: from !== null && from.dataset !== to.dataset,
+    flags: writtenFlags({ ...flags, raw }),
+    skipped,
+    fromIvset: raw ? (from?.ivset ?? null) : null,
+    toIvset: raw ? to.ivset : null,
+  };
 }
 
 /** The snapshot that a stream is bringing. */
 interface Arrival {
   readonly begin: StreamBegin;
   readonly base: MemorySnapshot | null;
+  readonly key: MemoryKey | null;
   readonly content: Map<string, MemoryFile>;
   bytes: number;
+  /** Number of files that came, or were removed. */
+  records: number;
 }
 
 /** One running receive. Nothing is visible of a snapshot before its end record; a first receive shows nothing before that either. */
 export class MemoryReceive {
   readonly #pools: MemoryPools;
   readonly #request: ReceiveRequest;
+  /** The flags of streams that this ZFS takes. */
+  readonly #possible: StreamFlags;
   readonly #pool: MemoryPool;
   #dataset: MemoryDataset | null;
   #arrival: Arrival | null = null;
   /** Whether a snapshot of the stream has begun: only the first one can be a clone's. */
   #started = false;
 
-  constructor(pools: MemoryPools, request: ReceiveRequest) {
+  constructor(pools: MemoryPools, request: ReceiveRequest, possible: StreamFlags) {
+    this.#possible = possible;
     this.#pools = pools;
     this.#request = request;
     if (request.create === null || request.overPlaceholder) {
@@ -126,6 +159,7 @@ export class MemoryReceive {
         return;
       case 'removed':
         this.#current().content.delete(record.path);
+        this.#current().records += 1;
         return;
       case 'end':
         this.#commit(this.#current());
@@ -133,11 +167,23 @@ export class MemoryReceive {
     }
   }
 
-  /** Gives the name free, whatever came of it. What was not committed is gone. */
+  /** Gives the name free, whatever came of it. What was not committed is gone, unless it is to be kept. */
   close(): void {
+    if (this.#arrival !== null && this.#request.keepPartial) this.#keep(this.#arrival);
     this.#leaveArrival();
     this.#pool.arriving.delete(this.#request.target);
     if (this.#dataset !== null) this.#dataset.receiving = false;
+  }
+
+  #keep({ begin, base, key, content, records }: Arrival): void {
+    const { target, create } = this.#request;
+    this.#pool.arriving.delete(target);
+    if (this.#dataset === null) {
+      const empty = base?.content ?? new Map();
+      this.#dataset = this.#pools.addDataset(this.#pool, { name: target, origin: base, key, content: empty });
+      for (const [name, value] of Object.entries(create?.properties ?? {})) this.#dataset.properties.set(name, value);
+    }
+    this.#dataset.partial = { begin, base, key, content, records };
   }
 
   #leaveArrival(): void {
@@ -152,10 +198,53 @@ export class MemoryReceive {
   }
 
   #begin(begin: StreamBegin): Arrival {
-    const base = this.#baseOf(begin);
+    this.#requireExpected(begin);
+    const beyond = flagsBeyond(parseFlags(begin.flags), this.#possible);
+    if (beyond !== '') throw new Refusal('ZFS_UNSUPPORTED', `streams made with ${beyond} are not taken`);
+    const resumed = this.#resumed(begin);
+    const base = resumed?.base ?? (resumed === null ? this.#baseOf(begin) : null);
+    const key = resumed?.key ?? (resumed === null ? this.#keyFor(begin, base) : null);
     this.#started = true;
     if (base !== null) base.streams += 1;
-    return { begin, base, content: new Map(base?.content), bytes: 0 };
+    return { begin, base, key, content: resumed?.content ?? new Map(base?.content), bytes: 0, records: begin.skipped };
+  }
+
+  /** What the stream goes on with; null for one that begins at the beginning, which nothing partial may be in the way of. */
+  #resumed(begin: StreamBegin): MemoryPartial | null {
+    const partial = this.#dataset?.partial ?? null;
+    if (partial === null && begin.skipped === 0) return null;
+    if (partial?.begin.toGuid === begin.toGuid && partial.records === begin.skipped) {
+      return { ...partial, content: new Map(partial.content) };
+    }
+    if (begin.skipped === 0) {
+      throw new Refusal('ZFS_BUSY', `'${this.#request.target}' contains partially-complete state`);
+    }
+    throw new Refusal('ZFS_STREAM_MISMATCH', `'${this.#request.target}' has no such partial state`);
+  }
+
+  #requireExpected({ toGuid, fromGuid, flags }: StreamBegin): void {
+    const { expected } = this.#request;
+    if (this.#started || expected === null) return;
+    const found = { toGuid, fromGuid, raw: parseFlags(flags).raw };
+    const difference = differenceTo(expected, found);
+    if (difference !== undefined) throw new Refusal('ZFS_STREAM_MISMATCH', difference, { expected, found });
+  }
+
+  /** The key of what arrives: that of a raw stream's dataset comes with its first one, and is not loaded (dsl_crypt.c). */
+  #keyFor(begin: StreamBegin, base: MemorySnapshot | null): MemoryKey | null {
+    const { target } = this.#request;
+    const isRaw = parseFlags(begin.flags).raw;
+    if (base === null && isRaw && this.#dataset !== null) {
+      throw new Refusal('ZFS_STREAM_MISMATCH', `'${target}' is not encrypted, and cannot become so`);
+    }
+    if (base === null && isRaw) return { isLoaded: false };
+    const above = parentName(target);
+    const parent = above === undefined ? undefined : this.#pool.datasets.get(above);
+    const key = base === null ? (parent?.key ?? null) : base.dataset.key;
+    if (isRaw && key === null) throw new Refusal('ZFS_STREAM_MISMATCH', `a raw stream onto '${target}', not encrypted`);
+    if (isRaw && base?.ivset !== begin.fromIvset) throw new Refusal('ZFS_STREAM_MISMATCH', 'IV set guid mismatch');
+    if (!isRaw) requireKey(key, target);
+    return key;
   }
 
   #baseOf(begin: StreamBegin): MemorySnapshot | null {
@@ -216,6 +305,7 @@ export class MemoryReceive {
     arrival.bytes += file.bytes;
     requireSpace(this.#pool, arrival.bytes);
     arrival.content.set(path, file);
+    arrival.records += 1;
   }
 
   #commit(arrival: Arrival): void {
@@ -226,11 +316,13 @@ export class MemoryReceive {
     }
     const dataset = this.#dataset ?? this.#createTarget(arrival, content);
     dataset.content = content;
+    dataset.partial = null;
     for (const [name, value] of Object.entries(this.#request.create?.properties ?? {}))
       dataset.properties.set(name, value);
     if (this.#request.overPlaceholder) dataset.properties.delete(PLACEHOLDER_PROPERTY);
     addSnapshot(dataset, {
       guid: arrival.begin.toGuid,
+      ivset: arrival.key === null ? null : (arrival.begin.toIvset ?? this.#pools.newGuid()),
       name: this.#request.create?.snapshot ?? arrival.begin.toName,
       createtxg: nextTxg(this.#pool),
       creation: arrival.begin.creation,
@@ -242,7 +334,7 @@ export class MemoryReceive {
     const name: DatasetName = this.#request.target;
     this.#pool.arriving.delete(name);
     this.#pools.poolForNew(name);
-    const dataset = this.#pools.addDataset(this.#pool, { name, origin: arrival.base, content });
+    const dataset = this.#pools.addDataset(this.#pool, { name, origin: arrival.base, key: arrival.key, content });
     dataset.receiving = true;
     this.#dataset = dataset;
     return dataset;

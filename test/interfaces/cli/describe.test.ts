@@ -149,6 +149,15 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     tree: admin.tree,
     held: [{ snapshot: 'a@b', guid: snapshot('a', '@b').guid }],
     targets: [],
+    resumable: [],
+  },
+  'receive.interrupted': {
+    type: 'receive.interrupted',
+    transfer: 't' as TransferId,
+    peer: OWNER.node,
+    tree: admin.tree,
+    targets: ['tank/mirror/web' as DatasetName],
+    until: 1,
   },
   'preservation.started': {
     type: 'preservation.started',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
+import { PLAIN_STREAM } from '../../../src/core/stream-flags.ts';
 import { CliZfs } from '../../../src/zfs/cli/cli-zfs.ts';
 import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
 import { tempDirectory } from '../../log/temp-directory.ts';
@@ -39,7 +40,7 @@ describe('Output that makes no sense', () => {
 });
 
 describe('A send through this process', () => {
-  const request = { snapshot: at('tank/a', 's'), base: null };
+  const request = { snapshot: at('tank/a', 's'), base: null, flags: PLAIN_STREAM, resumeToken: null };
   const unheard = new AbortController().signal;
 
   /** Takes all that a test sends into its buffer, and gets rid of nothing. */
@@ -115,7 +116,14 @@ describe('A receive', () => {
   it('breaks the stream off when no ZFS answers', async () => {
     const zfs = new CliZfs({ zfsPath: 'no-such-program', zpoolPath: 'no-such-program' });
     const stream = new PassThrough();
-    const request = { target: at('tank/a', 's').dataset, create: null, overPlaceholder: false, baseHeld: true };
+    const request = {
+      target: at('tank/a', 's').dataset,
+      create: null,
+      overPlaceholder: false,
+      baseHeld: true,
+      expected: null,
+      keepPartial: false,
+    };
     await expect(zfs.receive(request, { kind: 'stream', stream }, new AbortController().signal)).rejects.toMatchObject({
       code: 'ZFS_UNAVAILABLE',
     });

@@ -71,7 +71,16 @@ for (const version of VERSIONS) {
   });
 }
 
-const ROW = { createtxg: '1', creation: '1', origin: '-', referenced: '0', written: '-', userrefs: '-' };
+const ROW = {
+  createtxg: '1',
+  creation: '1',
+  origin: '-',
+  referenced: '0',
+  written: '-',
+  userrefs: '-',
+  encryptionroot: '-',
+  receive_resume_token: '-',
+};
 
 test('a name that Pando does not take is left out with its snapshots, and told', () => {
   const { listing, skipped } = listingOf([

@@ -11,6 +11,11 @@ async function memoryZfs(zfs: MemoryZfs): Promise<ZfsUnderTest> {
     otherPool: 'ssd',
     writeFile: async (dataset, path, text) => zfs.write(dataset, path, text),
     readFile: async (dataset, path) => zfs.contentsOf(dataset)[path] ?? '',
+    encryption: {
+      create: async (dataset) => zfs.createEncrypted(dataset),
+      lock: async (dataset) => zfs.setKeyLoaded(dataset, false),
+      unlock: async (dataset) => zfs.setKeyLoaded(dataset, true),
+    },
     cleanup: async () => undefined,
   };
 }

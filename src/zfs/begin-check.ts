@@ -1,0 +1,21 @@
+/** Holding the begin of a stream against what was asked for, the same in both drivers. */
+import type { ExpectedStream } from './zfs.ts';
+
+/** What the begin of a stream says of its first snapshot. */
+export interface StreamHead {
+  readonly toGuid: string;
+  /** The snapshot that it builds on, null for a full stream. */
+  readonly fromGuid: string | null;
+  readonly raw: boolean;
+}
+
+/** What is wrong with a stream, in words; undefined for the one that was expected. */
+export function differenceTo(expected: ExpectedStream, found: StreamHead): string | undefined {
+  const base = (guid: string | null): string => (guid === null ? 'nothing' : `guid ${guid}`);
+  if (found.toGuid !== expected.toGuid) return `it brings guid ${found.toGuid} instead of ${expected.toGuid}`;
+  if (found.fromGuid !== expected.fromGuid) {
+    return `it builds on ${base(found.fromGuid)} instead of ${base(expected.fromGuid)}`;
+  }
+  if (found.raw !== expected.raw) return found.raw ? 'it is raw' : 'it is not raw';
+  return undefined;
+}

@@ -1,0 +1,90 @@
+/**
+ * The begin of a stream as `zfs send` writes it (dmu_replay_record_t and struct drr_begin, zfs_ioctl.h): records of 312 bytes in the sender's byte order, the first
+ * of which says what comes. What `-I`, `-R` or `-p` made is compound: an outer begin with a list of properties behind it, its end, and then the begin of the first
+ * snapshot (libzfs_sendrecv.c).
+ */
+import type { StreamHead } from '../begin-check.ts';
+
+const RECORD_BYTES = 312;
+/** DMU_BACKUP_MAGIC. */
+const MAGIC = 0x2f5bacbacn;
+/** drr_type of a begin, and of an end. */
+const DRR_BEGIN = 0;
+const DRR_END = 5;
+/** Where the fields of a begin lie, in bytes. */
+const AT = { type: 0, payloadBytes: 4, magic: 8, version: 16, toGuid: 40, fromGuid: 48 } as const;
+/** DMU_GET_STREAM_HDRTYPE and its values. */
+const HEADER_TYPE_BITS = 2n;
+const SUBSTREAM = 1n;
+const COMPOUND = 2n;
+/** DMU_BACKUP_FEATURE_RAW, among the bits behind the header type. */
+const FEATURE_RAW = 1n << 24n;
+/** Most that may stand between the outer begin of a compound stream and its end, in bytes: properties, of which Pando sends none. */
+const PAYLOAD_BYTES_MAX = 256 * 1024;
+
+/** What the first bytes come to: the begin, how many bytes it takes to tell, or that this is no stream. */
+export type Beginning =
+  | { readonly kind: 'begin'; readonly head: StreamHead }
+  | { readonly kind: 'more'; readonly bytes: number }
+  | { readonly kind: 'none' };
+
+/** Reads the begin of a stream. `bytes` are its first ones, as many as there are yet. */
+export function readBeginning(bytes: Buffer): Beginning {
+  if (bytes.length < RECORD_BYTES) return { kind: 'more', bytes: RECORD_BYTES };
+  const first = beginAt(bytes, 0);
+  if (first === undefined) return { kind: 'none' };
+  if (first.headerType === SUBSTREAM) return { kind: 'begin', head: first };
+  if (first.headerType !== COMPOUND || first.payloadBytes > PAYLOAD_BYTES_MAX) return { kind: 'none' };
+  const end = RECORD_BYTES + first.payloadBytes;
+  const inner = end + RECORD_BYTES;
+  if (bytes.length < inner + RECORD_BYTES) return { kind: 'more', bytes: inner + RECORD_BYTES };
+  const second = beginAt(bytes, inner);
+  const isEnded = new Fields(bytes, end, first.isLittle).u32(AT.type) === DRR_END;
+  return isEnded && second?.headerType === SUBSTREAM ? { kind: 'begin', head: second } : { kind: 'none' };
+}
+
+interface Begin extends StreamHead {
+  readonly isLittle: boolean;
+  readonly headerType: bigint;
+  readonly payloadBytes: number;
+}
+
+function beginAt(bytes: Buffer, start: number): Begin | undefined {
+  const fields = [true, false]
+    .map((isLittle) => new Fields(bytes, start, isLittle))
+    .find((one) => one.u32(AT.type) === DRR_BEGIN && one.u64(AT.magic) === MAGIC);
+  if (fields === undefined) return undefined;
+  const version = fields.u64(AT.version);
+  const fromGuid = fields.u64(AT.fromGuid);
+  return {
+    isLittle: fields.isLittle,
+    headerType: version & ((1n << HEADER_TYPE_BITS) - 1n),
+    payloadBytes: fields.u32(AT.payloadBytes),
+    toGuid: fields.u64(AT.toGuid).toString(),
+    fromGuid: fromGuid === 0n ? null : fromGuid.toString(),
+    raw: ((version >> HEADER_TYPE_BITS) & FEATURE_RAW) !== 0n,
+  };
+}
+
+/** Numbers of a record in the byte order of whoever wrote it. */
+class Fields {
+  readonly isLittle: boolean;
+  readonly #bytes: Buffer;
+  readonly #start: number;
+
+  constructor(bytes: Buffer, start: number, isLittle: boolean) {
+    this.#bytes = bytes;
+    this.#start = start;
+    this.isLittle = isLittle;
+  }
+
+  u32(offset: number): number {
+    const at = this.#start + offset;
+    return this.isLittle ? this.#bytes.readUInt32LE(at) : this.#bytes.readUInt32BE(at);
+  }
+
+  u64(offset: number): bigint {
+    const at = this.#start + offset;
+    return this.isLittle ? this.#bytes.readBigUInt64LE(at) : this.#bytes.readBigUInt64BE(at);
+  }
+}
