@@ -16,15 +16,14 @@ import type { Duplex } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
-import { flagsBeyond, writtenFlags } from '../core/stream-flags.ts';
+import { writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
-import { chosenFlags } from './chains.ts';
 import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
-import { findOrigins, type Offer, offerOf, type Shared } from './offers.ts';
+import { findOrigins, type Shared } from './offers.ts';
 import type { PeerCalls } from './peer-calls.ts';
 import {
   checked,
@@ -39,10 +38,9 @@ import {
   type PreparedAnswer,
   prepareSchema,
   TRANSFERS_PER_PEER_MAX,
-  type WantedStream,
 } from './protocol.ts';
 import type { TransferRecovery } from './recovery.ts';
-import { snapshotText } from './snapshot-text.ts';
+import { type RequestedStream, requestedStreams } from './requested-streams.ts';
 
 const TICKET_BYTES = 32;
 /** How long the snapshots of streams that were cut short stay held, in ms, for a peer that can go on: a link that flaps, a daemon that restarts. */
@@ -63,11 +61,6 @@ export interface TransferSenderOptions {
   readonly randomBytes: (count: number) => Uint8Array;
   /** Port for direct data connections, or null when there is none. */
   readonly directPort: () => number | null;
-}
-
-/** One stream that was asked for, as ZFS is told. */
-interface RequestedStream extends Omit<Offer, 'request'> {
-  readonly request: SendRequest;
 }
 
 /** The same with its ticket. */
@@ -143,10 +136,11 @@ export class TransferSender {
   }
 
   async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<PreparedAnswer> {
-    await this.#options.recovery.run();
+    const { zfs, recovery } = this.#options;
+    await recovery.run();
     const { graph, root } = this.#shared(peer, wanted.tree);
-    const origins = await findOrigins({ graph, root }, wanted.streams, this.#options.zfs);
-    const requests = await this.#requests(wanted, { graph, root, origins });
+    const origins = await findOrigins({ graph, root }, wanted.streams, zfs);
+    const requests = await requestedStreams(zfs, this.#encryption, wanted, { graph, root, origins });
     this.#checkLimits(peer, wanted.transfer);
     const transfer = this.#offer(peer, wanted, requests);
     this.#open.set(transfer.id, transfer);
@@ -195,29 +189,6 @@ export class TransferSender {
     if (graph !== undefined && root != null) return { graph, root };
     // The same words for a tree that is not shared and one that does not exist: a peer learns nothing of the former.
     throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
-  }
-
-  /** What is asked for, and how each stream of it is made. Throws `TRANSFER_REFUSED` where one cannot be made as its chain needs it. */
-  async #requests(wanted: Prepare, shared: Shared): Promise<RequestedStream[]> {
-    const offers = wanted.streams.map((one) => offerOf(shared, one));
-    const datasets = wanted.streams.map(({ snapshot }, index) => ({
-      name: offers[index]?.request.snapshot.dataset ?? shared.root,
-      guid: shared.graph.get(snapshot.dataset)?.guid ?? snapshot.guid,
-    }));
-    const encrypted = await this.#encryption.look(datasets);
-    const makes = (await this.#options.zfs.capabilities()).streamFlags;
-    const requests = offers.map(({ request, ends }, index) => {
-      const { name, guid } = datasets[index] ?? { name: shared.root, guid: '' };
-      const asked = wanted.streams[index]?.flags ?? null;
-      const choice = { asked, takes: wanted.takes, makes, encrypted: encrypted.get(guid) === true, name };
-      const resumeToken = wanted.streams[index]?.resume ?? null;
-      return { request: { ...request, flags: chosenFlags(choice), resumeToken }, ends };
-    });
-    for (const [index, { request }] of requests.entries()) {
-      const stream = wanted.streams[index];
-      if (stream !== undefined) await requireResumable(this.#options.zfs, request, stream);
-    }
-    return requests;
   }
 
   #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[]): OpenTransfer {
@@ -349,33 +320,6 @@ export class TransferSender {
       journal.leave(transfer.id);
     }
   }
-}
-
-/**
- * What a peer hands in to go on with must name what it asks for and nothing else: the snapshot, its base, how the stream is made. Rejects with `TRANSFER_REFUSED`; the
- * peer then gives up what it has, and begins anew.
- */
-async function requireResumable(
-  zfs: Zfs,
-  { snapshot, base, flags, resumeToken }: SendRequest,
-  wanted: WantedStream,
-): Promise<void> {
-  if (resumeToken === null) return;
-  const point = await zfs.readToken(resumeToken);
-  const isSame =
-    point?.toGuid === wanted.snapshot.guid &&
-    point.fromGuid === (wanted.base?.guid ?? null) &&
-    base?.intermediates !== true &&
-    point.flags.raw === flags.raw &&
-    flagsBeyond(point.flags, flags) === '' &&
-    point.snapshot?.dataset === snapshot.dataset &&
-    point.snapshot.snapshot === snapshot.snapshot;
-  if (isSame) return;
-  throw new PandoError(
-    'TRANSFER_REFUSED',
-    `"${snapshotText(snapshot)}" cannot go on where it was cut short, which is not what was asked for or not here any more; it begins anew.`,
-    { snapshot: snapshotText(snapshot) },
-  );
 }
 
 function intentOf(transfer: OpenTransfer): TransferStarted {

@@ -19,7 +19,7 @@ import { isGivingUp } from '../../transfer/giving-up.ts';
 import type { Interrupted } from '../../transfer/interruptions.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
-import type { PullRequest } from '../../transfer/puller.ts';
+import type { PullRequest } from '../../transfer/pull.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
 import type { DepartureJournal } from './departure-journal.ts';
 import { MirrorTurns, uncancelled } from './mirror-turns.ts';
