@@ -17,7 +17,7 @@ const lockfile = join(checkout, 'package-lock.json');
 
 /** The program that the build ends with, and everything that goes into it. */
 const builtProgram = join(checkout, 'dist/src/main.js');
-const buildInputs = ['src', 'peers', 'test/bench', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
+const buildInputs = ['src', 'peers', 'test', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
 
 /**
  * `npm ci` exactly as the lockfile says, whatever the machine's npm settings are; only where packages come from is

@@ -7,9 +7,11 @@
 import { z } from 'zod';
 import { PandoError } from './errors.ts';
 import {
+  type BookmarkName,
   type DatasetId,
   type DatasetName,
   type NodeId,
+  parseBookmarkName,
   parseDatasetId,
   parseDatasetName,
   parseNodeId,
@@ -56,6 +58,15 @@ export interface Snapshot {
   readonly referenced: number;
   /** Bytes written since the snapshot before, or null where the ZFS cannot tell. */
   readonly written: number | null;
+}
+
+/** What is left of a snapshot where its data may be gone: enough for a stream to begin behind it (zfs-bookmark.8). Never changes, and cannot be renamed. */
+export interface Bookmark {
+  /** That of the snapshot. */
+  readonly guid: SnapshotGuid;
+  readonly name: BookmarkName;
+  /** That of the snapshot: where it stood among the others of the dataset. */
+  readonly createtxg: number;
 }
 
 /** The snapshot that a clone grew from. `dataset` is null when it lies outside the tree. */
@@ -139,6 +150,17 @@ export interface SnapshotDestroyed {
   readonly guid: SnapshotGuid;
   readonly name: SnapshotName;
 }
+export interface BookmarkCreated {
+  readonly type: 'bookmark.created';
+  readonly dataset: DatasetId;
+  readonly bookmark: Bookmark;
+}
+export interface BookmarkDestroyed {
+  readonly type: 'bookmark.destroyed';
+  readonly dataset: DatasetId;
+  readonly guid: SnapshotGuid;
+  readonly name: BookmarkName;
+}
 export interface OwnershipClaimed {
   readonly type: 'ownership.claimed';
   readonly dataset: DatasetId;
@@ -158,6 +180,8 @@ export type TreeEventBody =
   | SnapshotCreated
   | SnapshotRenamed
   | SnapshotDestroyed
+  | BookmarkCreated
+  | BookmarkDestroyed
   | OwnershipClaimed;
 
 export const KEEP_COUNTS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
@@ -343,6 +367,7 @@ const datasetId = branded(parseDatasetId);
 const snapshotGuid = branded(parseSnapshotGuid);
 const relativeName = branded(parseRelativeName);
 const snapshotName = branded(parseSnapshotName);
+const bookmarkName = branded(parseBookmarkName);
 const datasetName = branded(parseDatasetName);
 const treeName = branded(parseTreeName);
 const nodeId = branded(parseNodeId);
@@ -365,6 +390,7 @@ export const snapshotSchema = z.object({
   referenced: count,
   written: count.nullable(),
 });
+export const bookmarkSchema = z.object({ guid: snapshotGuid, name: bookmarkName, createtxg: count });
 export const originSchema = z.object({ dataset: datasetId.nullable(), snapshot: snapshotGuid });
 export const ownershipSchema = z.object({ node: nodeId, epoch: z.int().positive() });
 const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
@@ -434,6 +460,17 @@ const bodySchemas = {
     dataset: datasetId,
     guid: snapshotGuid,
     name: snapshotName,
+  }),
+  'bookmark.created': z.object({
+    type: z.literal('bookmark.created'),
+    dataset: datasetId,
+    bookmark: bookmarkSchema,
+  }),
+  'bookmark.destroyed': z.object({
+    type: z.literal('bookmark.destroyed'),
+    dataset: datasetId,
+    guid: snapshotGuid,
+    name: bookmarkName,
   }),
   'ownership.claimed': z.object({ type: z.literal('ownership.claimed'), dataset: datasetId, owner: ownershipSchema }),
   'peer.added': z.object({

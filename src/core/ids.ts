@@ -20,6 +20,8 @@ export type RelativeName = Branded<string, 'RelativeName'>;
 export type DatasetName = Branded<string, 'DatasetName'>;
 /** What stands behind the `@` of a snapshot. */
 export type SnapshotName = Branded<string, 'SnapshotName'>;
+/** What stands behind the `#` of a bookmark. */
+export type BookmarkName = Branded<string, 'BookmarkName'>;
 /** `<NodeId>/<TreeName>`: what one node says about its copy of one tree. */
 export type StreamId = Branded<string, 'StreamId'>;
 /** Tag of a ZFS user hold. */
@@ -197,6 +199,12 @@ export function parseSnapshotName(text: string): SnapshotName {
   const problem = componentProblem(text);
   if (problem !== undefined) refuseName('snapshot name', text, problem);
   return text as SnapshotName;
+}
+
+/** Throws `NAME_INVALID` unless `text` can stand behind the `#` of a bookmark. */
+export function parseBookmarkName(text: string): BookmarkName {
+  // The same rule as behind an @ (`entity_namecheck` in zfs_namecheck.c)
+  return parseSnapshotName(text) as string as BookmarkName;
 }
 
 /** Throws `NAME_INVALID` unless `text` is 1 to 64 letters, digits, `_ . -`, beginning with a letter or digit. */

@@ -1,8 +1,8 @@
 /** From what a peer asks for, by dataset and guid, to what this node's ZFS is told: a peer never hands in a name. */
 import { PandoError } from '../core/errors.ts';
-import { type Graph, snapshotOf } from '../core/graph/graph.ts';
+import { bookmarkOf, type Graph, snapshotOf } from '../core/graph/graph.ts';
 import { absoluteName, type DatasetId, type DatasetName, lineageId, type SnapshotGuid } from '../core/ids.ts';
-import type { SendRequest, Zfs } from '../zfs/zfs.ts';
+import type { BookmarkReference, SendRequest, Zfs } from '../zfs/zfs.ts';
 import type { HeldSnapshot } from './holds.ts';
 import type { WantedStream } from './protocol.ts';
 
@@ -25,11 +25,25 @@ export interface Shared {
 export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer {
   const to = resolve(shared, snapshot);
   if (base === null) return { request: { snapshot: to, base: null }, ends: [to] };
+  const bookmark = bookmarkFor(shared, base);
+  // A bookmark cannot be held: where somebody destroys it, the stream fails, and the next plan goes without
+  if (bookmark !== undefined) return { request: { snapshot: to, base: bookmark }, ends: [to] };
   const from = resolve(shared, base);
   return {
     request: { snapshot: to, base: { ...from, intermediates: base.intermediates } },
     ends: [to, from],
   };
+}
+
+/** The bookmark that stands for a base whose snapshot is gone. */
+function bookmarkFor(
+  { graph, root }: Shared,
+  { dataset: id, guid, intermediates }: NonNullable<WantedStream['base']>,
+): BookmarkReference | undefined {
+  const dataset = graph.get(id);
+  if (dataset === undefined || intermediates || snapshotOf(dataset, guid) !== undefined) return undefined;
+  const bookmark = bookmarkOf(dataset, guid);
+  return bookmark && { dataset: absoluteName(root, dataset.name), bookmark: bookmark.name };
 }
 
 /**

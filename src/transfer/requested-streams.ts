@@ -50,7 +50,7 @@ export async function requestedStreams(
  */
 async function requireResumable(
   zfs: Zfs,
-  { snapshot, base, flags, resumeToken }: SendRequest,
+  { snapshot, flags, resumeToken }: SendRequest,
   wanted: WantedStream,
 ): Promise<void> {
   if (resumeToken === null) return;
@@ -58,7 +58,7 @@ async function requireResumable(
   const isSame =
     point?.toGuid === wanted.snapshot.guid &&
     point.fromGuid === (wanted.base?.guid ?? null) &&
-    base?.intermediates !== true &&
+    wanted.base?.intermediates !== true &&
     point.flags.raw === flags.raw &&
     flagsBeyond(point.flags, flags) === '' &&
     point.snapshot?.dataset === snapshot.dataset &&

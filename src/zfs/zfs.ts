@@ -14,14 +14,20 @@
  */
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import type { DatasetKind, Properties, Snapshot } from '../core/events.ts';
-import type { DatasetName, HoldTag, ResumeToken, SnapshotGuid, SnapshotName } from '../core/ids.ts';
+import type { Bookmark, DatasetKind, Properties, Snapshot } from '../core/events.ts';
+import type { BookmarkName, DatasetName, HoldTag, ResumeToken, SnapshotGuid, SnapshotName } from '../core/ids.ts';
 import type { StreamFlags } from '../core/stream-flags.ts';
 
 /** A snapshot by its place: `dataset@snapshot`. */
 export interface SnapshotReference {
   readonly dataset: DatasetName;
   readonly snapshot: SnapshotName;
+}
+
+/** A bookmark by its place: `dataset#bookmark`. */
+export interface BookmarkReference {
+  readonly dataset: DatasetName;
+  readonly bookmark: BookmarkName;
 }
 
 /** What this ZFS can do (design §10). Found out once per driver, by asking it. */
@@ -78,6 +84,8 @@ export interface ListedDataset {
   readonly properties: Properties;
   /** Oldest first, by createtxg. */
   readonly snapshots: readonly ListedSnapshot[];
+  /** By createtxg, then by name. */
+  readonly bookmarks: readonly Bookmark[];
 }
 
 /** What a token says: the snapshot that was under way, from which base, and how the stream was made. */
@@ -94,9 +102,10 @@ export interface SendRequest {
   readonly snapshot: SnapshotReference;
   /**
    * The base of an increment: an earlier snapshot of the same dataset, or the origin of a clone (zfs-send.8). With
-   * `intermediates`, all snapshots in between travel too (`-I`), otherwise only the difference (`-i`).
+   * `intermediates`, all snapshots in between travel too (`-I`), otherwise only the difference (`-i`). A bookmark of the same dataset stands for the snapshot that it was
+   * made of, where `bookmarks` holds.
    */
-  readonly base: (SnapshotReference & { readonly intermediates: boolean }) | null;
+  readonly base: (SnapshotReference & { readonly intermediates: boolean }) | BookmarkReference | null;
   /**
    * How it is made: for an increment as the stream that brought its base. Of what is encrypted only a raw stream can be had without the key (`ZFS_KEY_MISSING`);
    * of what is not, a raw one is one with the other flags.
@@ -198,7 +207,7 @@ export interface Zfs {
   listSnapshots(snapshots: readonly SnapshotReference[], signal?: AbortSignal): Promise<(ListedSnapshot | null)[]>;
 
   /**
-   * A token that differs whenever the listing below `root` may differ from before (holds apart), got without listing snapshots; null
+   * A token that differs whenever the listing below `root` may differ from before (holds and bookmarks apart), got without listing snapshots; null
    * where ZFS offers nothing of the kind, and then only {@link list} tells. It may also differ when nothing changed, for the first two seconds
    * after a change: ZFS tells only the second in which snapshots changed.
    */
@@ -216,7 +225,10 @@ export interface Zfs {
   snapshot(snapshots: readonly SnapshotReference[]): Promise<void>;
   /** Clones a snapshot to a new dataset in the same pool. */
   clone(origin: SnapshotReference, target: DatasetName, properties?: Properties): Promise<void>;
-  /** Turns the edge between a clone and its origin round (zfs-promote.8). */
+  /**
+   * Turns the edge between a clone and its origin round (zfs-promote.8). Rejects with `ZFS_DATASET_EXISTS` where a snapshot that moves, or a bookmark, has a name that
+   * there is on the other side. The driver looks for such bookmarks itself: OpenZFS 2.3 does not, and panics (dsl_bookmark.c).
+   */
   promote(name: DatasetName): Promise<void>;
   /** Renames a dataset, and with it all below. Both names lie in one pool. */
   rename(from: DatasetName, to: DatasetName): Promise<void>;
@@ -232,6 +244,13 @@ export interface Zfs {
    * clones. Rejects with `ZFS_HAS_DEPENDENTS` when they have some, and with `ZFS_BUSY` when one is held; then nothing has changed.
    */
   rollback(snapshot: SnapshotReference): Promise<void>;
+  /**
+   * Remembers a snapshot, so that a stream can still begin behind it when it is gone (zfs-bookmark.8). `ZFS_DATASET_EXISTS` for a name that is taken, `ZFS_UNSUPPORTED` where
+   * `bookmarks` does not hold.
+   */
+  bookmark(snapshot: SnapshotReference, name: BookmarkName): Promise<void>;
+  /** Destroys one bookmark. Nothing depends on it, and nothing keeps it. */
+  destroyBookmark(bookmark: BookmarkReference): Promise<void>;
   /** Destroys one snapshot. `ZFS_HAS_DEPENDENTS` while it has clones, `ZFS_BUSY` while it is held. */
   destroySnapshot(snapshot: SnapshotReference): Promise<void>;
 

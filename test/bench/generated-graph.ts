@@ -96,6 +96,7 @@ function datasetAt(index: number, shape: GraphShape, owner: NodeId): Dataset {
     owner: { node: owner, epoch: 1 },
     properties: index % 10 === 0 ? { compression: 'lz4', 'team:project': `project-${index}` } : {},
     snapshots: Array.from({ length: shape.snapshotsEach }, (_, number) => snapshotAt(index, number, shape)),
+    bookmarks: [],
     received: null,
   };
 }

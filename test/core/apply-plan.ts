@@ -4,7 +4,7 @@
  */
 import { strict as assert } from 'node:assert';
 import type { Snapshot } from '../../src/core/events.ts';
-import { type Dataset, Graph, newestSnapshot, snapshotOf } from '../../src/core/graph/graph.ts';
+import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../../src/core/graph/graph.ts';
 import { parentOf, type RelativeName } from '../../src/core/ids.ts';
 import {
   isReceive,
@@ -21,7 +21,13 @@ function sent(source: Dataset, step: ReceiveStep): Snapshot[] {
   assert.ok(to >= 0, `the source has no snapshot ${step.to.name}`);
   if (step.kind === 'receive-full') return source.snapshots.slice(to, to + 1);
   const base = source.snapshots.findIndex(({ guid }) => guid === step.base.snapshot.guid);
-  if (step.kind === 'receive-incremental') assert.ok(base >= 0 && base < to, 'the base lies before the end');
+  if (base < 0 && step.kind === 'receive-incremental') {
+    const bookmark = bookmarkOf(source, step.base.snapshot.guid);
+    assert.ok(bookmark && bookmark.createtxg < (source.snapshots[to]?.createtxg ?? 0), 'the base lies before the end');
+    assert.ok(!step.intermediates, 'a bookmark is the base of one snapshot');
+    return source.snapshots.slice(to, to + 1);
+  }
+  if (step.kind === 'receive-incremental') assert.ok(base < to, 'the base lies before the end');
   return source.snapshots.slice(step.intermediates ? base + 1 : to, to + 1);
 }
 

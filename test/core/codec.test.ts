@@ -17,9 +17,11 @@ import { CheckpointReader, checkpointDigest, encodeCheckpoint } from '../../src/
 import { decodeEvent, decodeStoredEvent, EVENT_BYTES_MAX, encodeEvent } from '../../src/core/codec/event-codec.ts';
 import { pack, unpack, unpackTrusted } from '../../src/core/codec/msgpack.ts';
 import type { EventBody, KnownEvent } from '../../src/core/events.ts';
+import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { fold } from '../../src/core/graph/fold.ts';
 import { EMPTY_GRAPH, type Graph } from '../../src/core/graph/graph.ts';
 import {
+  type BookmarkName,
   type DatasetName,
   parseTransferId,
   type RelativeName,
@@ -363,6 +365,20 @@ describe('Checkpoints as chunks', () => {
     const { graph: back, digest } = reader.finish();
     expect(contentsOf(back)).toEqual(contentsOf(graph));
     expect(hashText(digest)).toBe(hashText(checkpointDigest(chunks)));
+  });
+
+  it('divide datasets with many bookmarks', () => {
+    const { guid, createtxg } = snapshot(1);
+    const draft = new GraphDraft(graphOf(smallTree(1)));
+    draft.change(datasetId(1)).bookmarks = Array.from({ length: 9_000 }, (_, number) => ({
+      guid,
+      name: `mark-${String(number).padStart(4, '0')}` as BookmarkName,
+      createtxg,
+    }));
+    const graph = draft.finish();
+    const chunks = [...encodeCheckpoint(graph, 1)];
+    expect(chunks.length).toBeGreaterThan(2);
+    expect(contentsOf(readBack(chunks, false).graph)).toEqual(contentsOf(graph));
   });
 
   it('are the same bytes each time', () => {

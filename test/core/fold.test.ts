@@ -12,7 +12,7 @@ import {
   requireDataset,
   snapshotOf,
 } from '../../src/core/graph/graph.ts';
-import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
+import type { BookmarkName, DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
 import {
   asEvent,
   contentsOf,
@@ -40,6 +40,20 @@ const clone = (number: number, name: string, of: number, at: number) =>
 
 function guidsOf(graph: Graph): SnapshotGuid[] {
   return [...graph.datasets.values()].flatMap(({ snapshots }) => snapshots.map((each) => each.guid)).sort();
+}
+
+/** A bookmark of a snapshot of dataset 1. */
+function bookmarkCreated(number: number, name: string): EventBody {
+  const { guid: of, createtxg } = snapshot(number);
+  return {
+    type: 'bookmark.created',
+    dataset: datasetId(1),
+    bookmark: { guid: of, name: name as BookmarkName, createtxg },
+  };
+}
+
+function bookmarksOf(graph: Graph, number: number): string[] {
+  return (graph.get(datasetId(number))?.bookmarks ?? []).map(({ name }) => name);
 }
 
 /** Clones whose origin is not where they say. */
@@ -143,6 +157,28 @@ describe('Folding events', () => {
     expect(linesOf(graph)).toEqual(['d1 [s1 new]']);
   });
 
+  it('keeps bookmarks in the order of their snapshots, and without those', () => {
+    const graph = grown(
+      graphOf(...smallTree(3)),
+      bookmarkCreated(2, 'second'),
+      bookmarkCreated(1, 'z'),
+      bookmarkCreated(1, 'a'),
+      { type: 'snapshot.destroyed', dataset: datasetId(1), guid: guid(1), name: 's1' as SnapshotName },
+      { type: 'bookmark.destroyed', dataset: datasetId(1), guid: guid(1), name: 'z' as BookmarkName },
+    );
+    expect(bookmarksOf(graph, 1)).toEqual(['a', 'second']);
+  });
+
+  it('destroys with a rollback the bookmarks of what goes', () => {
+    const graph = grown(graphOf(...smallTree(3)), bookmarkCreated(1, 'first'), bookmarkCreated(3, 'third'), {
+      type: 'dataset.rolled-back',
+      dataset: datasetId(1),
+      to: guid(2),
+      name: 's2' as SnapshotName,
+    });
+    expect(bookmarksOf(graph, 1)).toEqual(['first']);
+  });
+
   it('sets properties and lets them be inherited again', () => {
     const graph = grown(graphOf(...smallTree(0)), {
       type: 'dataset.properties-changed',
@@ -180,6 +216,12 @@ describe('Folding events', () => {
     it('moves the origin and all before it, takes other clones along, and turns the edge round', () => {
       const graph = grown(family, { type: 'dataset.promoted', dataset: datasetId(3) });
       expect(linesOf(graph)).toEqual(['base [s3] < web@2', 'early [] < web@1', 'late [] < base@3', 'web [s1 s2 s4]']);
+    });
+
+    it('takes along the bookmarks of what moves', () => {
+      const marked = grown(family, bookmarkCreated(1, 'one'), bookmarkCreated(2, 'two'), bookmarkCreated(3, 'three'));
+      const graph = grown(marked, { type: 'dataset.promoted', dataset: datasetId(3) });
+      expect([bookmarksOf(graph, 1), bookmarksOf(graph, 3)]).toEqual([['three'], ['one', 'two']]);
     });
 
     it('is undone by promoting back', () => {
@@ -223,6 +265,10 @@ describe('Folding events', () => {
     [
       'a new name for what is not there',
       { type: 'dataset.renamed', dataset: datasetId(9), from: named('a'), to: named('b') },
+    ],
+    [
+      'the destruction of a bookmark that is not there',
+      { type: 'bookmark.destroyed', dataset: datasetId(1), guid: guid(1), name: 'gone' as BookmarkName },
     ],
     ['a promote of what is no clone', { type: 'dataset.promoted', dataset: datasetId(1) }],
     ['a promote of a clone whose origin is elsewhere', { type: 'dataset.promoted', dataset: datasetId(3) }],

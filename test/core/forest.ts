@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { EVENT_VERSION, type TreeEventBody } from '../../src/core/events.ts';
 import { fold } from '../../src/core/graph/fold.ts';
 import { type Dataset, dependentsOf, EMPTY_GRAPH, type Graph } from '../../src/core/graph/graph.ts';
-import type { RelativeName, SnapshotName } from '../../src/core/ids.ts';
+import type { BookmarkName, RelativeName, SnapshotName } from '../../src/core/ids.ts';
 import { datasetGuid, datasetId, OWNER, ROOT, snapshot } from './graph-language.ts';
 
 const GROWING = ['create', 'snapshot', 'snapshot', 'snapshot', 'clone', 'clone', 'rename'] as const;
@@ -15,6 +15,8 @@ const EVERYTHING = [
   'promote',
   'rename-snapshot',
   'rollback',
+  'bookmark',
+  'destroy-bookmark',
   'swap',
   'move',
 ] as const;
@@ -136,13 +138,15 @@ function swap(forest: Forest, one: Dataset, other: Dataset | undefined): void {
   if (moved !== undefined) rename(forest, moved, other.name);
 }
 
-/** Refused, as by ZFS, where both have a snapshot of the same name. */
+/** Refused, as by ZFS, where both have a snapshot or a bookmark of the same name. */
 function promote(forest: Forest, dataset: Dataset): void {
   const parent = dataset.origin?.dataset == null ? undefined : forest.graph.get(dataset.origin.dataset);
   if (parent === undefined) return;
   const cut = parent.snapshots.findIndex(({ guid }) => guid === dataset.origin?.snapshot) + 1;
   const names = new Set(dataset.snapshots.map(({ name }) => name));
   if (parent.snapshots.slice(0, cut).some(({ name }) => names.has(name))) return;
+  const bookmarks = new Set(dataset.bookmarks.map(({ name }) => name));
+  if (parent.bookmarks.some(({ name }) => bookmarks.has(name))) return;
   tell(forest, { type: 'dataset.promoted', dataset: dataset.id });
 }
 
@@ -152,6 +156,15 @@ function rollBack(forest: Forest, dataset: Dataset, second: number): void {
   const gone = dataset.snapshots.slice(dataset.snapshots.indexOf(to) + 1);
   if (gone.some(({ guid }) => forest.graph.clonesOf(guid).length > 0)) return;
   tell(forest, { type: 'dataset.rolled-back', dataset: dataset.id, to: to.guid, name: to.name });
+}
+
+/** Refused, as by ZFS, where there is one of that name. */
+function bookmark(forest: Forest, dataset: Dataset, second: number): void {
+  const of = chosen(dataset.snapshots, second);
+  const name = `b${second % NAMES}` as BookmarkName;
+  if (of === undefined || dataset.bookmarks.some((one) => one.name === name)) return;
+  const { guid, createtxg } = of;
+  tell(forest, { type: 'bookmark.created', dataset: dataset.id, bookmark: { guid, name, createtxg } });
 }
 
 function act(forest: Forest, action: Action): void {
@@ -192,6 +205,15 @@ function act(forest: Forest, action: Action): void {
     case 'rollback':
       rollBack(forest, dataset, second);
       return;
+    case 'bookmark':
+      bookmark(forest, dataset, second);
+      return;
+    case 'destroy-bookmark': {
+      const one = chosen(dataset.bookmarks, second);
+      if (one === undefined) return;
+      tell(forest, { type: 'bookmark.destroyed', dataset: dataset.id, guid: one.guid, name: one.name });
+      return;
+    }
     case 'swap':
       swap(forest, dataset, chosen(datasets, second));
       return;

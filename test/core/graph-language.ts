@@ -94,6 +94,7 @@ export function graph(...lines: readonly string[]): Graph {
       owner: OWNER,
       properties: {},
       snapshots: snapshots.map((text) => snapshot(label, text)),
+      bookmarks: [],
       received: null,
     };
   });

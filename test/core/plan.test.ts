@@ -1,10 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { MirrorRules } from '../../src/core/events.ts';
+import type { MirrorRules, Snapshot } from '../../src/core/events.ts';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
 import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
-import type { DatasetId, DatasetName, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
+import type {
+  BookmarkName,
+  DatasetId,
+  DatasetName,
+  RelativeName,
+  SnapshotGuid,
+  SnapshotName,
+} from '../../src/core/ids.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
 import { isReceive, type Plan } from '../../src/core/plan/steps.ts';
@@ -45,9 +52,11 @@ function outOfReach(found: Difference, source: Graph, before: Graph): boolean {
   const had = new Set(
     Array.from(before.datasets.values()).flatMap(({ snapshots }) => snapshots.map(({ guid }) => guid)),
   );
-  const snapshots = source.get(found.dataset)?.snapshots ?? [];
-  const newestHad = snapshots.findLastIndex(({ guid }) => had.has(guid));
-  if (found.kind === 'snapshot-missing') return snapshots.findIndex(({ guid }) => guid === found.guid) < newestHad;
+  const { snapshots = [], bookmarks = [] } = source.get(found.dataset) ?? {};
+  const hadHere = [...snapshots, ...bookmarks].filter(({ guid }) => had.has(guid));
+  const newestHad = Math.max(-1, ...hadHere.map(({ createtxg }) => createtxg));
+  if (found.kind === 'snapshot-missing')
+    return (snapshots.find(({ guid }) => guid === found.guid)?.createtxg ?? 0) < newestHad;
   if (found.kind !== 'origin' || found.actual !== null || found.expected === null || had.has(found.expected))
     return false;
   return newestHad >= 0 || before.get(found.dataset) !== undefined;
@@ -416,6 +425,43 @@ describe('a mirror of the newest snapshots', () => {
       'incremental base base@b..@d -i',
       'clone web base@b..@y -i',
     ]);
+  });
+});
+
+describe('a source that has destroyed what the replica goes on from', () => {
+  /** The graph where one of the snapshots is left as a bookmark only. */
+  function bookmarked(before: Graph, name: string, label: string): Graph {
+    const draft = new GraphDraft(before);
+    const snapshots = before.get(datasetId(name))?.snapshots ?? [];
+    const { guid, createtxg } = snapshots.find((snapshot) => snapshot.name === label) as Snapshot;
+    draft.addBookmark(datasetId(name), { guid, name: 'cursor' as BookmarkName, createtxg });
+    draft.destroySnapshot(datasetId(name), guid);
+    return draft.finish();
+  }
+
+  it('sends an increment from a bookmark of it, and all behind that as one', () => {
+    const source = bookmarked(graph('. @r', 'base @a @b @c @d @e'), 'base', 'b');
+    expect(steps(source, graph('. @r', 'base @a @b'))).toEqual([
+      'incremental base base@b..@c -i',
+      'incremental base base@c..@e -I',
+    ]);
+  });
+
+  it('keeps aside what was taken on the replica behind the bookmark, and goes on from there', () => {
+    const source = bookmarked(graph('. @r', 'base @a @b @c'), 'base', 'b');
+    expect(steps(source, graph('. @r', 'base @a @b @mine'))).toEqual([
+      'preserve base behind @b: mine',
+      'incremental base base@b..@c -i',
+    ]);
+  });
+
+  it('has nothing to do while nothing lies behind the bookmark', () => {
+    expect(steps(bookmarked(graph('. @r', 'base @a @b'), 'base', 'b'), graph('. @r', 'base @a @b'))).toEqual([]);
+  });
+
+  it('makes no use of a bookmark that is not of the newest snapshot here', () => {
+    const source = bookmarked(graph('. @r', 'base @a @b @c @d'), 'base', 'b');
+    expect(steps(source, graph('. @r', 'base @a @b @c'))).toEqual(['incremental base base@c..@d -i']);
   });
 });
 

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EVENT_VERSION, type Ownership, type TreeEventBody } from '../../src/core/events.ts';
 import { fold } from '../../src/core/graph/fold.ts';
@@ -5,6 +6,8 @@ import type { Graph } from '../../src/core/graph/graph.ts';
 import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
 import { reconcile } from '../../src/core/graph/reconcile.ts';
 import type { RelativeName } from '../../src/core/ids.ts';
+import { asEvent } from '../log/bodies.ts';
+import { arbitraryHistory, grow, startForest } from './forest.ts';
 import { datasetId, graph, OWNER, SELF } from './graph-language.ts';
 
 /** What ZFS shows when it is as the graph says, of all datasets or of some. */
@@ -12,8 +15,8 @@ function shown(seen: Graph, scope: ObservationScope): ObservedDataset[] {
   return seen
     .sorted()
     .filter(({ name }) => scope === 'tree' || scope.has(name))
-    .map(({ id, name, kind, guid, origin, properties, snapshots }) => ({
-      ...{ id, name, kind, guid, properties, snapshots, referenced: 0, written: 1 },
+    .map(({ id, name, kind, guid, origin, properties, snapshots, bookmarks }) => ({
+      ...{ id, name, kind, guid, properties, snapshots, bookmarks, referenced: 0, written: 1 },
       origin:
         origin === null
           ? null
@@ -124,5 +127,27 @@ describe('what a peer says of who owns a dataset', () => {
     const owned = (owner: Ownership): Graph => Object.assign(Object.create(tree), { datasets: datasets(owner) });
     expect(told(owned({ ...OWNER, epoch: 2 }), tree, { said: other })).toEqual([]);
     expect(told(owned({ node: SELF, epoch: 1 }), tree, { said: OWNER })).toEqual([]);
+  });
+});
+
+describe('a look at a whole tree', () => {
+  /** What a graph says that a look can find out. */
+  function facts(of: Graph): unknown[] {
+    return of
+      .sorted()
+      .map(({ id, name, origin, snapshots, bookmarks }) => ({ id, name, origin, snapshots, bookmarks }));
+  }
+
+  it('after whatever people did tells what leads there, bookmarks too', () => {
+    fc.assert(
+      fc.property(arbitraryHistory(60), arbitraryHistory(40), (earlier, later) => {
+        const forest = startForest();
+        const before = grow(forest, earlier);
+        const now = grow(forest, later);
+        const events = told(before, now).map((body, index) => asEvent(body, index));
+        expect(facts(fold(before, events))).toEqual(facts(now));
+      }),
+      { numRuns: 300 },
+    );
   });
 });

@@ -2,7 +2,15 @@ import fc from 'fast-check';
 import type { Event, EventBody, Snapshot } from '../../src/core/events.ts';
 import { fold } from '../../src/core/graph/fold.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph } from '../../src/core/graph/graph.ts';
-import type { DatasetId, DatasetName, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
+import type {
+  BookmarkName,
+  DatasetId,
+  DatasetName,
+  NodeId,
+  RelativeName,
+  SnapshotGuid,
+  SnapshotName,
+} from '../../src/core/ids.ts';
 import { signerOf } from './identity.ts';
 
 const owner: { node: NodeId; epoch: number } = { node: signerOf(1).node, epoch: 1 };
@@ -60,7 +68,7 @@ export function contentsOf(graph: Graph): unknown {
 
 /** Bodies in a row that fit together: each makes sense in the graph that those before it make. */
 export const fittingBodies: fc.Arbitrary<EventBody[]> = fc
-  .array(fc.tuple(fc.nat(9), fc.nat(), fc.nat()), { maxLength: 60 })
+  .array(fc.tuple(fc.nat(11), fc.nat(), fc.nat()), { maxLength: 60 })
   .map((choices) => {
     const bodies: EventBody[] = [treeAdded(), datasetCreated(0, '')];
     let graph = fold(EMPTY_GRAPH, bodies.map(asEvent));
@@ -110,6 +118,26 @@ function fittingBody(graph: Graph, kind: number, which: number, detail: number, 
         return { type: 'snapshot.destroyed', dataset: dataset.id, guid: chosen.guid, name: chosen.name };
       }
       break;
+    case 8:
+    case 9:
+      return bookmarkBody(dataset, chosen, kind === 8, detail, number);
   }
   return { type: 'snapshot.created', dataset: dataset.id, snapshot: snapshot(number) };
+}
+
+/** A bookmark made, of a snapshot where there is one, or destroyed; else a snapshot. */
+function bookmarkBody(
+  { id, bookmarks }: Dataset,
+  of: Snapshot | undefined,
+  isMade: boolean,
+  detail: number,
+  number: number,
+): EventBody {
+  const there = bookmarks[detail % Math.max(1, bookmarks.length)];
+  if (isMade && of !== undefined) {
+    const bookmark = { guid: of.guid, name: `b${number}` as BookmarkName, createtxg: of.createtxg };
+    return { type: 'bookmark.created', dataset: id, bookmark };
+  }
+  if (there !== undefined) return { type: 'bookmark.destroyed', dataset: id, guid: there.guid, name: there.name };
+  return { type: 'snapshot.created', dataset: id, snapshot: snapshot(number) };
 }

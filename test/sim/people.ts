@@ -19,8 +19,17 @@ import type { World } from './world.ts';
 type Kind = Action['kind'];
 
 const GROWING: readonly Kind[] = ['create', 'snapshot', 'snapshot', 'snapshot', 'clone', 'clone'];
-const MOVING: readonly Kind[] = ['promote', 'promote', 'rename', 'rename-snapshot', 'swap', 'move', 'rollback'];
-const SHRINKING: readonly Kind[] = ['destroy-snapshot', 'destroy'];
+const MOVING: readonly Kind[] = [
+  'promote',
+  'promote',
+  'rename',
+  'rename-snapshot',
+  'swap',
+  'move',
+  'rollback',
+  'bookmark',
+];
+const SHRINKING: readonly Kind[] = ['destroy-snapshot', 'destroy', 'destroy-bookmark'];
 const DESTRUCTIVE: ReadonlySet<Kind> = new Set<Kind>(['destroy-snapshot', 'destroy', 'rollback']);
 
 /** Datasets and snapshots of a tree from which on people clear up rather than add to it. */

@@ -3,7 +3,7 @@
  * undone, as people leave it.
  */
 import { isPandoError } from '../../src/core/errors.ts';
-import type { DatasetName, SnapshotName } from '../../src/core/ids.ts';
+import type { BookmarkName, DatasetName, SnapshotName } from '../../src/core/ids.ts';
 import type { ListedDataset, SnapshotReference, Zfs } from '../../src/zfs/zfs.ts';
 import type { Action } from '../core/forest.ts';
 
@@ -87,6 +87,14 @@ export class Gardener {
         this.#garden.zfs.renameSnapshot(snapshot, freeSnapshot(dataset, pick + second)),
       ),
     rollback: ({ dataset, second }) => onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.rollback(snapshot)),
+    // Refused where the ZFS has none
+    bookmark: ({ dataset, second }) =>
+      onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.bookmark(snapshot, bookmarkName(second))),
+    'destroy-bookmark': async ({ dataset, second }) => {
+      const bookmark = chosen(dataset.bookmarks, second);
+      if (bookmark === undefined) return;
+      await this.#garden.zfs.destroyBookmark({ dataset: dataset.name, bookmark: bookmark.name });
+    },
     swap: ({ datasets, dataset, second }) => this.#swap(dataset.name, chosen(datasets, second)?.name ?? dataset.name),
     rename: ({ datasets, dataset, second }) =>
       this.#rename(dataset.name, freeBelow(datasets, this.#garden.root, second)),
@@ -129,6 +137,10 @@ function freeBelow(datasets: readonly ListedDataset[], parent: DatasetName, pick
     const name = `${parent}/d${number}`;
     if (!taken.has(name)) return name as DatasetName;
   }
+}
+
+function bookmarkName(pick: number): BookmarkName {
+  return `b${pick % NAMES}` as BookmarkName;
 }
 
 function freeSnapshot({ snapshots }: ListedDataset, pick: number): SnapshotName {

@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseDatasetName } from '../../src/core/ids.ts';
+import { zfsBookmarkContract } from './zfs-bookmark-contract.ts';
 import { zfsChainContract } from './zfs-chain-contract.ts';
 import { zfsResumeContract } from './zfs-resume-contract.ts';
 import { zfsStreamContract } from './zfs-stream-contract.ts';
@@ -32,6 +33,7 @@ export function zfsContract(name: string, setup: () => Promise<ZfsUnderTest>): v
     describe('properties', () => propertyTests(use));
     describe('holds', () => holdTests(use));
     describe('streams', () => zfsStreamContract(use));
+    describe('bookmarks', () => zfsBookmarkContract(use));
     describe('chains', () => zfsChainContract(use));
     describe('resumed streams', () => zfsResumeContract(use));
   });

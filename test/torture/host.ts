@@ -97,7 +97,9 @@ export class Host {
     const isMounted = (await this.run('zfs', 'get', '-H', '-o', 'value', 'mounted', dataset)).trim() === 'yes';
     if (!isMounted && (await this.#tried('zfs', 'mount', dataset)) !== 0) return;
     const words = [...insideOf(this.pid), 'tee', this.pathOf(dataset, path)];
-    await execa('nsenter', words, { input: content, stdout: 'ignore' });
+    const written = await execa('nsenter', words, { input: content, stdout: 'ignore', reject: false });
+    // A rename that was killed between unmounting and mounting can leave a dataset at a place that is gone
+    if (written.failed && !written.stderr.includes('No such file or directory')) throw new Error(written.stderr);
   }
 
   /** Runs a `pando` command against this host's node. Resolves to its exit code and what it printed, however it ends. */

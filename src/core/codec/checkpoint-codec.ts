@@ -6,6 +6,8 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { PandoError } from '../errors.ts';
 import {
+  type Bookmark,
+  bookmarkSchema,
   type DatasetKind,
   datasetIdSchema,
   datasetKindSchema,
@@ -17,19 +19,23 @@ import {
   type Snapshot,
   snapshotSchema,
 } from '../events.ts';
+import { NO_BOOKMARKS } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
-import type { DatasetId, DatasetName, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { BookmarkName, DatasetId, DatasetName, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 import type { Hash } from './chain.ts';
 import { pack, unpack, unpackTrusted } from './msgpack.ts';
 
 /** Version of the chunk format. */
-const CHECKPOINT_VERSION = 2;
-/** Snapshots and datasets in one chunk, so that a chunk stays well below a wire frame. */
+const CHECKPOINT_VERSION = 3;
+/** Snapshots, bookmarks and datasets in one chunk, so that a chunk stays well below a wire frame. */
 const CHUNK_ENTRIES_MAX = 4_000;
 
 const SNAPSHOT_FIELDS = 6;
+const BOOKMARK_FIELDS = 3;
 
 type SnapshotColumns = readonly (string | number | null)[];
+
+type BookmarkColumns = readonly (string | number)[];
 
 type DatasetRow = readonly [
   id: DatasetId,
@@ -43,7 +49,8 @@ type DatasetRow = readonly [
   properties: Readonly<Record<string, string>>,
   received: SnapshotGuid | null,
   snapshots: SnapshotColumns,
-  /** Whether this row carries on with the snapshots of the dataset in the row before it. */
+  bookmarks: BookmarkColumns,
+  /** Whether this row carries on with the snapshots and bookmarks of the dataset in the row before it. */
   continues: boolean,
 ];
 
@@ -51,7 +58,7 @@ type Chunk = readonly [version: number, at: number, root: DatasetName | null, ro
 
 function columnsOf(snapshots: readonly Snapshot[], start: number, end: number): SnapshotColumns {
   const columns: (string | number | null)[] = [];
-  for (let index = start; index < end; index += 1) {
+  for (let index = start; index < Math.min(end, snapshots.length); index += 1) {
     const { guid, name, createtxg, creation, referenced, written } = snapshots[index] as Snapshot;
     columns.push(guid, name, createtxg, creation, referenced, written);
   }
@@ -71,18 +78,20 @@ function rowOf(dataset: Dataset, start: number, end: number): DatasetRow {
     start === 0 ? dataset.properties : {},
     dataset.received,
     columnsOf(dataset.snapshots, start, end),
+    dataset.bookmarks.slice(start, end).flatMap(({ guid, name, createtxg }) => [guid, name, createtxg]),
     start > 0,
   ];
 }
 
-/** The rows of a dataset: one, unless it has more snapshots than a chunk takes. */
+/** The rows of a dataset: one, unless it has more snapshots or bookmarks than a chunk takes. */
 function* rowsOf(dataset: Dataset): Generator<DatasetRow> {
+  const entries = Math.max(dataset.snapshots.length, dataset.bookmarks.length);
   let start = 0;
   do {
-    const end = Math.min(dataset.snapshots.length, start + CHUNK_ENTRIES_MAX);
+    const end = Math.min(entries, start + CHUNK_ENTRIES_MAX);
     yield rowOf(dataset, start, end);
     start = end;
-  } while (start < dataset.snapshots.length);
+  } while (start < entries);
 }
 
 /**
@@ -94,7 +103,7 @@ export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Arra
   let entries = 0;
   for (const dataset of graph.datasets.values()) {
     for (const row of rowsOf(dataset)) {
-      const size = 1 + row[10].length / SNAPSHOT_FIELDS;
+      const size = 1 + row[10].length / SNAPSHOT_FIELDS + row[11].length / BOOKMARK_FIELDS;
       if (rows.length > 0 && entries + size > CHUNK_ENTRIES_MAX) {
         yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
         rows = [];
@@ -126,6 +135,7 @@ const rowSchema = z.tuple([
   propertiesSchema,
   snapshotSchema.shape.guid.nullable(),
   z.array(z.union([z.string(), z.number(), z.null()])).max(CHUNK_ENTRIES_MAX * SNAPSHOT_FIELDS),
+  z.array(z.union([z.string(), z.number()])).max(CHUNK_ENTRIES_MAX * BOOKMARK_FIELDS),
   z.boolean(),
 ]);
 const chunkSchema = z.tuple([
@@ -142,6 +152,7 @@ function checkChunk(value: unknown): Chunk {
   }
   for (const row of chunk.data[3]) {
     for (const snapshot of snapshotsOf(row[10], (name) => name)) snapshotSchema.parse(snapshot);
+    for (const bookmark of bookmarksOf(row[11])) bookmarkSchema.parse(bookmark);
   }
   return chunk.data;
 }
@@ -157,6 +168,18 @@ function* snapshotsOf(columns: SnapshotColumns, intern: (name: string) => string
       written: columns[at + 5] as number | null,
     };
   }
+}
+
+function bookmarksOf(columns: BookmarkColumns): readonly Bookmark[] {
+  if (columns.length === 0) return NO_BOOKMARKS;
+  return Array.from({ length: Math.ceil(columns.length / BOOKMARK_FIELDS) }, (_, index) => {
+    const at = index * BOOKMARK_FIELDS;
+    return {
+      guid: columns[at] as SnapshotGuid,
+      name: columns[at + 1] as BookmarkName,
+      createtxg: columns[at + 2] as number,
+    };
+  });
 }
 
 /**
@@ -210,20 +233,22 @@ export class CheckpointReader {
   }
 
   #addRow(row: DatasetRow): void {
-    const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, received, columns, continues] =
-      row;
+    const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, received, ...rest] = row;
+    const [columns, bookmarkColumns, continues] = rest;
+    const bookmarks = bookmarksOf(bookmarkColumns);
     const snapshots = Array.from(snapshotsOf(columns, (text) => this.#intern(text)));
     const known = this.#datasets.get(id);
-    this.#entries += snapshots.length + (continues ? 0 : 1);
+    this.#entries += snapshots.length + bookmarks.length + (continues ? 0 : 1);
     if (continues) {
       if (known === undefined) throw new PandoError('CODEC_INVALID', `A checkpoint carries on with unknown ${id}.`);
       (known.snapshots as Snapshot[]).push(...snapshots);
+      if (bookmarks.length > 0) this.#datasets.set(id, { ...known, bookmarks: [...known.bookmarks, ...bookmarks] });
       return;
     }
     if (known !== undefined) throw new PandoError('CODEC_INVALID', `A checkpoint holds dataset ${id} twice.`);
     const origin = originSnapshot === null ? null : { dataset: originDataset, snapshot: originSnapshot };
     const owner = { node: this.#intern(node) as NodeId, epoch };
-    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots, received });
+    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots, bookmarks, received });
   }
 
   #intern(text: string): string {

@@ -1,10 +1,13 @@
 /** A graph under construction, and what people do to datasets as changes to it: the one place that knows what a promote or a rename moves. */
 import { PandoError } from '../errors.ts';
-import type { Snapshot } from '../events.ts';
-import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
+import type { Bookmark, Snapshot } from '../events.ts';
+import type { BookmarkName, DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
 import { type Dataset, Graph } from './graph.ts';
 
 export type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } & { snapshots: Snapshot[] };
+
+/** Most datasets have none, and share this. */
+export const NO_BOOKMARKS: readonly Bookmark[] = Object.freeze([]);
 
 /**
  * Copies the table of datasets once and each dataset on its first change, so that a batch of changes costs the batch and one table,
@@ -71,7 +74,7 @@ export class GraphDraft {
   }
 
   /**
-   * What zfs-promote.8 says: the origin snapshot and all before it move to the clone, clones of what moved follow, and the
+   * What zfs-promote.8 says: the origin snapshot and all before it move to the clone, their bookmarks and the clones of what moved follow, and the
    * origin edge turns round. The clone inherits the origin of its former parent. Throws `EVENT_INVALID` for what is no clone in this tree.
    */
   promote(id: DatasetId): void {
@@ -87,6 +90,7 @@ export class GraphDraft {
     clone.snapshots.unshift(...moved);
     clone.origin = parent.origin;
     parent.origin = { dataset: clone.id, snapshot: origin.snapshot };
+    moveBookmarks(parent, clone, moved.at(-1)?.createtxg ?? 0);
     const movedGuids = new Set(moved.map(({ guid }) => guid));
     if (parent.received !== null && movedGuids.has(parent.received)) {
       clone.received ??= parent.received;
@@ -113,16 +117,51 @@ export class GraphDraft {
     if (dataset.received === guid) dataset.received = dataset.snapshots[index - 1]?.guid ?? null;
   }
 
-  /** Takes away all snapshots behind that one. Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
+  /** Takes away all snapshots behind that one, and their bookmarks (zfs-rollback.8). Throws `EVENT_INVALID` when the dataset or the snapshot is not there. */
   rollBack(id: DatasetId, guid: SnapshotGuid): void {
     const dataset = this.change(id);
     const gone = dataset.snapshots.splice(indexOfSnapshot(dataset, guid) + 1);
+    const { createtxg } = dataset.snapshots.at(-1) as Snapshot;
+    dataset.bookmarks = dataset.bookmarks.filter((bookmark) => bookmark.createtxg <= createtxg);
     if (gone.some((snapshot) => snapshot.guid === dataset.received)) dataset.received = guid;
+  }
+
+  /** Throws `EVENT_INVALID` when there is no such dataset, or it has a bookmark of that name. */
+  addBookmark(id: DatasetId, { guid, name, createtxg }: Bookmark): void {
+    const dataset = this.change(id);
+    if (dataset.bookmarks.some((one) => one.name === name)) {
+      throw new PandoError('EVENT_INVALID', `dataset ${id} has a bookmark "${name}" already`);
+    }
+    dataset.bookmarks = inOrder([...dataset.bookmarks, { guid, name, createtxg }]);
+  }
+
+  /** Throws `EVENT_INVALID` when the dataset or the bookmark is not there. */
+  destroyBookmark(id: DatasetId, name: BookmarkName): void {
+    const dataset = this.change(id);
+    const left = dataset.bookmarks.filter((one) => one.name !== name);
+    if (left.length === dataset.bookmarks.length) {
+      throw new PandoError('EVENT_INVALID', `dataset ${id} has no bookmark "${name}"`);
+    }
+    dataset.bookmarks = left.length === 0 ? NO_BOOKMARKS : left;
   }
 
   finish(): Graph {
     return new Graph(this.root, this.#datasets);
   }
+}
+
+function moveBookmarks(from: MutableDataset, to: MutableDataset, createtxg: number): void {
+  const moved = from.bookmarks.filter((bookmark) => bookmark.createtxg <= createtxg);
+  if (moved.length === 0) return;
+  from.bookmarks = from.bookmarks.filter((bookmark) => bookmark.createtxg > createtxg);
+  // ZFS never has the same name at both ends (`Zfs.promote`); a look at half of a promote can
+  const names = new Set(moved.map(({ name }) => name));
+  to.bookmarks = inOrder([...to.bookmarks.filter(({ name }) => !names.has(name)), ...moved]);
+}
+
+/** Bookmarks in the order in which a graph has them: by `createtxg`, then by name. */
+export function inOrder(bookmarks: readonly Bookmark[]): readonly Bookmark[] {
+  return bookmarks.toSorted((a, b) => a.createtxg - b.createtxg || (a.name < b.name ? -1 : 1));
 }
 
 function indexOfSnapshot(dataset: Dataset, guid: SnapshotGuid): number {

@@ -6,7 +6,7 @@
  */
 import { isPandoError, PandoError } from '../errors.ts';
 import type { Cause, DatasetCreated, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
-import { GraphDraft, type MutableDataset } from './draft.ts';
+import { GraphDraft, type MutableDataset, NO_BOOKMARKS } from './draft.ts';
 import type { Graph } from './graph.ts';
 
 function create(draft: GraphDraft, event: DatasetCreated): void {
@@ -20,6 +20,7 @@ function create(draft: GraphDraft, event: DatasetCreated): void {
     owner: event.owner,
     properties: event.properties,
     snapshots: [],
+    bookmarks: NO_BOOKMARKS,
     received: null,
   });
 }
@@ -88,6 +89,12 @@ function apply(draft: GraphDraft, event: Event): void {
       return;
     case 'snapshot.destroyed':
       draft.destroySnapshot(event.dataset, event.guid);
+      return;
+    case 'bookmark.created':
+      draft.addBookmark(event.dataset, event.bookmark);
+      return;
+    case 'bookmark.destroyed':
+      draft.destroyBookmark(event.dataset, event.name);
       return;
     case 'ownership.claimed':
       draft.change(event.dataset).owner = event.owner;

@@ -1,5 +1,5 @@
 import { PandoError } from '../errors.ts';
-import type { DatasetKind, Origin, Ownership, Properties, Snapshot } from '../events.ts';
+import type { Bookmark, DatasetKind, Origin, Ownership, Properties, Snapshot } from '../events.ts';
 import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
 
 /** A dataset of a tree as one node has it. */
@@ -14,6 +14,8 @@ export interface Dataset {
   readonly properties: Properties;
   /** Oldest first, by `createtxg`. */
   readonly snapshots: readonly Snapshot[];
+  /** By `createtxg`, and by name where several stand for one snapshot. */
+  readonly bookmarks: readonly Bookmark[];
   /** The newest snapshot that a stream brought here, null when none did: those behind it were taken on this node. */
   readonly received: SnapshotGuid | null;
 }
@@ -95,6 +97,11 @@ export function compareNames(a: RelativeName, b: RelativeName): number {
 /** The snapshot of that guid in the dataset, if it is there. */
 export function snapshotOf(dataset: Dataset, guid: SnapshotGuid): Snapshot | undefined {
   return dataset.snapshots.find((snapshot) => snapshot.guid === guid);
+}
+
+/** A bookmark of the snapshot of that guid, if the dataset has one. */
+export function bookmarkOf(dataset: Dataset, guid: SnapshotGuid): Bookmark | undefined {
+  return dataset.bookmarks.find((bookmark) => bookmark.guid === guid);
 }
 
 /** The newest snapshot of a dataset. */

@@ -1,4 +1,4 @@
-import type { DatasetKind, Properties, Snapshot } from '../events.ts';
+import type { Bookmark, DatasetKind, Properties, Snapshot } from '../events.ts';
 import type { DatasetId, RelativeName, SnapshotGuid } from '../ids.ts';
 
 /** A dataset of a tree as ZFS shows it now, before anything is known about what it was. */
@@ -19,6 +19,7 @@ export interface ObservedDataset {
   readonly properties: Properties;
   /** Oldest first, by createtxg. */
   readonly snapshots: readonly Snapshot[];
+  readonly bookmarks: readonly Bookmark[];
 }
 
 /** What was looked at: the whole tree, or only the datasets of these names. */

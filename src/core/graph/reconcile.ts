@@ -12,8 +12,22 @@
  *
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
-import { type DatasetCreated, EVENT_VERSION, type Ownership, type Snapshot, type TreeEventBody } from '../events.ts';
-import { type DatasetId, type NodeId, type RelativeName, type SnapshotGuid, shortDatasetId } from '../ids.ts';
+import {
+  type Bookmark,
+  type DatasetCreated,
+  EVENT_VERSION,
+  type Ownership,
+  type Snapshot,
+  type TreeEventBody,
+} from '../events.ts';
+import {
+  type BookmarkName,
+  type DatasetId,
+  type NodeId,
+  type RelativeName,
+  type SnapshotGuid,
+  shortDatasetId,
+} from '../ids.ts';
 import { GraphDraft } from './draft.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
@@ -270,6 +284,28 @@ function toldAnew(known: Dataset | undefined, created: DatasetCreated): TreeEven
     : [{ type: 'dataset.destroyed', dataset: known.id, name: known.name }, created];
 }
 
+function guidsByName(bookmarks: readonly Bookmark[]): Map<BookmarkName, SnapshotGuid> {
+  return new Map(bookmarks.map(({ guid, name }) => [name, guid]));
+}
+
+/** What is different once everything else is told: a promote and a rollback take bookmarks along. A bookmark is never changed, only destroyed and made anew. */
+function tellBookmarks(narration: Narration, found: readonly Identified[]): void {
+  const events: TreeEventBody[] = [];
+  for (const { id, observed } of found) {
+    const before = narration.graph.get(id)?.bookmarks ?? [];
+    if (before.length === 0 && observed.bookmarks.length === 0) continue;
+    const [known, seen] = [guidsByName(before), guidsByName(observed.bookmarks)];
+    for (const { guid, name } of before) {
+      if (seen.get(name) !== guid) events.push({ type: 'bookmark.destroyed', dataset: id, guid, name });
+    }
+    for (const { guid, name, createtxg } of observed.bookmarks) {
+      if (known.get(name) === guid) continue;
+      events.push({ type: 'bookmark.created', dataset: id, bookmark: { guid, name, createtxg } });
+    }
+  }
+  narration.tell(events);
+}
+
 /** What happened between what the graph says and what ZFS shows. Empty when they agree. */
 export function reconcile(
   graph: Graph,
@@ -303,6 +339,7 @@ export function reconcile(
     changes.push(...toldAnew(known, creation(dataset, origin, owner)), ...snapshotEvents(id, [], now.snapshots));
   }
   narration.tell(changes);
+  tellBookmarks(narration, found);
   const unmarked = found.filter(({ id, observed: { id: carried } }) => id !== carried);
   return {
     events: narration.events,

@@ -10,7 +10,7 @@ export function departureKey({ dataset, snapshot }: Departed): DatasetId | Snaps
 
 /**
  * Datasets here that the source has no more, and of those that it has the snapshots that it has nowhere. What does not follow the source does not
- * count, nor what only this node has behind the newest snapshot in common: that never came from there.
+ * count, nor what only this node has behind the newest snapshot in common (the source may have but a bookmark of that): it never came from there.
  */
 export function departures(source: Graph, local: Graph, follows: (dataset: Dataset) => boolean): Departed[] {
   const found: Departed[] = [];
@@ -18,19 +18,25 @@ export function departures(source: Graph, local: Graph, follows: (dataset: Datas
   for (const { snapshots } of source.datasets.values()) for (const { guid } of snapshots) atSource.add(guid);
   for (const dataset of local.datasets.values()) {
     if (!follows(dataset)) continue;
-    if (source.get(dataset.id) === undefined) {
+    const there = source.get(dataset.id);
+    if (there === undefined) {
       if (dataset.name !== '' && !isLineage(dataset.name)) found.push({ dataset: dataset.id, snapshot: null });
     } else {
-      found.push(...departedSnapshots(dataset, atSource));
+      found.push(...departedSnapshots(dataset, atSource, there));
     }
   }
   return found;
 }
 
-function departedSnapshots({ id, snapshots }: Dataset, atSource: ReadonlySet<SnapshotGuid>): Departed[] {
-  const newestCommon = snapshots.findLastIndex(({ guid }) => atSource.has(guid));
+function departedSnapshots(
+  { id, snapshots }: Dataset,
+  atSource: ReadonlySet<SnapshotGuid>,
+  there: Dataset,
+): Departed[] {
+  const bookmarks = new Set(there.bookmarks.map(({ guid }) => guid));
+  const newestCommon = snapshots.findLastIndex(({ guid }) => atSource.has(guid) || bookmarks.has(guid));
   return snapshots
-    .slice(0, Math.max(0, newestCommon))
+    .slice(0, newestCommon + 1)
     .filter(({ guid }) => !atSource.has(guid))
     .map(({ guid }) => ({ dataset: id, snapshot: guid }));
 }

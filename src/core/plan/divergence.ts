@@ -1,6 +1,6 @@
 /** Replicas that have what their owner has not: written to, or left behind when their owner was rolled back or restored (design §9). */
 import type { Snapshot } from '../events.ts';
-import type { Dataset } from '../graph/graph.ts';
+import { bookmarkOf, type Dataset, snapshotOf } from '../graph/graph.ts';
 import type { SnapshotGuid } from '../ids.ts';
 import { type Conflict, isPlaceholder } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
@@ -19,7 +19,7 @@ export function planDivergence(
   const here = copy.get(id);
   if (here === undefined || isPlaceholder(here) || atSource.snapshots.length === 0) return undefined;
   if (here.snapshots.length === 0) return planAnew(copy, here, wanted);
-  const known = new Set<SnapshotGuid>(atSource.snapshots.map(({ guid }) => guid));
+  const known = new Set<SnapshotGuid>([...atSource.snapshots, ...atSource.bookmarks].map(({ guid }) => guid));
   const last = here.snapshots.findLastIndex((snapshot) => known.has(snapshot.guid));
   const localOnly = here.snapshots.slice(last + 1).map((snapshot) => snapshot.name);
   const lastCommon = here.snapshots[last] ?? null;
@@ -48,9 +48,9 @@ function planAnew(copy: WorkingCopy, here: Dataset, { id, name, ...wanted }: Dat
 
 /** Whether there is something to receive behind a snapshot. Otherwise what is only here is in nobody's way. */
 function hasMore(atSource: Dataset, wanted: Dataset, { guid }: Snapshot): boolean {
-  const newest = wanted.snapshots.at(-1)?.guid;
-  const position = (one: SnapshotGuid | undefined) => atSource.snapshots.findIndex((snapshot) => snapshot.guid === one);
-  return position(newest) > position(guid);
+  const common = snapshotOf(atSource, guid) ?? bookmarkOf(atSource, guid);
+  const newest = wanted.snapshots.at(-1);
+  return common !== undefined && newest !== undefined && newest.createtxg > common.createtxg;
 }
 
 /** Whether both are clones of the same snapshot, and that is here. */

@@ -7,7 +7,7 @@
  * 1. A dataset is the same when its id is, a snapshot when its guid is. Names never decide (zfs-rules, "Identity and order").
  * 2. What can be replayed as metadata comes first, and costs no data: promotes, names of snapshots, what diverged, names of datasets. Each is planned
  *    on a working copy against what those before will have left.
- * 3. An increment needs its base on both sides, and the base must be the newest snapshot of the target: otherwise ZFS would have
+ * 3. An increment needs its base on both sides (at the source a bookmark of it will do), and the base must be the newest snapshot of the target: otherwise ZFS would have
  *    to discard something, and nothing is ever discarded here (design §9).
  * 4. A clone stream needs a target that does not exist and an origin that does.
  * 5. A dataset can be received only below an existing parent.
@@ -16,14 +16,14 @@
  * 8. What the mirror need not keep goes last, by its own rules (`retention.ts`).
  */
 import type { Snapshot } from '../events.ts';
-import { type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
+import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
 import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
 import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
 import { planPromotes } from './promotes.ts';
 import { inReceivingOrder } from './receiving-order.ts';
 import { withoutRefusedNames } from './refusals.ts';
-import { isPlaceFor, Renames } from './renames.ts';
+import { asideName, isPlaceFor, Renames } from './renames.ts';
 import { planRetention } from './retention.ts';
 import { type Segment, segmentsBehind } from './segments.ts';
 import { planSnapshotNames } from './snapshot-names.ts';
@@ -120,7 +120,9 @@ class Planner {
   #bringBackDisplaced(): void {
     for (const [id, { parent, leaf }] of this.#copy.displaced) {
       if (this.#input.wanted.get(id) !== undefined || !this.#copy.names.has(parent)) continue;
-      const name = `${this.#copy.nameOf(parent)}/${leaf}` as RelativeName;
+      const former = `${this.#copy.nameOf(parent)}/${leaf}` as RelativeName;
+      const isWanted = this.#input.wanted.named(former) !== undefined;
+      const name = isWanted ? asideName(this.#copy, id, former) : former;
       if (this.#copy.names.holder(name) === undefined) this.#copy.rename(id, name, this.#standing(parent));
     }
   }
@@ -237,9 +239,10 @@ class Planner {
       return;
     }
     const source = this.#source(wanted);
-    const base = snapshotOf(source, newest.guid);
+    const base = snapshotOf(source, newest.guid) ?? bookmarkOf(source, newest.guid);
     if (base === undefined) return;
-    for (const segment of segmentsBehind(source, wanted, base)) this.#receiveIncrement(wanted, segment);
+    for (const segment of segmentsBehind(source, wanted, { ...newest, createtxg: base.createtxg }))
+      this.#receiveIncrement(wanted, segment);
   }
 
   /** A dataset that is not here yet, or only as a placeholder. */

@@ -94,9 +94,9 @@ export function isPlaceFor(copy: WorkingCopy, id: DatasetId, name: RelativeName)
   return above !== undefined && !copy.names.lineOf(above).includes(id);
 }
 
-/** Beside its own name, or at the top of the tree where that would get too long. */
-function asideName(copy: WorkingCopy, id: DatasetId): RelativeName {
+/** Where something goes whose name another has from now on: beside that name, or at the top of the tree where that would get too long. */
+export function asideName(copy: WorkingCopy, id: DatasetId, from = copy.nameOf(id)): RelativeName {
   const label = copy.temporaryName(id).replace('renaming', 'given-up');
-  const beside = `${copy.nameOf(id)}-${label}`;
+  const beside = `${from}-${label}`;
   return (beside.length > DATASET_NAME_BYTES_MAX / 2 ? label : beside) as RelativeName;
 }

@@ -87,7 +87,7 @@ class RetentionPlanner {
     const here = copy.get(id);
     if (atSource === undefined || here === undefined || copy.isForeign(id)) return;
     const { brought, after } = incoming(id);
-    const snapshots = [...here.snapshots.slice(0, newestIn(here.snapshots, atSource) + 1), ...brought];
+    const snapshots = [...here.snapshots.slice(0, newestKnown(here.snapshots, atSource) + 1), ...brought];
     const kept = keptSnapshots(retention.keep, snapshots, retention.now);
     const candidates = snapshots.slice(0, -1).filter(({ guid }) => !kept.has(guid) || departed.has(guid));
     if (candidates.length === 0) return;
@@ -109,15 +109,16 @@ class RetentionPlanner {
     return (noticedAt(departed) ?? now + 1) + graceMs;
   }
 
-  /** For each copy of a dataset that a peer has, the newest of these snapshots that is in it. */
+  /** For each copy of a dataset that a peer has, the newest of these snapshots that is in it: what it can be sent an increment behind, and what it can send one behind. */
   #inCommon(id: DatasetId, snapshots: readonly Snapshot[]): ReadonlySet<SnapshotGuid> {
     const { retention, source } = this.#input;
-    const newest = [source, ...retention.copies].flatMap((copy) => {
+    const found = [source, ...retention.copies].flatMap((copy) => {
       const there = copy.get(id);
-      const index = there === undefined ? -1 : newestIn(snapshots, there);
-      return index < 0 ? [] : [(snapshots[index] as Snapshot).guid];
+      if (there === undefined) return [];
+      const newest = [newestIn(snapshots, there), newestKnown(snapshots, there)];
+      return newest.flatMap((index) => (index < 0 ? [] : [(snapshots[index] as Snapshot).guid]));
     });
-    return new Set(newest);
+    return new Set(found);
   }
 
   /** Those that nothing depends on first: what they themselves depended on may follow. */
@@ -180,6 +181,12 @@ function cameFromOwner(dataset: Dataset): boolean {
 /** Index of the newest of these snapshots that the dataset has; -1 for none. */
 function newestIn(snapshots: readonly Snapshot[], dataset: Dataset): number {
   const there = new Set(dataset.snapshots.map(({ guid }) => guid));
+  return snapshots.findLastIndex(({ guid }) => there.has(guid));
+}
+
+/** The same, where a bookmark of a snapshot counts as well. */
+function newestKnown(snapshots: readonly Snapshot[], dataset: Dataset): number {
+  const there = new Set([...dataset.snapshots, ...dataset.bookmarks].map(({ guid }) => guid));
   return snapshots.findLastIndex(({ guid }) => there.has(guid));
 }
 

@@ -1,9 +1,9 @@
 import type { Snapshot } from '../events.ts';
-import type { Dataset } from '../graph/graph.ts';
+import { type Dataset, snapshotOf } from '../graph/graph.ts';
 
 /** What one incremental stream covers. */
 export interface Segment {
-  /** The snapshot it starts from; undefined when that is the origin of a clone. */
+  /** The snapshot it starts from, there or only as a bookmark; undefined when that is the origin of a clone. */
   readonly base: Snapshot | undefined;
   readonly to: Snapshot;
   /** All that it brings, oldest first, `to` included. */
@@ -17,10 +17,10 @@ interface Run {
   readonly behindGap: boolean;
 }
 
-function runsOf(snapshots: readonly Snapshot[], wanted: ReadonlySet<string>): Run[] {
+function runsOf(snapshots: readonly Snapshot[], wanted: ReadonlySet<string>, beginsBehindGap: boolean): Run[] {
   const runs: Run[] = [];
   let open: Run | undefined;
-  let gap = false;
+  let gap = beginsBehindGap;
   for (const snapshot of snapshots) {
     if (!wanted.has(snapshot.guid)) {
       open = undefined;
@@ -37,11 +37,13 @@ function runsOf(snapshots: readonly Snapshot[], wanted: ReadonlySet<string>): Ru
 
 /**
  * Cuts what is wanted behind `base` (from the beginning when undefined) into the fewest streams. One `-I` brings all snapshots
- * between its ends (zfs-send.8), so it serves a run; a gap of unwanted ones is jumped with one `-i`.
+ * between its ends (zfs-send.8), so it serves a run; a gap of unwanted ones is jumped with one `-i`, as is what lies behind a base that the source has only a bookmark of.
+ * `base` has the `createtxg` that it has at the source.
  */
 export function segmentsBehind(source: Dataset, wanted: Dataset, base: Snapshot | undefined): Segment[] {
-  const start = base === undefined ? 0 : source.snapshots.findIndex(({ guid }) => guid === base.guid) + 1;
-  const runs = runsOf(source.snapshots.slice(start), new Set(wanted.snapshots.map(({ guid }) => guid)));
+  const isBookmark = base !== undefined && snapshotOf(source, base.guid) === undefined;
+  const behind = source.snapshots.filter(({ createtxg }) => base === undefined || createtxg > base.createtxg);
+  const runs = runsOf(behind, new Set(wanted.snapshots.map(({ guid }) => guid)), isBookmark);
   const segments: Segment[] = [];
   let from = base;
   const add = (snapshots: readonly Snapshot[]): void => {

@@ -46,6 +46,7 @@ function observedDataset(root: DatasetName, name: RelativeName, listed: ListedDa
     origin: originOf(root, listed),
     properties,
     snapshots: listed.snapshots,
+    bookmarks: listed.bookmarks,
   };
 }
 

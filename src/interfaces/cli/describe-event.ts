@@ -78,6 +78,10 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
       return `${names.place(event.dataset)}@${event.from} was renamed to @${event.to}.`;
     case 'snapshot.destroyed':
       return `${names.place(event.dataset)}@${event.name} was destroyed.`;
+    case 'bookmark.created':
+      return `${names.place(event.dataset)}#${event.bookmark.name} appeared (guid ${event.bookmark.guid}).`;
+    case 'bookmark.destroyed':
+      return `${names.place(event.dataset)}#${event.name} was destroyed.`;
     case 'ownership.claimed':
       return `${names.place(event.dataset)} belongs to ${shortNodeId(event.owner.node)}… (epoch ${event.owner.epoch}).`;
     default:

@@ -2,11 +2,12 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
-import type { DatasetName, HoldTag, ResumeToken, SnapshotName } from '../../core/ids.ts';
+import type { BookmarkName, DatasetName, HoldTag, ResumeToken, SnapshotName } from '../../core/ids.ts';
 import { poolOf } from '../../core/ids.ts';
 import { PLACEHOLDER_BYTES_MAX, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { firstOf, zfsFailure } from '../failure.ts';
 import type {
+  BookmarkReference,
   ListedDataset,
   ListedSnapshot,
   ReceiveRequest,
@@ -20,13 +21,14 @@ import type {
   ZfsCapabilities,
 } from '../zfs.ts';
 import { checkProperties, checkTag } from './arguments.ts';
+import { requireNoBookmarkTwice } from './bookmarks.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { rollBack } from './rollback.ts';
 import { Runner } from './runner.ts';
-import { receiveWords, runReceive, runSend, sendWords, writtenName } from './streams.ts';
+import { receiveWords, runReceive, runSend, sendWords, writtenBookmark, writtenName } from './streams.ts';
 import { isToken, readToken } from './tokens.ts';
 import { renameUnmounted, whileUnmounted } from './unmounted.ts';
 
@@ -133,6 +135,8 @@ export class CliZfs implements Zfs {
   }
 
   async promote(name: DatasetName): Promise<void> {
+    const { capabilities } = await this.#ask();
+    if (capabilities.bookmarks) await requireNoBookmarkTwice(this.#runner, name);
     await this.#run(`promote ${name}`, [name], ['promote', name]);
   }
 
@@ -166,6 +170,29 @@ export class CliZfs implements Zfs {
   async destroySnapshot(snapshot: SnapshotReference): Promise<void> {
     const name = writtenName(snapshot);
     await this.#run(`destroy ${name}`, [snapshot.dataset], ['destroy', name]);
+  }
+
+  async bookmark(snapshot: SnapshotReference, name: BookmarkName): Promise<void> {
+    const { dataset } = snapshot;
+    const written = writtenBookmark({ dataset, bookmark: name });
+    const action = `bookmark ${writtenName(snapshot)}`;
+    await this.#requireBookmarks(action, ['bookmark', writtenName(snapshot), written]);
+    await this.#run(action, [dataset], ['bookmark', writtenName(snapshot), written]);
+  }
+
+  async destroyBookmark(bookmark: BookmarkReference): Promise<void> {
+    const words = ['destroy', writtenBookmark(bookmark)];
+    const action = `destroy ${writtenBookmark(bookmark)}`;
+    await this.#requireBookmarks(action, words);
+    await this.#run(action, [bookmark.dataset], words);
+  }
+
+  async #requireBookmarks(action: string, words: readonly string[]): Promise<void> {
+    const { capabilities } = await this.#ask();
+    if (capabilities.bookmarks) return;
+    const attempt = { action, command: this.#commandLine.words('zfs', words) };
+    const nothing = { exitCode: null, stderr: '' };
+    throw zfsFailure('ZFS_UNSUPPORTED', attempt, nothing, `${capabilities.version} has no bookmarks`);
   }
 
   async setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
@@ -426,7 +453,7 @@ function datasetsOf(snapshots: readonly SnapshotReference[]): DatasetName[] {
 }
 
 function namesOf({ snapshot, base }: SendRequest): DatasetName[] {
-  return datasetsOf(base === null ? [snapshot] : [snapshot, base]);
+  return Array.from(new Set([snapshot, ...(base === null ? [] : [base])].map(({ dataset }) => dataset)));
 }
 
 /** Groups what one command may take: on OpenZFS one snapshot per dataset of one pool, on zfs-fuse one snapshot. */
@@ -452,7 +479,8 @@ function snapshotsTogether(
 /** OpenZFS says of a missing base what it says of a missing snapshot. */
 function baseMissing(error: unknown, { base }: SendRequest): unknown {
   if (base === null || !isPandoError(error, 'ZFS_NOT_FOUND')) return error;
-  if (!String(error.evidence.stderr).includes(`'${writtenName(base)}'`)) return error;
+  const name = 'bookmark' in base ? writtenBookmark(base) : writtenName(base);
+  if (!String(error.evidence.stderr).includes(`'${name}'`)) return error;
   return new PandoError('ZFS_BASE_MISSING', error.message, error.evidence, { cause: error });
 }
 

@@ -29,7 +29,10 @@ const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [
   [/permission denied|operation not permitted|must be (superuser|root)|delegated permission/i, 'ZFS_PERMISSION'],
   [/suspended|pool is unavailable|is currently unavailable|I\/O error/i, 'ZFS_POOL_UNAVAILABLE'],
   [/no such pool/, 'ZFS_NO_POOL'],
-  [/already exists|destination .* exists|destination has snapshots|conflicting snapshot/, 'ZFS_DATASET_EXISTS'],
+  [
+    /already exists|bookmark exists|destination .* exists|destination has snapshots|conflicting snapshot/,
+    'ZFS_DATASET_EXISTS',
+  ],
   [/not a cloned filesystem/, 'ZFS_NOT_A_CLONE'],
   [
     /property value too long|missing value in property=value|operation does not apply to pools|can not be modified/,

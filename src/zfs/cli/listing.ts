@@ -1,6 +1,9 @@
 import { isPandoError } from '../../core/errors.ts';
+import type { Bookmark } from '../../core/events.ts';
+import { inOrder } from '../../core/graph/draft.ts';
 import {
   type DatasetName,
+  parseBookmarkName,
   parseDatasetName,
   parseSnapshotGuid,
   parseSnapshotName,
@@ -11,9 +14,10 @@ import type { ListedDataset, ListedSnapshot, SnapshotReference } from '../zfs.ts
 import type { Row } from './rows.ts';
 import { detached } from './text.ts';
 
-interface OpenDataset extends Omit<ListedDataset, 'origin' | 'properties' | 'snapshots'> {
+interface OpenDataset extends Omit<ListedDataset, 'origin' | 'properties' | 'snapshots' | 'bookmarks'> {
   readonly originName: string | null;
   readonly snapshots: ListedSnapshot[];
+  readonly bookmarks: Bookmark[];
 }
 
 /** Puts rows together to datasets with their snapshots. */
@@ -22,7 +26,7 @@ export class Listing {
   readonly #guids = new Map<string, SnapshotGuid>();
   readonly #onSkipped: (name: string) => void;
 
-  /** `onSkipped` hears of each dataset or snapshot whose name Pando does not take. */
+  /** `onSkipped` hears of each dataset, snapshot or bookmark whose name Pando does not take. */
   constructor(onSkipped: (name: string) => void) {
     this.#onSkipped = onSkipped;
   }
@@ -30,6 +34,7 @@ export class Listing {
   accept(row: Row): void {
     try {
       if (row.type === 'snapshot') this.#addSnapshot(row);
+      else if (row.type === 'bookmark') this.#addBookmark(row);
       else if (row.type === 'filesystem' || row.type === 'volume') this.#addDataset(row, row.type);
     } catch (error) {
       if (!isPandoError(error, 'NAME_INVALID')) throw error;
@@ -49,6 +54,16 @@ export class Listing {
       resumeToken: row.receive_resume_token === '-' ? null : (row.receive_resume_token as ResumeToken),
       originName: row.origin === '-' || row.origin === '' ? null : row.origin,
       snapshots: [],
+      bookmarks: [],
+    });
+  }
+
+  #addBookmark(row: Row): void {
+    const at = row.name.indexOf('#');
+    this.#datasets.get(row.name.slice(0, at))?.bookmarks.push({
+      guid: detached(parseSnapshotGuid(row.guid)),
+      name: detached(parseBookmarkName(row.name.slice(at + 1))),
+      createtxg: Number(row.createtxg),
     });
   }
 
@@ -77,7 +92,7 @@ export class Listing {
     propertiesOf: (dataset: string) => Record<string, string>,
     elsewhere: ReadonlyMap<string, SnapshotGuid>,
   ): ListedDataset[] {
-    return Array.from(this.#datasets.values(), ({ originName, snapshots, ...dataset }) => ({
+    return Array.from(this.#datasets.values(), ({ originName, snapshots, bookmarks, ...dataset }) => ({
       ...dataset,
       origin:
         originName === null
@@ -88,6 +103,7 @@ export class Listing {
             },
       properties: propertiesOf(dataset.name),
       snapshots: snapshots.sort((a, b) => a.createtxg - b.createtxg),
+      bookmarks: inOrder(bookmarks),
     }));
   }
 }

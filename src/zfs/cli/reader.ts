@@ -185,7 +185,8 @@ export class Reader {
       return { words, onLine: (line) => rows.accept(line) };
     }
     const columns = ['name', ...OPENZFS_COLUMNS].join(',');
-    const words = ['list', '-Hp', ...depth, '-t', 'filesystem,volume,snapshot', '-o', columns, ...names];
+    const types = scope === 'snapshots' ? 'snapshot' : 'filesystem,volume,snapshot,bookmark';
+    const words = ['list', '-Hp', ...depth, '-t', types, '-o', columns, ...names];
     return { words, onLine: (line) => onRow(openZfsRow(line)) };
   }
 

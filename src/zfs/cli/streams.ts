@@ -13,6 +13,7 @@ import { writtenFlags } from '../../core/stream-flags.ts';
 import { differenceTo } from '../begin-check.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
 import type {
+  BookmarkReference,
   ExpectedStream,
   ReceiveRequest,
   ReceiveSource,
@@ -34,8 +35,13 @@ const LINGERS_MS_MAX = 2_000;
 export function sendWords({ snapshot, base, flags, resumeToken }: SendRequest): string[] {
   if (resumeToken !== null) return ['-t', resumeToken];
   const made = Array.from(writtenFlags(flags), (letter) => `-${letter}`);
-  const from = base === null ? [] : [base.intermediates ? '-I' : '-i', writtenName(base)];
-  return [...made, ...from, writtenName(snapshot)];
+  return [...made, ...baseWords(base), writtenName(snapshot)];
+}
+
+function baseWords(base: SendRequest['base']): string[] {
+  if (base === null) return [];
+  if ('bookmark' in base) return ['-i', writtenBookmark(base)];
+  return [base.intermediates ? '-I' : '-i', writtenName(base)];
 }
 
 /**
@@ -72,6 +78,10 @@ export function receiveWords(
 
 export function writtenName({ dataset, snapshot }: SnapshotReference): string {
   return `${dataset}@${snapshot}`;
+}
+
+export function writtenBookmark({ dataset, bookmark }: BookmarkReference): string {
+  return `${dataset}#${bookmark}`;
 }
 
 /** A `zfs send`, and which ZFS it is. */

@@ -4,6 +4,7 @@
  */
 import { DATASET_NAME_BYTES_MAX, type DatasetName, poolOf, type SnapshotName } from '../../core/ids.ts';
 import type { SnapshotReference } from '../zfs.ts';
+import { bookmarkNamed, bookmarksAround } from './bookmarks.ts';
 import {
   clonesOf,
   descendantsOf,
@@ -78,11 +79,16 @@ export function promoteClone(pools: MemoryPools, name: DatasetName): void {
       conflicts,
     });
   }
+  const { upTo, behind } = bookmarksAround(former, origin.createtxg);
+  const twice = upTo.filter((bookmark) => bookmarkNamed(clone, bookmark.name) !== undefined).map((one) => one.name);
+  if (twice.length > 0) throw new Refusal('ZFS_DATASET_EXISTS', `'${name}' has bookmarks of the same name`, { twice });
   const busy = moved.filter(({ streams }) => streams > 0);
   if (busy.length > 0) throw new Refusal('ZFS_BUSY', `in use by a stream: ${busy.map(fullName).join(', ')}`);
   nextTxg(pool);
   for (const snapshot of moved) snapshot.dataset = clone;
   clone.snapshots = [...moved, ...clone.snapshots];
+  clone.bookmarks = [...upTo, ...clone.bookmarks];
+  former.bookmarks = behind;
   former.snapshots = former.snapshots.slice(count);
   clone.origin = former.origin;
   former.origin = origin;
@@ -100,7 +106,7 @@ export function renameDataset(pools: MemoryPools, from: DatasetName, to: Dataset
   const moved = [dataset, ...descendantsOf(pool, from)];
   const names = moved.map((each) => `${to}${each.name.slice(from.length)}` as DatasetName);
   moved.forEach((each, index) => {
-    const longest = Math.max(0, ...each.snapshots.map((snapshot) => snapshot.name.length + 1));
+    const longest = Math.max(0, ...[...each.snapshots, ...each.bookmarks].map((one) => one.name.length + 1));
     requireShortName(`${names[index]}${'x'.repeat(longest)}`);
   });
   nextTxg(pool);
@@ -140,12 +146,13 @@ export function destroySnapshot(pools: MemoryPools, reference: SnapshotReference
   removeSnapshots(pool, snapshot.dataset, [snapshot]);
 }
 
-/** Takes a dataset back to a snapshot, as `zfs rollback -r` does: newer snapshots go, unless they have clones or holds. */
+/** Takes a dataset back to a snapshot, as `zfs rollback -r` does: newer snapshots and bookmarks go, unless the former have clones or holds. */
 export function rollBack(pools: MemoryPools, reference: SnapshotReference): void {
   const { pool, dataset, snapshot } = pools.snapshot(reference);
   const newer = dataset.snapshots.slice(dataset.snapshots.indexOf(snapshot) + 1);
   for (const each of newer) requireDestroyable(pool, each);
   removeSnapshots(pool, dataset, newer);
+  dataset.bookmarks = bookmarksAround(dataset, snapshot.createtxg).upTo;
   dataset.content = snapshot.content;
 }
 
@@ -183,7 +190,7 @@ function requireSamePool(a: DatasetName, b: DatasetName): void {
   if (poolOf(a) !== poolOf(b)) throw new Refusal('ZFS_NAME_REFUSED', `'${a}' and '${b}' lie in different pools`);
 }
 
-function requireShortName(name: string): void {
+export function requireShortName(name: string): void {
   if (name.length > DATASET_NAME_BYTES_MAX) throw new Refusal('ZFS_NAME_REFUSED', 'the name is too long');
 }
 

@@ -4,7 +4,7 @@ import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predece
 import { tokenFor } from './tokens.ts';
 
 export function listedDataset(dataset: MemoryDataset): ListedDataset {
-  const { name, guid, createtxg, origin, properties, snapshots, content, key } = dataset;
+  const { name, guid, createtxg, origin, properties, snapshots, bookmarks, content, key } = dataset;
   return {
     name,
     kind: 'filesystem',
@@ -20,6 +20,7 @@ export function listedDataset(dataset: MemoryDataset): ListedDataset {
     resumeToken: dataset.partial === null ? null : tokenFor(dataset.partial),
     properties: Object.fromEntries(properties),
     snapshots: snapshots.map(listedSnapshot),
+    bookmarks: bookmarks.map(({ guid, name, createtxg }) => ({ guid, name, createtxg })),
   };
 }
 

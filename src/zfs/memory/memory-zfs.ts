@@ -1,5 +1,6 @@
 import type { Properties } from '../../core/events.ts';
 import {
+  type BookmarkName,
   type DatasetName,
   type HoldTag,
   parseDatasetName,
@@ -9,6 +10,7 @@ import {
 import { flagsBeyond, parseFlags, RAW_STREAM, writtenFlags } from '../../core/stream-flags.ts';
 import { type Attempt, firstOf, zfsFailure } from '../failure.ts';
 import type {
+  BookmarkReference,
   ListedDataset,
   ListedSnapshot,
   ReceiveRequest,
@@ -22,6 +24,7 @@ import type {
   ZfsCapabilities,
 } from '../zfs.ts';
 import { attempted, streamFailure } from './attempts.ts';
+import { bookmarkSnapshot, destroyBookmark } from './bookmarks.ts';
 import {
   cloneSnapshot,
   destroyDataset,
@@ -72,7 +75,7 @@ const CAPABILITIES: ZfsCapabilities = {
   sendEstimate: true,
   snapshotsChanged: true,
   listHolds: true,
-  bookmarks: false,
+  bookmarks: true,
   resumableReceive: true,
   volumes: false,
   streamFlags: RAW_STREAM,
@@ -268,6 +271,29 @@ export class MemoryZfs implements Zfs {
 
   destroy(name: DatasetName): Promise<void> {
     return this.#command(`destroy ${name}`, ['destroy', name], () => destroyDataset(this.#pools, name));
+  }
+
+  bookmark(snapshot: SnapshotReference, name: BookmarkName): Promise<void> {
+    return this.#command(
+      `bookmark ${written(snapshot)}`,
+      ['bookmark', written(snapshot), `${snapshot.dataset}#${name}`],
+      () => {
+        this.#requireBookmarks();
+        bookmarkSnapshot(this.#pools, snapshot, name);
+      },
+    );
+  }
+
+  destroyBookmark(reference: BookmarkReference): Promise<void> {
+    const name = `${reference.dataset}#${reference.bookmark}`;
+    return this.#command(`destroy ${name}`, ['destroy', name], () => {
+      this.#requireBookmarks();
+      destroyBookmark(this.#pools, reference);
+    });
+  }
+
+  #requireBookmarks(): void {
+    if (!this.#capabilities.bookmarks) throw new Refusal('ZFS_UNSUPPORTED', 'it has no bookmarks');
   }
 
   destroySnapshot(snapshot: SnapshotReference): Promise<void> {

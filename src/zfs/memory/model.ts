@@ -2,7 +2,7 @@
  * What a pool holds, as plain data. Edges are references, so names are never stale: a snapshot knows its dataset, a clone its origin
  * snapshot, and a promote only moves snapshots from one dataset to another.
  */
-import type { DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../../core/ids.ts';
+import type { BookmarkName, DatasetName, HoldTag, SnapshotGuid, SnapshotName } from '../../core/ids.ts';
 import type { StreamBegin } from './stream-format.ts';
 
 /** One version of a file. Its identity is that of a block on disk: shared by clones and snapshots, never changed. */
@@ -30,6 +30,10 @@ export interface MemorySnapshot {
   streams: number;
 }
 
+export interface MemoryBookmark extends Pick<MemorySnapshot, 'guid' | 'createtxg' | 'content' | 'ivset'> {
+  readonly name: BookmarkName;
+}
+
 /** A key, and all that it opens: the dataset that brought it, what was created below, their clones. */
 export interface MemoryKey {
   isLoaded: boolean;
@@ -54,6 +58,8 @@ export interface MemoryDataset {
   readonly properties: Map<string, string>;
   /** Oldest first, by createtxg. */
   snapshots: MemorySnapshot[];
+  /** By createtxg, then by name. */
+  bookmarks: readonly MemoryBookmark[];
   content: Content;
   /** Whether a receive into it is running; one at a time (dmu_recv.c). */
   receiving: boolean;
@@ -77,7 +83,15 @@ export interface MemoryPool {
 export function newDataset(
   fields: Pick<MemoryDataset, 'name' | 'guid' | 'createtxg' | 'origin' | 'key' | 'content'>,
 ): MemoryDataset {
-  return { ...fields, properties: new Map(), snapshots: [], receiving: false, partial: null, snapshotsChanged: 0 };
+  return {
+    ...fields,
+    properties: new Map(),
+    snapshots: [],
+    bookmarks: [],
+    receiving: false,
+    partial: null,
+    snapshotsChanged: 0,
+  };
 }
 
 export function newFile(text: string): MemoryFile {

@@ -32,6 +32,10 @@ export function parseToken(token: ResumeToken): Token | null {
 /** What a stream for the token would bring; null where its ends are not here. */
 export function resumedStep(pools: MemoryPools, { toGuid, fromGuid }: Token): SendStep | null {
   const [to] = pools.snapshotsOf(toGuid);
-  const [from] = fromGuid === null ? [null] : pools.snapshotsOf(fromGuid);
-  return to === undefined || from === undefined ? null : { from, to };
+  if (to === undefined) return null;
+  if (fromGuid === null) return { from: null, to };
+  const bookmark = to.dataset.bookmarks.find(({ guid }) => guid === fromGuid);
+  const [from] = pools.snapshotsOf(fromGuid);
+  if (from !== undefined) return { from, to };
+  return bookmark === undefined ? null : { from: { ...bookmark, dataset: to.dataset }, to };
 }

@@ -3,7 +3,8 @@ import type { DatasetName } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { flagsBeyond, parseFlags, type StreamFlags, writtenFlags } from '../../core/stream-flags.ts';
 import { differenceTo } from '../begin-check.ts';
-import type { ReceiveRequest, SendRequest, SnapshotReference } from '../zfs.ts';
+import type { BookmarkReference, ReceiveRequest, SendRequest, SnapshotReference } from '../zfs.ts';
+import { bookmarkNamed } from './bookmarks.ts';
 import { addSnapshot, hasSnapshot } from './changes.ts';
 import {
   bytesWritten,
@@ -25,7 +26,7 @@ import type { StreamBegin, StreamRecord } from './stream-format.ts';
 
 /** One snapshot of a stream and what it builds on. */
 export interface SendStep {
-  readonly from: MemorySnapshot | null;
+  readonly from: Pick<MemorySnapshot, 'guid' | 'content' | 'ivset' | 'dataset'> | null;
   readonly to: MemorySnapshot;
 }
 
@@ -33,6 +34,7 @@ export interface SendStep {
 export function sendSteps(pools: MemoryPools, request: SendRequest): SendStep[] {
   const { snapshot } = pools.snapshot(request.snapshot);
   if (request.base === null) return [{ from: null, to: snapshot }];
+  if ('bookmark' in request.base) return [{ from: requireBookmark(pools, request.base, snapshot), to: snapshot }];
   const base = requireBase(pools, request.base);
   const past = pastOf(snapshot);
   const end = past.indexOf(base);
@@ -52,6 +54,20 @@ function requireBase(pools: MemoryPools, reference: SnapshotReference): MemorySn
   const base = pools.find(reference.dataset)?.dataset.snapshots.find(({ name }) => name === reference.snapshot);
   if (base !== undefined) return base;
   throw new Refusal('ZFS_BASE_MISSING', `'${reference.dataset}@${reference.snapshot}' does not exist`);
+}
+
+function requireBookmark(
+  pools: MemoryPools,
+  { dataset: name, bookmark: label }: BookmarkReference,
+  to: MemorySnapshot,
+): SendStep['from'] {
+  const dataset = pools.find(name)?.dataset;
+  const bookmark = dataset === undefined ? undefined : bookmarkNamed(dataset, label);
+  if (bookmark === undefined) throw new Refusal('ZFS_BASE_MISSING', `'${name}#${label}' does not exist`);
+  if (dataset !== to.dataset || bookmark.createtxg >= to.createtxg) {
+    throw new Refusal('ZFS_BASE_MISSING', `'${name}#${label}' is not of an earlier snapshot of it`);
+  }
+  return { ...bookmark, dataset };
 }
 
 /** The snapshots before this one, nearest first, through its dataset's origin and that one's. */

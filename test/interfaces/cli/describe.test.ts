@@ -2,7 +2,14 @@
 import { describe, expect, test } from 'vitest';
 import type { EventBody } from '../../../src/core/events.ts';
 import type { Difference } from '../../../src/core/graph/difference.ts';
-import type { DatasetName, RelativeName, SnapshotName, TransferId, TreeName } from '../../../src/core/ids.ts';
+import type {
+  BookmarkName,
+  DatasetName,
+  RelativeName,
+  SnapshotName,
+  TransferId,
+  TreeName,
+} from '../../../src/core/ids.ts';
 import { EVERYTHING } from '../../../src/core/plan/filter.ts';
 import { plan } from '../../../src/core/plan/plan.ts';
 import type { Conflict, Waiting } from '../../../src/core/plan/steps.ts';
@@ -111,6 +118,17 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     dataset,
     guid: snapshot('web', '@a').guid,
     name: 'a' as SnapshotName,
+  },
+  'bookmark.created': {
+    type: 'bookmark.created',
+    dataset,
+    bookmark: { guid: snapshot('web', '@a').guid, name: 'a' as BookmarkName, createtxg: 7 },
+  },
+  'bookmark.destroyed': {
+    type: 'bookmark.destroyed',
+    dataset,
+    guid: snapshot('web', '@a').guid,
+    name: 'a' as BookmarkName,
   },
   'ownership.claimed': { type: 'ownership.claimed', dataset, owner: OWNER },
   'peer.added': { type: 'peer.added', ...admin, name: 'backup', address: null, shares: [], trustedLink: false },
