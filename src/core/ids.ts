@@ -250,6 +250,16 @@ export function holdTagOf(node: NodeId, transfer: TransferId): HoldTag {
   return `pando:${node}:${transfer}` as HoldTag;
 }
 
+/** The bookmark that stands for the newest snapshot which a peer has of a dataset. With the guid in it no two of one dataset, or of those that a promote brings together, are called alike. */
+export function cursorName(peer: NodeId, newest: SnapshotGuid): BookmarkName {
+  return `pando:${shortNodeId(peer)}:${newest}` as BookmarkName;
+}
+
+/** The short id of the peer that a cursor is for; undefined for a bookmark of somebody else's. */
+export function parseCursorName(name: BookmarkName): string | undefined {
+  return /^pando:([A-Z2-7]+):[0-9]+$/.exec(name)?.[1];
+}
+
 /** The transfer that a hold of this node belongs to, by its tag; undefined for everybody else's holds. */
 export function transferOfTag(tag: HoldTag, node: NodeId): TransferId | undefined {
   const prefix = `pando:${node}:`;

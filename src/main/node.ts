@@ -32,6 +32,7 @@ import type { Log } from '../log/log.ts';
 import { Hub } from '../sync/hub.ts';
 import type { Session } from '../sync/session.ts';
 import type { Transport } from '../sync/transport.ts';
+import { Cursors } from '../transfer/cursors.ts';
 import { DirectListener } from '../transfer/direct-link.ts';
 import { TransferJournal } from '../transfer/journal.ts';
 import { TransferQueue } from '../transfer/limits.ts';
@@ -100,6 +101,7 @@ export class PandoNode {
   #direct: DirectListener | null = null;
   #address = '';
   #followed: ReadonlySet<MirrorKey>;
+  #peersBefore: ReadonlySet<NodeId>;
 
   /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
   static async open(options: NodeOptions): Promise<PandoNode> {
@@ -127,6 +129,7 @@ export class PandoNode {
     this.#departures = departures;
     this.#recovery = new TransferRecovery(transfers, zfs, this.id, (tree) => mirrorsOf(admin.state, tree).length > 0);
     this.#followed = new Set(admin.state.mirrors.keys());
+    this.#peersBefore = new Set(admin.state.peers.keys());
     this.#announcements = new Announcements({ history, admin });
     this.peers = new Peers(admin, this.id);
     this.observer = this.#createObserver();
@@ -184,6 +187,7 @@ export class PandoNode {
         this.#sender.acceptDirect(ticket),
       );
     }
+    this.#admin.onChange(({ peers }) => this.#forgetOthers(peers));
     this.#address = await this.hub.start();
     reporter.info(`Node ${this.id} listens on ${this.#address}`);
     if (settings.follow) {
@@ -210,6 +214,11 @@ export class PandoNode {
   #followNew(mirrors: AdminState['mirrors']): void {
     for (const [key, mirror] of mirrors) if (!this.#followed.has(key)) this.#follower.follow(mirror);
     this.#followed = new Set(mirrors.keys());
+  }
+
+  #forgetOthers(peers: AdminState['peers']): void {
+    for (const peer of this.#peersBefore) if (!peers.has(peer)) this.#sender.forget(peer);
+    this.#peersBefore = new Set(peers.keys());
   }
 
   #announcing() {
@@ -320,6 +329,11 @@ export class PandoNode {
 
   #createSender(): TransferSender {
     const sender = new TransferSender({
+      cursors: new Cursors({
+        history: this.history,
+        zfs: this.zfs,
+        look: (tree, names) => this.#look(tree, names, 'command'),
+      }),
       history: this.history,
       zfs: this.zfs,
       journal: this.#transfers,

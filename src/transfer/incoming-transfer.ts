@@ -237,7 +237,9 @@ export class IncomingTransfer {
   /** A sender that cannot be told any more notices the lost connection and clears up by itself. */
   async #tellFinished(resumes: boolean): Promise<void> {
     if (this.#receives.length === 0) return;
-    await this.#askInTime(FINISH, { transfer: this.#id, ...this.#result(), resumes });
+    const isDone = ({ index }: PlannedStep) => this.#plan.outcomes.get(index)?.result === 'done';
+    const received = this.#receives.flatMap((planned, stream) => (isDone(planned) ? [stream] : []));
+    await this.#askInTime(FINISH, { transfer: this.#id, ...this.#result(), received, resumes });
   }
 
   /** What the peer answers, or undefined where it does not, or not in time. */

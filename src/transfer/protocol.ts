@@ -97,6 +97,8 @@ export const finishSchema = z.object({
   transfer: transferId,
   outcome: z.enum(['completed', 'failed', 'cancelled']),
   bytes: z.int().nonnegative(),
+  /** The streams that came whole, by their places in the transfer. */
+  received: z.array(z.int().nonnegative()).max(TRANSFER_STREAMS_MAX),
   /** Whether something of it was cut short and may go on, so that its snapshots should be held for a while. */
   resumes: z.boolean(),
 });

@@ -3,7 +3,7 @@ import { PandoError } from '../core/errors.ts';
 import { flagsBeyond } from '../core/stream-flags.ts';
 import type { SendRequest, Zfs } from '../zfs/zfs.ts';
 import { chosenFlags } from './chains.ts';
-import type { EncryptionMemory } from './encryption.ts';
+import type { EncryptionMemory, KnownDataset } from './encryption.ts';
 import { type Offer, offerOf, type Shared } from './offers.ts';
 import type { Prepare, WantedStream } from './protocol.ts';
 import { snapshotText } from './snapshot-text.ts';
@@ -11,6 +11,8 @@ import { snapshotText } from './snapshot-text.ts';
 /** One stream that was asked for, as ZFS is told. */
 export interface RequestedStream extends Omit<Offer, 'request'> {
   readonly request: SendRequest;
+  /** What it brings the peer up to. */
+  readonly to: WantedStream['snapshot'];
 }
 
 /**
@@ -30,17 +32,14 @@ export async function requestedStreams(
   }));
   const encrypted = await encryption.look(datasets);
   const makes = (await zfs.capabilities()).streamFlags;
-  const requests = offers.map(({ request, ends }, index) => {
-    const { name, guid } = datasets[index] ?? { name: shared.root, guid: '' };
-    const asked = wanted.streams[index]?.flags ?? null;
-    const choice = { asked, takes: wanted.takes, makes, encrypted: encrypted.get(guid) === true, name };
-    const resumeToken = wanted.streams[index]?.resume ?? null;
-    return { request: { ...request, flags: chosenFlags(choice), resumeToken }, ends };
+  const requests = wanted.streams.map((stream, index) => {
+    const { request, ends } = offers[index] as Offer;
+    const { name, guid } = datasets[index] as KnownDataset;
+    const choice = { asked: stream.flags, takes: wanted.takes, makes, encrypted: encrypted.get(guid) === true, name };
+    const made = { ...request, flags: chosenFlags(choice), resumeToken: stream.resume };
+    return { request: made, ends, to: stream.snapshot, stream };
   });
-  for (const [index, { request }] of requests.entries()) {
-    const stream = wanted.streams[index];
-    if (stream !== undefined) await requireResumable(zfs, request, stream);
-  }
+  for (const { request, stream } of requests) await requireResumable(zfs, request, stream);
   return requests;
 }
 

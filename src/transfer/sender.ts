@@ -20,6 +20,7 @@ import { writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
+import type { Cursors } from './cursors.ts';
 import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
@@ -52,6 +53,7 @@ export interface TransferSenderOptions {
   readonly journal: TransferJournal;
   readonly recovery: TransferRecovery;
   readonly timers: Timers;
+  readonly cursors: Cursors;
   readonly calls: PeerCalls;
   /** Whether the peer may read the tree. */
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
@@ -133,6 +135,11 @@ export class TransferSender {
     for (const transfer of this.#open.values()) this.#endLater(transfer, 'cancelled', 0);
     await Promise.all(this.#ending);
     await Promise.all(Array.from(this.#kept.keys(), (key) => this.#endKept(key).catch(() => undefined)));
+  }
+
+  /** Clears up what reminds of a peer that is none any more. */
+  forget(peer: NodeId): void {
+    this.#later(this.#options.cursors.forget(peer));
   }
 
   async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<PreparedAnswer> {
@@ -251,8 +258,10 @@ export class TransferSender {
   }
 
   async #finish(peer: NodeId, params: unknown): Promise<null> {
-    const { transfer: id, outcome, bytes, resumes } = checked(finishSchema, params, FINISH);
-    await this.#end(this.#transferOf(peer, id), outcome, bytes, resumes);
+    const { transfer: id, outcome, bytes, received, resumes } = checked(finishSchema, params, FINISH);
+    const transfer = this.#transferOf(peer, id);
+    await this.#end(transfer, outcome, bytes, resumes);
+    this.#later(this.#advanceCursors(transfer, received));
     return null;
   }
 
@@ -270,10 +279,19 @@ export class TransferSender {
     }
   }
 
+  /** What nobody waits for: the peer has all that it asked for. */
+  #advanceCursors({ peer, tree, streams }: OpenTransfer, received: readonly number[]): Promise<void> {
+    const delivered = received.flatMap((stream) => streams[stream]?.to ?? []);
+    return this.#options.cursors.advance(peer, tree, delivered);
+  }
+
   #endLater(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): void {
-    const ending = this.#end(transfer, outcome, bytes)
-      .catch(() => undefined)
-      .finally(() => this.#ending.delete(ending));
+    this.#later(this.#end(transfer, outcome, bytes));
+  }
+
+  /** What fails is put right by the recovery, or the next transfer. */
+  #later(work: Promise<void>): void {
+    const ending = work.catch(() => undefined).finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
   }
 

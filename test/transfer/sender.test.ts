@@ -95,7 +95,7 @@ describe('a sender', () => {
   it('holds what it offers until the receiver has finished', async () => {
     await call(PREPARE, request());
     expect(await heldOnAlpha()).toBe(1);
-    await call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0, resumes: false });
+    await call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0, received: [], resumes: false });
     expect(await heldOnAlpha()).toBe(0);
   });
 
@@ -119,7 +119,13 @@ describe('a sender', () => {
     const session = await gamma.node.hub.reach(alpha.node.id);
     const { signal } = new AbortController();
     expect(await codeOf(gamma.node.hub.openData(alpha.node.id, tickets[0] ?? '', signal))).toBe('PEER_REFUSED');
-    const finish = session.call(FINISH, { transfer: transferId(1), outcome: 'completed', bytes: 0, resumes: false });
+    const finish = session.call(FINISH, {
+      transfer: transferId(1),
+      outcome: 'completed',
+      bytes: 0,
+      received: [],
+      resumes: false,
+    });
     expect(await codeOf(finish)).toBe('TRANSFER_REFUSED');
     expect(await heldOnAlpha()).toBe(1);
   });
@@ -152,7 +158,7 @@ describe('a sender', () => {
     for (let number = 0; number < TRANSFERS_PER_PEER_MAX; number += 1) await call(PREPARE, request(number));
     expect(await codeOf(call(PREPARE, request(99)))).toBe('TRANSFER_REFUSED');
     expect(await codeOf(call(PREPARE, request(0)))).toBe('TRANSFER_REFUSED');
-    await call(FINISH, { transfer: transferId(3), outcome: 'failed', bytes: 0, resumes: false });
+    await call(FINISH, { transfer: transferId(3), outcome: 'failed', bytes: 0, received: [], resumes: false });
     await call(PREPARE, request(99));
   });
 });
@@ -209,7 +215,7 @@ describe('what a peer wants to go on with', () => {
     world.network.mend(alpha.node.id, beta.node.id);
     expect(await heldOnAlpha()).toBe(1);
     await call(PREPARE, { ...request(2), resumable: true });
-    await call(FINISH, { transfer: transferId(2), outcome: 'completed', bytes: 0, resumes: false });
+    await call(FINISH, { transfer: transferId(2), outcome: 'completed', bytes: 0, received: [], resumes: false });
     await expect.poll(heldOnAlpha).toBe(0);
   });
 });

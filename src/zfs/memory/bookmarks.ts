@@ -1,9 +1,8 @@
 /** Bookmarks: what is left of a snapshot, so that a stream can begin behind it. */
 import type { BookmarkName } from '../../core/ids.ts';
 import type { BookmarkReference, SnapshotReference } from '../zfs.ts';
-import { requireShortName } from './changes.ts';
 import type { MemoryBookmark, MemoryDataset } from './model.ts';
-import { type MemoryPools, nextTxg } from './pools.ts';
+import { type MemoryPools, nextTxg, requireShortName } from './pools.ts';
 import { Refusal } from './refusal.ts';
 
 export function bookmarkSnapshot(pools: MemoryPools, reference: SnapshotReference, name: BookmarkName): void {

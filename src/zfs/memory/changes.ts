@@ -2,7 +2,7 @@
  * What changes the dataset graph, with the rules for it: each function checks everything first and then changes, so that a refusal
  * leaves all as it was.
  */
-import { DATASET_NAME_BYTES_MAX, type DatasetName, poolOf, type SnapshotName } from '../../core/ids.ts';
+import { type DatasetName, poolOf, type SnapshotName } from '../../core/ids.ts';
 import type { SnapshotReference } from '../zfs.ts';
 import { bookmarkNamed, bookmarksAround } from './bookmarks.ts';
 import {
@@ -14,7 +14,7 @@ import {
   type MemorySnapshot,
   parentName,
 } from './model.ts';
-import { type MemoryPools, nextTxg } from './pools.ts';
+import { type MemoryPools, nextTxg, requireShortName } from './pools.ts';
 import { Refusal } from './refusal.ts';
 
 /** Takes snapshots, in one transaction group per pool. */
@@ -188,10 +188,6 @@ function requireIdle(snapshot: MemorySnapshot): void {
 
 function requireSamePool(a: DatasetName, b: DatasetName): void {
   if (poolOf(a) !== poolOf(b)) throw new Refusal('ZFS_NAME_REFUSED', `'${a}' and '${b}' lie in different pools`);
-}
-
-export function requireShortName(name: string): void {
-  if (name.length > DATASET_NAME_BYTES_MAX) throw new Refusal('ZFS_NAME_REFUSED', 'the name is too long');
 }
 
 export function hasSnapshot(dataset: MemoryDataset, name: SnapshotName): boolean {

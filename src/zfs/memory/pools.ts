@@ -1,4 +1,10 @@
-import { type DatasetName, parseSnapshotGuid, poolOf, type SnapshotGuid } from '../../core/ids.ts';
+import {
+  DATASET_NAME_BYTES_MAX,
+  type DatasetName,
+  parseSnapshotGuid,
+  poolOf,
+  type SnapshotGuid,
+} from '../../core/ids.ts';
 import type { SnapshotReference } from '../zfs.ts';
 import {
   type MemoryDataset,
@@ -134,4 +140,8 @@ export function requireKey(key: MemoryKey | null, name: DatasetName): void {
 export function requireSpace(pool: MemoryPool, bytes: number): void {
   if (pool.capacityBytes === null) return;
   if (usedBytes(pool) + bytes > pool.capacityBytes) throw new Refusal('ZFS_OUT_OF_SPACE', 'out of space');
+}
+
+export function requireShortName(name: string): void {
+  if (name.length > DATASET_NAME_BYTES_MAX) throw new Refusal('ZFS_NAME_REFUSED', 'the name is too long');
 }

@@ -1,0 +1,131 @@
+/**
+ * Cursors: a bookmark for each peer on the newest snapshot that it has of a dataset, so that this node's people can destroy that snapshot and still send increments behind it
+ * (zfs-bookmark.8). They cost next to nothing and stand in nobody's way; where the ZFS has no bookmarks there are none.
+ */
+import { isPandoError } from '../core/errors.ts';
+import type { Bookmark, Snapshot } from '../core/events.ts';
+import { bookmarkOf, type Dataset, type Graph, snapshotOf } from '../core/graph/graph.ts';
+import {
+  absoluteName,
+  cursorName,
+  type DatasetId,
+  type DatasetName,
+  type NodeId,
+  parseCursorName,
+  type RelativeName,
+  type SnapshotGuid,
+  shortNodeId,
+  splitStreamId,
+  type TreeName,
+} from '../core/ids.ts';
+import type { History } from '../log/history.ts';
+import type { Zfs } from '../zfs/zfs.ts';
+
+/** A snapshot that a peer has received. */
+export interface DeliveredSnapshot {
+  readonly dataset: DatasetId;
+  readonly guid: SnapshotGuid;
+}
+
+export interface CursorOptions {
+  readonly history: History;
+  readonly zfs: Zfs;
+  /** Looks at these datasets, so that the log tells of their bookmarks: no change token does. */
+  readonly look: (tree: TreeName, names: readonly RelativeName[]) => Promise<unknown>;
+}
+
+/** What there is to do in one dataset. */
+interface Move {
+  readonly dataset: Dataset;
+  /** The snapshot that gets a cursor; undefined where there is one, or the snapshot is gone. */
+  readonly to: Snapshot | undefined;
+  readonly outdated: readonly Bookmark[];
+}
+
+export class Cursors {
+  readonly #options: CursorOptions;
+
+  constructor(options: CursorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Moves the cursors of a peer to what it has received, the last one of each dataset, and logs that. Rejects as ZFS does; whatever then is as it was, or doubled, the next
+   * delivery puts right.
+   */
+  async advance(peer: NodeId, tree: TreeName, delivered: readonly DeliveredSnapshot[]): Promise<void> {
+    const newest = new Map(delivered.map(({ dataset, guid }) => [dataset, guid]));
+    if (newest.size === 0 || !(await this.#options.zfs.capabilities()).bookmarks) return;
+    const { graph, root } = this.#own(tree);
+    if (root === null) return;
+    const moves = Array.from(newest).flatMap(([id, guid]) => moveTo(graph.get(id), guid, peer) ?? []);
+    await this.#carryOut(tree, root, peer, moves);
+  }
+
+  /** Destroys the cursors of a peer that is no peer any more. Rejects as ZFS does. */
+  async forget(peer: NodeId): Promise<void> {
+    const { history } = this.#options;
+    if (!(await this.#options.zfs.capabilities()).bookmarks) return;
+    for (const { stream } of history.ownStreams()) {
+      const { tree } = splitStreamId(stream);
+      const { graph, root } = this.#own(tree);
+      const moves = Array.from(graph.datasets.values(), (dataset) => ({
+        dataset,
+        to: undefined,
+        outdated: cursorsOf(dataset, peer),
+      }));
+      if (root !== null) await this.#carryOut(tree, root, peer, moves);
+    }
+  }
+
+  #own(tree: TreeName): { readonly graph: Graph; readonly root: DatasetName | null } {
+    const { history } = this.#options;
+    const stream = history.ownStream(tree);
+    const graph = history.graph(stream);
+    return { graph, root: graph.root };
+  }
+
+  async #carryOut(tree: TreeName, root: DatasetName, peer: NodeId, moves: readonly Move[]): Promise<void> {
+    const needed = moves.filter(({ to, outdated }) => to !== undefined || outdated.length > 0);
+    if (needed.length === 0) return;
+    const results = await Promise.allSettled(needed.map((move) => this.#move(root, peer, move)));
+    await this.#options.look(
+      tree,
+      needed.map(({ dataset }) => dataset.name),
+    );
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  /** The new one first: there is always one to go on from. */
+  async #move(root: DatasetName, peer: NodeId, { dataset, to, outdated }: Move): Promise<void> {
+    const { zfs } = this.#options;
+    const name = absoluteName(root, dataset.name);
+    if (to !== undefined) {
+      const bookmark = zfs.bookmark({ dataset: name, snapshot: to.name }, cursorName(peer, to.guid));
+      // Made before a crash that kept the log from hearing of it; or the snapshot is gone again
+      await bookmark.catch(unless('ZFS_DATASET_EXISTS', 'ZFS_NOT_FOUND'));
+    }
+    for (const { name: bookmark } of outdated) {
+      await zfs.destroyBookmark({ dataset: name, bookmark }).catch(unless('ZFS_NOT_FOUND'));
+    }
+  }
+}
+
+function moveTo(dataset: Dataset | undefined, guid: SnapshotGuid, peer: NodeId): Move | undefined {
+  const snapshot = dataset && snapshotOf(dataset, guid);
+  if (dataset === undefined || snapshot === undefined) return undefined;
+  const cursors = cursorsOf(dataset, peer);
+  const isThere = bookmarkOf({ ...dataset, bookmarks: cursors }, guid) !== undefined;
+  const outdated = cursors.filter(({ createtxg }) => createtxg < snapshot.createtxg);
+  return { dataset, to: isThere ? undefined : snapshot, outdated };
+}
+
+function cursorsOf({ bookmarks }: Dataset, peer: NodeId): Bookmark[] {
+  return bookmarks.filter(({ name }) => parseCursorName(name) === shortNodeId(peer));
+}
+
+function unless(...codes: Parameters<typeof isPandoError>[1][]): (error: unknown) => void {
+  return (error) => {
+    if (!isPandoError(error, ...codes)) throw error;
+  };
+}
