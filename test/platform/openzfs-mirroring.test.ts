@@ -38,7 +38,7 @@ async function nodeOn(name: string, zfs: CliZfs): Promise<WorldNode> {
 }
 
 describe('A mirror on OpenZFS', () => {
-  test('of encrypted datasets is raw, goes on where a stream was cut short, and takes increments', async () => {
+  test('of encrypted datasets is raw, goes on where a stream was cut short, and takes increments, from a bookmark too', async () => {
     if (remote === undefined || machine === undefined) throw new Error('there is no machine');
     const { shell, encryption, pool, otherPool } = remote;
     const drivers = [0, 1].map(() => new CliZfs({ prefix: machine?.ssh ?? [], remoteShell: true }));
@@ -106,13 +106,60 @@ describe('A mirror on OpenZFS', () => {
     expect(await results()).toEqual(['done', 'done']);
     expect(points).toHaveLength(4);
     expect((await beta.node.verifier.verify(IMAGES)).ok).toBe(true);
+    // Cursors move behind the back of whoever syncs
+    const cursorsOf = async () =>
+      (await alpha.zfs.list(root)).map(({ bookmarks }) => bookmarks.map(({ guid }) => guid));
+    const newest = (await alpha.zfs.list(root)).map(({ snapshots }) => [snapshots.at(-1)?.guid]);
+    await expect.poll(cursorsOf).toEqual(newest);
+    await shell(`zfs mount ${quotedForShell(secret)} || true`);
+    for (const dataset of [secret, plain]) {
+      await alpha.zfs.destroySnapshot(at(dataset, '2'));
+      await change(dataset, '3');
+    }
+    expect(await results()).toEqual(['done', 'done']);
+    expect((await beta.node.verifier.verify(IMAGES)).ok).toBe(true);
     const all = [...(await alpha.zfs.list(root)), ...(await beta.zfs.list(copy))];
     expect(all.filter(({ resumeToken }) => resumeToken !== null)).toEqual([]);
     expect(all.flatMap(({ snapshots }) => snapshots).filter(({ userrefs }) => userrefs > 0)).toEqual([]);
     await encryption?.unlock(below(copy, 'secret'));
     const sums = await shell(
-      `zfs mount ${quotedForShell(below(copy, 'secret'))}; cd / && sha256sum ${[secret, below(copy, 'secret')].map((dataset) => quotedForShell(`/${dataset}/2`)).join(' ')} | cut -d ' ' -f 1 | sort -u | wc -l`,
+      `zfs mount ${quotedForShell(below(copy, 'secret'))}; cd / && sha256sum ${[secret, below(copy, 'secret')].map((dataset) => quotedForShell(`/${dataset}/3`)).join(' ')} | cut -d ' ' -f 1 | sort -u | wc -l`,
     );
     expect(sums.trim()).toBe('1');
+  });
+
+  test('of a volume follows it, and its clones', async () => {
+    if (remote === undefined || machine === undefined) throw new Error('there is no machine');
+    const { shell, pool, otherPool } = remote;
+    const drivers = [0, 1].map(() => new CliZfs({ prefix: machine?.ssh ?? [], remoteShell: true }));
+    const [alpha, beta] = [
+      await nodeOn('owner', drivers[0] as CliZfs),
+      await nodeOn('mirror', drivers[1] as CliZfs),
+    ] as const;
+    await introduce(alpha, beta);
+    const [root, copy] = [below(pool, 'disks'), below(otherPool, 'disks')];
+    const [disk, clone] = [below(root, 'disk'), below(root, 'clone')];
+    await alpha.zfs.create(root);
+    await shell(`zfs create -V 4M ${quotedForShell(disk)}`);
+    await alpha.zfs.snapshot([at(root, '1'), at(disk, '1')]);
+    await alpha.zfs.clone(at(disk, '1'), clone);
+    await alpha.zfs.snapshot([at(clone, '2')]);
+    await alpha.node.trees.add({ tree: IMAGES, root });
+    await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: copy, ...EVERYTHING });
+    const results = async (): Promise<string[]> =>
+      (await syncImages(beta)).steps.map(({ outcome }) => (outcome.result === 'failed' ? outcome.error.code : 'done'));
+    expect(await results()).toEqual(['done', 'done', 'done']);
+    await alpha.zfs.promote(clone);
+    await alpha.zfs.snapshot([at(disk, '3')]);
+    expect(await results()).toEqual(['done', 'done']);
+    expect((await beta.node.verifier.verify(IMAGES)).ok).toBe(true);
+    const listed = await beta.zfs.list(copy);
+    expect(listed.map(({ kind, origin }) => [kind, origin?.reference.dataset ?? null])).toEqual([
+      ['filesystem', null],
+      ['volume', null],
+      ['volume', below(copy, 'clone')],
+    ]);
+    for (const { properties } of listed)
+      expect(properties).toMatchObject({ readonly: 'on', 'pando:id': expect.any(String) });
   });
 });
