@@ -79,7 +79,6 @@ class World {
     this.#people = new Gardener({
       zfs: alpha.zfs,
       root: this.#tree,
-      sparesRoot: true,
       write: (name, path) => {
         this.#writes += 1;
         return alpha.write(name, path, Buffer.alloc(FILE_BYTES, `written ${this.#writes} `));
@@ -241,6 +240,6 @@ async function leftIn(host: Host): Promise<string[]> {
 
 function leftOn({ name, snapshots }: ListedDataset): string[] {
   const held = snapshots.filter(({ userrefs }) => userrefs > 0).map((one) => `${name}@${one.name} is held`);
-  const isTemporary = /\/(successor|renaming)-/.test(name);
+  const isTemporary = /\/(successor|renaming|pando)-/.test(name);
   return isTemporary ? [...held, `${name} is left`] : held;
 }
