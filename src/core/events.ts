@@ -306,6 +306,24 @@ export interface PreservationStarted {
   readonly successor: DatasetName;
   /** The newest snapshot in common, by name; null where the dataset only goes, and is received anew. */
   readonly lastCommon: SnapshotName | null;
+  /** Where the root of a mirror stands for a moment, with all that lies below it, while it is that which diverged; null for everything else. */
+  readonly outside: DatasetName | null;
+}
+/** Intent to make another dataset the root of a mirror, logged before its first step like the one above. */
+export interface RootExchangeStarted {
+  readonly type: 'root-exchange.started';
+  /** Its id among the sagas of this node; it ends with `transfer.ended`. */
+  readonly transfer: TransferId;
+  readonly tree: TreeName;
+  /** Who becomes the root. */
+  readonly dataset: DatasetId;
+  readonly name: DatasetName;
+  /** Where it stands before. */
+  readonly successor: DatasetName;
+  /** Where the former root stands for a moment, with all that lies below it. */
+  readonly outside: DatasetName;
+  /** Where the former root goes. */
+  readonly former: DatasetName;
 }
 export interface TransferEnded {
   readonly type: 'transfer.ended';
@@ -327,6 +345,7 @@ export type AdminEventBody =
   | TransferStarted
   | ReceiveInterrupted
   | PreservationStarted
+  | RootExchangeStarted
   | TransferEnded;
 
 /** An event of a type that this version does not know: kept and relayed byte for byte, skipped by `fold`. */
@@ -529,6 +548,18 @@ const bodySchemas = {
     aside: datasetName,
     successor: datasetName,
     lastCommon: snapshotName.nullable(),
+    // Journals from before a root could be kept aside say nothing of it
+    outside: datasetName.nullable().default(null),
+  }),
+  'root-exchange.started': z.object({
+    type: z.literal('root-exchange.started'),
+    transfer: transferId,
+    tree: treeName,
+    dataset: datasetId,
+    name: datasetName,
+    successor: datasetName,
+    outside: datasetName,
+    former: datasetName,
   }),
   'transfer.ended': z.object({
     type: z.literal('transfer.ended'),

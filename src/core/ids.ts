@@ -314,8 +314,18 @@ export function isLineage(name: RelativeName): boolean {
   return name.startsWith(LINEAGE_PREFIX) && /^[0-9]+$/.test(name.slice(LINEAGE_PREFIX.length));
 }
 
+/**
+ * The id of the dataset that stands in for a root which is a clone of something below itself, and can therefore only be received beside: the same on every node, since
+ * it is nobody's.
+ */
+export const ROOT_STAND_IN: DatasetId = idFromName(`${HIDDEN_COMPONENT}/root`);
+
 /** The id of a lineage holder: the same on every node, so that it is the same dataset wherever it was received from. */
 export function lineageId(snapshot: SnapshotGuid): DatasetId {
-  const digest = createHash('sha256').update(lineageName(snapshot)).digest();
+  return idFromName(lineageName(snapshot));
+}
+
+function idFromName(name: string): DatasetId {
+  const digest = createHash('sha256').update(name).digest();
   return parseDatasetId(uuidFrom(0, digest.subarray(0, UUID_BYTES)));
 }

@@ -276,7 +276,7 @@ export class PandoNode {
       zfs: this.zfs,
       trees: () => this.#watched(),
       isReceiving: (tree) => this.mirrors.isReceiving(tree),
-      clearUp: () => this.#recovery.run(),
+      clearUp: (tree) => this.#recovery.prepareLook(tree),
       onFirstListing: (listing) => this.#recovery.releaseStray(listing),
       mintDatasetId: () => parseDatasetId(this.#mintUuid()),
       timers: this.#surroundings.timers,

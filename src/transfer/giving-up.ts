@@ -47,7 +47,7 @@ export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: D
  * Whether there is anything in it that no snapshot has. zfs-fuse does not tell what was written since the newest snapshot, or since the origin of a clone that has
  * none, but how much there is now and was then. What never had a snapshot is all that there is of it, unless it only gave others a parent.
  */
-async function wasWrittenTo(zfs: Zfs, found: ListedDataset): Promise<boolean> {
+export async function wasWrittenTo(zfs: Zfs, found: ListedDataset): Promise<boolean> {
   const { written, referenced, snapshots, origin, properties } = found;
   if (snapshots.length === 0 && origin === null) {
     return !isPlaceholder(found) || properties.canmount !== 'off' || referenced > PLACEHOLDER_BYTES_MAX;

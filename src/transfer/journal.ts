@@ -1,5 +1,12 @@
 import { isPandoError } from '../core/errors.ts';
-import type { Event, PreservationStarted, ReceiveInterrupted, TransferEnded, TransferStarted } from '../core/events.ts';
+import type {
+  Event,
+  PreservationStarted,
+  ReceiveInterrupted,
+  RootExchangeStarted,
+  TransferEnded,
+  TransferStarted,
+} from '../core/events.ts';
 import { TRANSFER_TREE, type TransferId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 
@@ -7,12 +14,13 @@ import type { History } from '../log/history.ts';
 const FINISHED_EVENTS_KEPT = 2_000;
 
 /** What is logged before the first step of something that takes several. */
-export type Intent = TransferStarted | ReceiveInterrupted | PreservationStarted;
+export type Intent = TransferStarted | ReceiveInterrupted | PreservationStarted | RootExchangeStarted;
 
 const INTENTS: ReadonlySet<string> = new Set<Intent['type']>([
   'transfer.started',
   'receive.interrupted',
   'preservation.started',
+  'root-exchange.started',
 ]);
 
 /**

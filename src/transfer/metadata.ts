@@ -1,5 +1,5 @@
 /** Replays what an owner did to its datasets as the same ZFS commands here: no data, one step after the other (design §7). */
-import type { PreservationStarted } from '../core/events.ts';
+import type { PreservationStarted, RootExchangeStarted } from '../core/events.ts';
 import {
   absoluteName,
   type DatasetName,
@@ -8,13 +8,19 @@ import {
   type TransferId,
   type TreeName,
 } from '../core/ids.ts';
-import type { MetadataStep, PreserveStep } from '../core/plan/steps.ts';
+import type { MetadataStep, PreserveStep, TakeRootStep } from '../core/plan/steps.ts';
 import { chainOf } from '../core/stream-flags.ts';
 import type { Zfs } from '../zfs/zfs.ts';
-import { destroyGivenUpDataset, destroyGivenUpSnapshot } from './giving-up.ts';
-import type { TransferJournal } from './journal.ts';
+import { destroyGivenUpDataset, destroyGivenUpSnapshot, wasWrittenTo } from './giving-up.ts';
+import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { placeholderProperties, replicaProperties } from './replica-properties.ts';
+import { finishRootExchange, undoRootExchange } from './root-exchange.ts';
+
+/** What a root is called while it stands beside its place. */
+const OUTSIDE_PREFIX = 'pando-';
+/** Of the id of the saga: 48 random bits. */
+const OUTSIDE_DIGITS = 12;
 
 export interface MetadataOptions {
   readonly zfs: Zfs;
@@ -63,6 +69,11 @@ export class MetadataReplay {
       case 'create-placeholder':
         await zfs.create(name, placeholderProperties(step.dataset));
         break;
+      case 'take-root':
+        await this.#takeRoot(step);
+        this.#gone.add(this.#name(step.from));
+        this.#changed.add(this.#name(step.former.name));
+        break;
       case 'preserve':
         await this.#preserve(step);
         if (step.lastCommon === null) this.#gone.add(name);
@@ -97,46 +108,88 @@ export class MetadataReplay {
   }
 
   async #preserve(step: PreserveStep): Promise<void> {
-    const { zfs, journal } = this.#options;
+    const { zfs } = this.#options;
     const intent = this.#preservation(step);
+    await this.#undertake(
+      intent,
+      () => finishPreservation(intent, zfs),
+      () => undoPreservation(intent, zfs),
+    );
+    // Only now: a recovery that found neither the dataset nor its copy could not tell that nothing is missing. What ZFS will not destroy is kept like any other
+    await this.#dropIfEmpty(intent.aside).catch(() => undefined);
+  }
+
+  async #takeRoot({ dataset, from, former }: TakeRootStep): Promise<void> {
+    const { zfs, tree, root, mintTransferId } = this.#options;
+    const transfer = mintTransferId();
+    const intent: RootExchangeStarted = {
+      type: 'root-exchange.started',
+      transfer,
+      tree,
+      dataset,
+      name: root,
+      successor: this.#name(from),
+      outside: outsideOf(root, transfer),
+      former: this.#name(former.name),
+    };
+    await this.#undertake(
+      intent,
+      () => finishRootExchange(intent, zfs),
+      () => undoRootExchange(intent, zfs),
+    );
+  }
+
+  /** Under a journaled intent, which ends where all is done, or as it was before. */
+  async #undertake(intent: Intent, act: () => Promise<void>, undo: () => Promise<boolean>): Promise<void> {
+    const { journal } = this.#options;
     await journal.start(intent);
     const end = { type: 'transfer.ended', transfer: intent.transfer, bytes: 0 } as const;
     try {
-      await finishPreservation(intent, zfs);
+      await act();
       await journal.end({ ...end, outcome: 'completed' });
     } catch (error) {
-      const isUndone = await undoPreservation(intent, zfs).catch(() => false);
+      const isUndone = await undo().catch(() => false);
       // What was moved already is the recovery's to finish, or it would be in nobody's sight
       if (isUndone) await journal.end({ ...end, outcome: 'failed' }).catch(() => journal.leave(intent.transfer));
       else journal.leave(intent.transfer);
       throw error;
     }
-    // Only now: a recovery that found neither the dataset nor its copy could not tell that nothing is missing. What ZFS will not destroy is kept like any other
-    await this.#dropIfEmpty(intent.aside).catch(() => undefined);
   }
 
-  /** A clone without snapshots to which nothing was ever written is its origin, and that stays. Where ZFS cannot tell, it is kept. */
+  /**
+   * A clone without snapshots to which nothing was ever written is its origin, and that stays; a placeholder is nothing. Where ZFS cannot tell, it is kept.
+   */
   async #dropIfEmpty(aside: DatasetName): Promise<void> {
     const { zfs } = this.#options;
     const [kept] = await zfs.listOnly([aside]);
-    if (kept?.origin != null && kept.snapshots.length === 0 && kept.written === 0) await zfs.destroy(aside);
+    if (kept === undefined || kept.snapshots.length > 0) return;
+    const isUntouched = kept.origin === null ? !(await wasWrittenTo(zfs, kept)) : kept.written === 0;
+    if (isUntouched) await zfs.destroy(aside);
   }
 
   #preservation(step: PreserveStep): PreservationStarted {
     const { tree, root, mintTransferId } = this.#options;
     const transfer = mintTransferId();
-    const leaf = step.name.slice(step.name.lastIndexOf('/') + 1);
+    const name = this.#name(step.name);
+    const leaf = name.slice(name.lastIndexOf('/') + 1);
     const diverged = divergedRoot(root);
     return {
       type: 'preservation.started',
       transfer,
       tree,
       dataset: step.dataset,
-      name: this.#name(step.name),
+      name,
       // A UUIDv7 begins with its time: copies of one dataset stand in the order in which they were kept
       aside: absoluteName(diverged, `${leaf}-${transfer}` as RelativeName),
       successor: absoluteName(diverged, `successor-${transfer}` as RelativeName),
       lastCommon: step.lastCommon?.name ?? null,
+      outside: name === root ? outsideOf(root, transfer) : null,
     };
   }
+}
+
+/** A short name, since everything below the root has it before its own for a moment; the random end of the id makes it one that nobody has. */
+function outsideOf(root: DatasetName, transfer: TransferId): DatasetName {
+  const parent = root.slice(0, root.lastIndexOf('/')) as DatasetName;
+  return absoluteName(parent, `${OUTSIDE_PREFIX}${transfer.slice(-OUTSIDE_DIGITS)}` as RelativeName);
 }

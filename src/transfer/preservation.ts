@@ -7,15 +7,17 @@
  *     rename   name → aside             with all that came after, and what was written since
  *     rename   successor → name
  *
- * Each step shows in what ZFS lists, so whoever finds the intent after a crash sees how far it came, and goes on (invariant 5).
+ * Each step shows in what ZFS lists, so whoever finds the intent after a crash sees how far it came, and goes on (invariant 5). The root of a mirror changes places with its successor
+ * in more steps than two renames (`root-exchange.ts`). Where it is received anew, its successor is an empty stand-in, so that what lies below it has a place.
  */
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
-import { type DatasetName, ID_PROPERTY, poolOf } from '../core/ids.ts';
+import { type DatasetName, ID_PROPERTY, poolOf, ROOT_STAND_IN } from '../core/ids.ts';
 import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
-import { replicaProperties } from './replica-properties.ts';
+import { placeholderProperties, replicaProperties } from './replica-properties.ts';
+import { exchangeRoots, handOnProperties, type RootExchange, takeBackRoots } from './root-exchange.ts';
 
 /** Says of a kept dataset where it came from: the name that it had. */
 export const DIVERGED_PROPERTY = 'pando:diverged-from';
@@ -25,11 +27,14 @@ interface Found {
   readonly original: ListedDataset | undefined;
   readonly aside: ListedDataset | undefined;
   readonly successor: ListedDataset | undefined;
+  /** The root, with the successor and all else below it. */
+  readonly outside: ListedDataset | undefined;
 }
 
 /** Does what of the intent is not yet done. Idempotent; rejects as ZFS does, and can then be tried again. */
 export async function finishPreservation(intent: PreservationStarted, zfs: Zfs): Promise<void> {
-  const { name, aside, successor } = intent;
+  const { name, aside, successor, outside } = intent;
+  if (outside !== null) return finishAtRoot({ ...intent, outside }, zfs);
   await ensureContainers(zfs, aside);
   const found = await look(intent, zfs);
   if (found.aside === undefined && found.original === undefined) return finishWithoutOriginal(intent, found, zfs);
@@ -38,8 +43,40 @@ export async function finishPreservation(intent: PreservationStarted, zfs: Zfs):
     await zfs.rename(name, aside);
   }
   if ((await look(intent, zfs)).successor !== undefined) await zfs.rename(successor, name);
+  await markKept(intent, zfs);
+}
+
+async function markKept({ name, aside }: PreservationStarted, zfs: Zfs): Promise<void> {
   await zfs.setProperties([aside], { [DIVERGED_PROPERTY]: name });
   await zfs.inheritProperty([aside], ID_PROPERTY);
+}
+
+/** An intent about the root of a mirror. */
+type RootPreservation = PreservationStarted & { readonly outside: DatasetName };
+
+async function finishAtRoot(intent: RootPreservation, zfs: Zfs): Promise<void> {
+  const found = await look(intent, zfs);
+  if (found.aside === undefined) {
+    if (found.outside === undefined) await prepareRoot(intent, found, zfs);
+    await exchangeRoots(exchangeOf(intent), zfs);
+  }
+  await markKept(intent, zfs);
+  // Its successor is mounted there, should it ever be
+  await zfs.inheritProperty([intent.aside], 'mountpoint');
+}
+
+/** Until there is a successor that can take the root's place. */
+async function prepareRoot(intent: RootPreservation, { original, successor }: Found, zfs: Zfs): Promise<void> {
+  if (original === undefined) throw (await movedElsewhere(intent, zfs)) ?? gone(intent.name);
+  await ensureContainers(zfs, intent.aside);
+  if (intent.lastCommon !== null) await makeSuccessor(intent, intent.lastCommon, zfs);
+  else if (successor === undefined) await zfs.create(intent.successor, placeholderProperties(ROOT_STAND_IN));
+  await handOnProperties(exchangeOf(intent), zfs);
+}
+
+function exchangeOf({ name, outside, successor, dataset, lastCommon, aside }: RootPreservation): RootExchange {
+  const successorId = lastCommon === null ? ROOT_STAND_IN : dataset;
+  return { root: name, outside, successor, successorId, former: aside };
 }
 
 /**
@@ -47,23 +84,28 @@ export async function finishPreservation(intent: PreservationStarted, zfs: Zfs):
  * was moved, or somebody else moved it, there is only the way on.
  */
 export async function undoPreservation(intent: PreservationStarted, zfs: Zfs): Promise<boolean> {
+  const { outside } = intent;
+  if (outside !== null) await takeBackRoots(exchangeOf({ ...intent, outside }), zfs);
   const { original, aside, successor } = await look(intent, zfs);
   if (aside !== undefined) return false;
-  if (successor === undefined) return true;
+  // With the root its successor would be somewhere else, too
+  if (successor === undefined)
+    return outside === null || original !== undefined || (await movedElsewhere(intent, zfs)) === undefined;
   if (original === undefined) return false;
   if (original.origin?.reference.dataset === intent.successor) await zfs.promote(intent.name);
   await zfs.destroy(intent.successor);
   return true;
 }
 
-async function look({ name, aside, successor, dataset }: PreservationStarted, zfs: Zfs): Promise<Found> {
-  const listed = await zfs.listOnly([name, aside, successor]);
+async function look({ name, aside, successor, outside, dataset }: PreservationStarted, zfs: Zfs): Promise<Found> {
+  const listed = await zfs.listOnly([name, aside, successor, ...(outside === null ? [] : [outside])]);
   const named = (wanted: DatasetName) => listed.find((one) => one.name === wanted);
   const there = named(name);
   return {
     original: there?.properties[ID_PROPERTY] === dataset ? there : undefined,
     aside: named(aside),
     successor: named(successor),
+    outside: outside === null ? undefined : named(outside),
   };
 }
 
@@ -72,12 +114,20 @@ async function look({ name, aside, successor, dataset }: PreservationStarted, zf
  * say which of the two it is to be.
  */
 async function finishWithoutOriginal(intent: PreservationStarted, { successor }: Found, zfs: Zfs): Promise<void> {
-  const { name, dataset } = intent;
+  const { name } = intent;
   if (successor === undefined) throw gone(name);
-  const listed = await zfs.list(poolOf(name) as DatasetName);
-  const elsewhere = listed.find((one) => one.name !== successor.name && one.properties[ID_PROPERTY] === dataset);
-  if (elsewhere !== undefined) throw moved(intent, elsewhere.name);
+  const elsewhere = await movedElsewhere(intent, zfs);
+  if (elsewhere !== undefined) throw elsewhere;
   await zfs.rename(successor.name, name);
+}
+
+/** What to say where the dataset has another name by now; undefined where it is nowhere. */
+async function movedElsewhere(intent: PreservationStarted, zfs: Zfs): Promise<PandoError | undefined> {
+  const { name, dataset, successor } = intent;
+  const listed = await zfs.list(poolOf(name) as DatasetName);
+  const leaf = successor.slice(successor.lastIndexOf('/'));
+  const elsewhere = listed.find((one) => !one.name.endsWith(leaf) && one.properties[ID_PROPERTY] === dataset);
+  return elsewhere === undefined ? undefined : moved(intent, elsewhere.name);
 }
 
 /** Until the successor owns the snapshot in common, and all before it. */
@@ -106,10 +156,11 @@ function gone(name: DatasetName): PandoError {
   );
 }
 
-function moved({ name, successor }: PreservationStarted, elsewhere: DatasetName): PandoError {
+function moved({ name, successor, outside }: PreservationStarted, elsewhere: DatasetName): PandoError {
+  const rest = outside === null ? ` What it has in common with its owner is in "${successor}".` : '';
   return new PandoError(
     'PLAN_CONFLICT',
-    `"${elsewhere}" was renamed while what diverged in it was being kept; give it its name "${name}" back with "zfs rename", so that this can be finished. What it has in common with its owner is in "${successor}".`,
+    `"${elsewhere}" was renamed while what diverged in it was being kept; give it its name "${name}" back with "zfs rename", so that this can be finished.${rest}`,
     { name, elsewhere, successor },
   );
 }

@@ -1,5 +1,5 @@
 import { PandoError } from '../core/errors.ts';
-import type { PreservationStarted, ReceiveInterrupted, TransferStarted } from '../core/events.ts';
+import type { PreservationStarted, ReceiveInterrupted, RootExchangeStarted, TransferStarted } from '../core/events.ts';
 import { holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
 import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { holdsOf, releaseHolds } from './holds.ts';
@@ -7,6 +7,7 @@ import { giveUpInterrupted, PARTIAL_KEPT_MS, partialAmong } from './interruption
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
+import { finishRootExchange, undoRootExchange } from './root-exchange.ts';
 
 /** A transfer that a crash cut short, and what kept it from being cleared up. */
 export interface UnrecoveredTransfer {
@@ -39,6 +40,15 @@ export class TransferRecovery {
       this.#running = undefined;
     });
     return this.#running;
+  }
+
+  /**
+   * Clears up before a tree is looked at. Rejects with what keeps the root of the tree from being put where it belongs: whatever lies below would be taken
+   * for destroyed.
+   */
+  async prepareLook(tree: TreeName): Promise<void> {
+    const stuck = (await this.run()).find(({ intent }) => intent.tree === tree && movesRoot(intent));
+    if (stuck !== undefined) throw stuck.error;
   }
 
   /**
@@ -79,7 +89,7 @@ export class TransferRecovery {
   /** Whether that is the end of it. */
   async #recover(intent: Intent): Promise<boolean> {
     if (intent.type === 'receive.interrupted') return giveUpInterrupted(this.#zfs, intent, this.#mayGoOn(intent));
-    if (intent.type === 'preservation.started') {
+    if (intent.type === 'preservation.started' || intent.type === 'root-exchange.started') {
       await finishOrUndo(intent, this.#zfs);
       return true;
     }
@@ -109,10 +119,17 @@ async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise
 }
 
 /** What cannot be finished is taken back where it can be: the next sync plans anew. */
-async function finishOrUndo(intent: PreservationStarted, zfs: Zfs): Promise<void> {
+async function finishOrUndo(intent: PreservationStarted | RootExchangeStarted, zfs: Zfs): Promise<void> {
+  const isExchange = intent.type === 'root-exchange.started';
   try {
-    await finishPreservation(intent, zfs);
+    await (isExchange ? finishRootExchange(intent, zfs) : finishPreservation(intent, zfs));
   } catch (error) {
-    if (!(await undoPreservation(intent, zfs))) throw error;
+    const undone = isExchange ? undoRootExchange(intent, zfs) : undoPreservation(intent, zfs);
+    if (!(await undone.catch(() => false))) throw error;
   }
+}
+
+/** Whether the root of the tree, and with it all that lies below, may not be where it belongs until the intent has an end. */
+function movesRoot(intent: Intent): boolean {
+  return intent.type === 'root-exchange.started' || (intent.type === 'preservation.started' && intent.outside !== null);
 }

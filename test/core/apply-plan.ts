@@ -5,7 +5,8 @@
 import { strict as assert } from 'node:assert';
 import type { Snapshot } from '../../src/core/events.ts';
 import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../../src/core/graph/graph.ts';
-import { parentOf, type RelativeName } from '../../src/core/ids.ts';
+import { parentOf, type RelativeName, ROOT_STAND_IN } from '../../src/core/ids.ts';
+import { standInFor } from '../../src/core/plan/stand-in.ts';
 import {
   isReceive,
   type MetadataStep,
@@ -14,7 +15,9 @@ import {
   type PreserveStep,
   type ReceiveStep,
   type Step,
+  type TakeRootStep,
 } from '../../src/core/plan/steps.ts';
+import { OWNER } from './graph-language.ts';
 
 function sent(source: Dataset, step: ReceiveStep): Snapshot[] {
   const to = source.snapshots.findIndex(({ guid }) => guid === step.to.guid);
@@ -114,16 +117,35 @@ function applyPromote(local: Map<string, Dataset>, step: Step): void {
   }
 }
 
+/** What lies below the root stays. */
+function applyTakeRoot(local: Map<string, Dataset>, { dataset, from, former }: TakeRootStep): void {
+  const here = local.get(dataset);
+  const root = local.get(former.dataset);
+  assert.equal(here?.name, from);
+  assert.equal(root?.name, '');
+  const others = Array.from(local.values()).filter((one) => one !== here && one !== root);
+  assert.ok(!others.some(({ name }) => parentOf(name) === from), 'nothing lies below it');
+  assert.ok(!others.some(({ name }) => name === former.name), `${former.name} is free`);
+  assert.equal(parentOf(former.name), '', 'the former root stands right below the new one');
+  local.set(dataset, { ...here, name: '' as RelativeName } as Dataset);
+  local.set(former.dataset, { ...root, name: former.name } as Dataset);
+}
+
 function applyPreserve(local: Map<string, Dataset>, step: PreserveStep, aside: Dataset[]): void {
   const here = target(local, step);
-  assert.ok(!Array.from(local.values()).some(({ name }) => parentOf(name) === here.name), 'nothing lies below it');
+  const isRoot = here.name === '';
+  assert.ok(
+    isRoot || !Array.from(local.values()).some(({ name }) => parentOf(name) === here.name),
+    'nothing lies below it',
+  );
   const last = here.snapshots.findIndex(({ guid }) => guid === step.lastCommon?.guid);
   assert.equal(last >= 0, step.lastCommon !== null, 'the last snapshot in common is here');
   const gone = here.snapshots.slice(last + 1);
   const names = gone.map(({ name }) => name);
   assert.deepEqual(names, step.localOnly);
   if (last < 0) local.delete(here.id);
-  else local.set(here.id, { ...here, snapshots: here.snapshots.slice(0, last + 1) });
+  if (last < 0 && isRoot) local.set(ROOT_STAND_IN, standInFor(here));
+  if (last >= 0) local.set(here.id, { ...here, snapshots: here.snapshots.slice(0, last + 1) });
   aside.push({ ...here, snapshots: gone });
   for (const other of [...local.values()]) {
     if (other.origin?.dataset !== here.id || !gone.some(({ guid }) => guid === other.origin?.snapshot)) continue;
@@ -139,9 +161,13 @@ function applyMetadata(source: Graph, local: Map<string, Dataset>, step: Metadat
       assert.ok(!step.name.startsWith(`${step.from}/`), 'nothing is moved into itself');
       applyRename(local, step.from, step.name);
       return;
+    case 'take-root':
+      applyTakeRoot(local, step);
+      return;
     case 'create-placeholder': {
       checkNewDataset(local, step);
-      const model = source.get(step.dataset) as Dataset;
+      const model =
+        step.dataset === ROOT_STAND_IN ? standInFor({ owner: OWNER }) : (source.get(step.dataset) as Dataset);
       local.set(step.dataset, create(model, step, null, []));
       const made = local.get(step.dataset) as Dataset;
       local.set(step.dataset, { ...made, properties: { [PLACEHOLDER_PROPERTY]: 'on' } });

@@ -232,18 +232,20 @@ describe('a conflict', () => {
     expect(planned.steps).toEqual([]);
   });
 
-  it('is reported when the root has what its owner has not', () => {
-    const planned = planFor(graph('. @r @s', 'a @1'), graph('. @r @mine'));
+  it('is reported when a pool is the root and has what its owner has not, since it can have no other name', () => {
+    const local = new Graph('tank' as DatasetName, graph('. @r @mine').datasets);
+    const planned = planFor(graph('. @r @s', 'a @1'), local);
     expect(planned.conflicts).toMatchObject([
       { name: '', reason: 'root-diverged', lastCommon: 'r', localOnly: ['mine'] },
     ]);
     expect(planned.steps.map(inWords)).toEqual(['full a @1']);
   });
 
-  it('is reported when the replica of a clone hangs off another origin', () => {
+  it('is reported when the replica of a clone hangs off another snapshot, and keeps it from nothing', () => {
     const source = graph('. @r', 'base @a @b', 'web < base@b @c @d');
     const planned = planFor(source, graph('. @r', 'base @a @b', 'web < base@a @c'));
     expect(planned.conflicts).toMatchObject([{ name: 'web', reason: 'origin-differs' }]);
+    expect(planned.steps.map(inWords)).toEqual(['incremental web web@c..@d -i']);
   });
 });
 
@@ -411,6 +413,89 @@ describe('a replica that has what its owner has not', () => {
   });
 });
 
+describe('the root of a replica', () => {
+  it('is kept aside where it has what its owner has not, and what lies below stays, whoever owns that', () => {
+    const local = owned(graph('. @r @mine', 'a @1', 'a/x @1', 'own#own @1'), 'own');
+    const planned = planFor(graph('. @r @s', 'a @1 @2', 'a/x @1'), local);
+    expect(planned.conflicts).toEqual([]);
+    expect(planned.steps.map(inWords)).toEqual([
+      'preserve . behind @r: mine',
+      'incremental . .@r..@s -i',
+      'incremental a a@1..@2 -i',
+    ]);
+    expect(planned.steps.map(({ after }) => after)).toEqual([[], [0], [0]]);
+  });
+
+  it('is kept aside where it was only written to', () => {
+    const source = graph('. @r @s');
+    const modified = new Set([datasetId('.')]);
+    const planned = plan({ source, wanted: source, local: graph('. @r'), ...REPLICA, modified });
+    expect(planned.steps.map(inWords)).toEqual(['preserve . behind @r: ', 'incremental . .@r..@s -i']);
+  });
+
+  it('follows a promote of what was cloned from it, and what its owner takes of it afterwards', () => {
+    const before = graph('. @r', 'web < .@r @1');
+    const promoted = afterPromotes(before, 'web');
+    expect(steps(promoted, before)).toEqual(['promote web over .']);
+    const local = applyPlan(promoted, before, planFor(promoted, before));
+    const source = graph('. < web@r=r @s', 'web @1');
+    const [root, web] = [source.named('' as RelativeName) as Dataset, local.named('web' as RelativeName) as Dataset];
+    const guid = web.snapshots[0]?.guid as SnapshotGuid;
+    const later = new Graph(
+      source.root,
+      new Map([[web.id, web]]).set(root.id, { ...root, origin: { dataset: web.id, snapshot: guid } }),
+    );
+    expect(steps(later, local)).toEqual([
+      'preserve . behind @undefined: ',
+      expect.stringMatching(/^clone renaming-\w+ web@r..@s -i$/),
+      expect.stringMatching(/^take-root renaming-\w+, former root → renaming-\w+$/),
+      expect.stringMatching(/^destroy renaming-\w+$/),
+    ]);
+    expect(difference(later, applyPlan(later, local, planFor(later, local)))).toEqual([]);
+  });
+
+  it('that is a clone of something below it comes beside a stand-in, which goes then', () => {
+    const source = graph('. < web@r @s', 'web @r', 'web/logs @1');
+    expect(steps(source)).toEqual([
+      'placeholder .',
+      'full web @r',
+      expect.stringMatching(/^clone renaming-\w+ web@r..@s -i$/),
+      expect.stringMatching(/^take-root renaming-\w+, former root → renaming-\w+$/),
+      'full web/logs @1',
+      expect.stringMatching(/^destroy renaming-\w+$/),
+    ]);
+    expect(difference(source, applyPlan(source, EMPTY_GRAPH, planFor(source)))).toEqual([]);
+  });
+
+  it('that is a clone without snapshots keeps nothing below it from coming', () => {
+    const planned = planFor(graph('. < web@r', 'web @r'));
+    expect(planned.steps.map(inWords)).toEqual(['placeholder .', 'full web @r']);
+    expect(planned.waiting).toMatchObject([{ name: '', reason: 'no-snapshot' }]);
+  });
+
+  it('changes places with what its owner made the root, and what lay below either is where it is there', () => {
+    const local = graph('. @r', 'web @1', 'web/logs @1', 'x @1');
+    const source = graph('.#web @1', 'logs#web/logs @1', 'old#. @r', 'old/x#x @1');
+    expect(steps(source, local)).toEqual([
+      expect.stringMatching(/^rename web\/logs → renaming-/),
+      expect.stringMatching(/^take-root web, former root → renaming-/),
+      expect.stringMatching(/^rename renaming-\w+ → logs$/),
+      expect.stringMatching(/^rename renaming-\w+ → old$/),
+      'rename x → old/x',
+    ]);
+    expect(difference(source, applyPlan(source, local, planFor(source, local)))).toEqual([]);
+  });
+
+  it('stays where it is when it is a pool, which can have no other name', () => {
+    const local = new Graph('tank' as DatasetName, graph('. @r', 'web @1').datasets);
+    const planned = planFor(graph('.#web @1', 'old#. @r'), local);
+    expect(planned.conflicts).toMatchObject([
+      { name: '', reason: 'rename-blocked', current: 'web' },
+      { name: 'old', reason: 'rename-blocked', current: '' },
+    ]);
+  });
+});
+
 describe('a mirror of the newest snapshots', () => {
   const newest: MirrorRules = { ...EVERYTHING, keep: { last: 1 } };
 
@@ -464,6 +549,12 @@ describe('a source that has destroyed what the replica goes on from', () => {
     expect(steps(source, graph('. @r', 'base @a @b @c'))).toEqual(['incremental base base@c..@d -i']);
   });
 });
+/** What can be wrong with a root: nothing is in common, or what is in common hangs off a snapshot that one of the two has destroyed. */
+const FOR_PEOPLE: ReadonlySet<string> = new Set(['no-common-snapshot', 'written-without-snapshot', 'origin-differs']);
+/** Events that the owner's history is far from: what is done by hand has ids of its own. */
+const BY_HAND = 10_000;
+/** Plans after which nothing may be left to do: what makes room for something else does so one plan before. */
+const ROUNDS_MAX = 3;
 
 describe('any plan', () => {
   const filters = fc.constantFrom<MirrorRules>(
@@ -488,6 +579,9 @@ describe('any plan', () => {
           // Invariant 1: whatever was here is here still, in its place or aside
           const left = new Set([...guidsOf(local.datasets.values()), ...guidsOf(applied.aside)]);
           expect(guidsOf(former.datasets.values()).filter((guid) => !left.has(guid))).toEqual([]);
+          const atRoot = planned.conflicts.filter(({ name }) => name === '');
+          // Where a rule has thinned what is here, the snapshot that it should hang off may never have come
+          expect(atRoot.filter(({ reason }) => !FOR_PEOPLE.has(reason))).toEqual([]);
           const excused = new Set([...planned.conflicts, ...planned.waiting].map(({ dataset }) => dataset));
           const missing = difference(wanted, local).filter(
             (found) =>
@@ -498,6 +592,41 @@ describe('any plan', () => {
         }
       }),
       { numRuns: 1_500 },
+    );
+  });
+
+  it('brings back a replica to which anything was done by hand, its root included, and keeps what only that has', () => {
+    const follow = (source: Graph, former: Graph, modified: ReadonlySet<DatasetId>) => {
+      const planned = plan({ source, wanted: source, local: former, ...REPLICA, modified });
+      const { graph: local, aside } = apply(source, former, planned);
+      const left = new Set([...guidsOf(local.datasets.values()), ...guidsOf(aside)]);
+      expect(guidsOf(former.datasets.values()).filter((guid) => !left.has(guid))).toEqual([]);
+      return { local, planned };
+    };
+    fc.assert(
+      fc.property(
+        arbitraryHistory(40),
+        arbitraryHistory(10),
+        arbitraryHistory(20),
+        fc.boolean(),
+        (before, mess, after, isWritten) => {
+          const forest = startForest();
+          const first = grow(forest, before);
+          const messy = { graph: applyPlan(first, EMPTY_GRAPH, planFor(first)), seq: BY_HAND };
+          let local = messy.graph.datasets.size === 0 ? messy.graph : grow(messy, mess);
+          const source = grow(forest, after);
+          const written = new Set(isWritten ? local.datasets.keys() : []);
+          for (let round = 1; round <= ROUNDS_MAX; round += 1) {
+            local = follow(source, local, round === 1 ? written : new Set()).local;
+          }
+          const { planned } = follow(source, local, new Set());
+          expect(planned.steps).toEqual([]);
+          const atRoot = planned.conflicts.filter(({ name }) => name === '');
+          // What it grew from can have been destroyed by hand
+          expect(atRoot.filter(({ reason }) => !FOR_PEOPLE.has(reason) && reason !== 'origin-missing')).toEqual([]);
+        },
+      ),
+      { numRuns: 1_000 },
     );
   });
 

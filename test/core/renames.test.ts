@@ -68,7 +68,27 @@ function withSnapshotsOf(seen: Graph, known: Graph): Graph {
   return new Graph(seen.root, new Map(datasets));
 }
 
+/** The same names, but one of the datasets has changed places with the root. */
+function exchanged(seen: Graph, pick: number): Graph {
+  const all = seen.sorted();
+  const root = all[0] as Dataset;
+  const other = all[pick % all.length] as Dataset;
+  const datasets = new Map(seen.datasets);
+  datasets.set(root.id, { ...root, name: other.name });
+  return new Graph(seen.root, datasets.set(other.id, { ...other, name: root.name }));
+}
+
 describe('a look', () => {
+  it('finds every dataset also where another is the root', () => {
+    fc.assert(
+      fc.property(placement, fc.nat(), placement, fc.nat(), (one, pick, other, otherPick) => {
+        const before = exchanged(placed(one), pick);
+        told(before, withSnapshotsOf(exchanged(placed(other), otherPick), before));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   it('finds every dataset under its name, however the names were handed round since the last', () => {
     fc.assert(
       fc.property(placement, placement, (one, other) => {

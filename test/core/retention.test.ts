@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Departed, KeepRule } from '../../src/core/events.ts';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
 import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
-import type { DatasetId, SnapshotGuid } from '../../src/core/ids.ts';
+import { type DatasetId, ROOT_STAND_IN, type SnapshotGuid } from '../../src/core/ids.ts';
 import { departureKey, departures } from '../../src/core/plan/departures.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
@@ -229,6 +229,7 @@ describe('for random forests', () => {
             (found) =>
               found.kind.endsWith('-extra') &&
               !excused.has(found.dataset) &&
+              found.dataset !== ROOT_STAND_IN &&
               // What a promote that waits has not moved yet
               !('guid' in found && there.has(found.guid)) &&
               !isBehindCommon(found, source, local),

@@ -7,6 +7,8 @@ export function inWords(step: Step): string {
   switch (step.kind) {
     case 'rename':
       return `rename ${step.from} → ${name}`;
+    case 'take-root':
+      return `take-root ${step.from}, former root → ${step.former.name}`;
     case 'create-placeholder':
       return `placeholder ${name}`;
     case 'promote':

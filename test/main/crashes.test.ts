@@ -7,12 +7,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { SnapshotGuid } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { isPlaceholder } from '../../src/core/plan/steps.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import type { ReceiveSource, SendTarget } from '../../src/zfs/zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';
 import { Gardener } from '../suites/gardener.ts';
-import { dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 /** Runs of the property; PANDO_TEST_RUNS asks for more. */
 const RUNS = Number(process.env.PANDO_TEST_RUNS ?? 20);
@@ -24,6 +25,7 @@ const READING = new Set([
   ...['streams', 'head', 'read', 'checkpoint', 'oldest', 'verify', 'faults'],
 ]);
 
+const COPY = dataset('beta/copy');
 /** Connections that may end before one stands. */
 const CONNECTIONS_MAX = 5;
 
@@ -94,7 +96,7 @@ describe('a crash', () => {
     await alpha.zfs.create(dataset('alpha/images'));
     await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
     await introduce(alpha, beta);
-    await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy'), ...EVERYTHING });
+    await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: COPY, ...EVERYTHING });
   };
 
   beforeEach(begin);
@@ -128,14 +130,26 @@ describe('a crash', () => {
     for (const who of ['alpha', 'beta'] as const) {
       const { zfs, node } = nodes[who];
       const listed = await zfs.list(dataset(who));
-      expect(listed.filter(({ name }) => name.includes('/successor-'))).toEqual([]);
+      expect(listed.filter(({ name }) => /\/(successor|pando)-/.test(name))).toEqual([]);
       expect(listed.flatMap(({ snapshots }) => snapshots.filter(({ userrefs }) => userrefs > 0))).toEqual([]);
       expect((await TransferJournal.open(node.history, () => undefined)).unfinished()).toEqual([]);
     }
   }
 
-  async function survives(rounds: readonly (readonly [Action[], Crash])[]): Promise<void> {
-    for (const [history, crash] of rounds) {
+  /** Somebody writes to the root of the replica, which has to be kept, and its owner goes on with that. */
+  async function meddle(round: number): Promise<void> {
+    const { alpha, beta } = nodes;
+    const [root] = await beta.zfs.listOnly([COPY]);
+    if (root === undefined || isPlaceholder(root)) return;
+    await beta.zfs.setProperties([COPY], { readonly: 'off' });
+    beta.zfs.write(COPY, 'mine', `round ${round}`);
+    if (round % 2 === 0) await beta.zfs.snapshot([at(COPY, `mine-${round}`)]);
+    await alpha.zfs.snapshot([at('alpha/images', `after-${round}`)]);
+  }
+
+  async function survives(rounds: readonly (readonly [Action[], Crash, boolean])[]): Promise<void> {
+    for (const [round, [history, crash, isMeddled]] of rounds.entries()) {
+      if (isMeddled) await meddle(round);
       const write = async (name: string, path: string, text: string) => nodes.alpha.zfs.write(name, path, text);
       await new Gardener({ zfs: nodes.alpha.zfs, root: dataset('alpha/images'), write }).live(history);
       const before = await guidsOf('beta');
@@ -150,6 +164,7 @@ describe('a crash', () => {
       for (let round = 1; round <= 2; round += 1) await syncOnceConnected();
       const { plan, steps } = await syncOnceConnected();
       expect(steps.filter(({ outcome }) => outcome.result !== 'done')).toEqual([]);
+      expect(plan.conflicts.filter(({ reason }) => reason === 'root-diverged')).toEqual([]);
       const excused = new Set([...plan.conflicts, ...plan.waiting].map((one) => one.dataset));
       const differences = nodes.beta.node.mirrors.compare(IMAGES).filter((found) => {
         const isCopy = found.kind === 'origin' && found.actual === null;
@@ -168,7 +183,10 @@ describe('a crash', () => {
   it('at any effect, at either end, costs nothing', async () => {
     await fc.assert(
       fc
-        .asyncProperty(fc.array(fc.tuple(arbitraryHistory(20), crashes), { minLength: 1, maxLength: 3 }), survives)
+        .asyncProperty(
+          fc.array(fc.tuple(arbitraryHistory(20), crashes, fc.boolean()), { minLength: 1, maxLength: 3 }),
+          survives,
+        )
         .beforeEach(begin)
         .afterEach(() => world.stop()),
       { numRuns: RUNS, timeout: HANGS_AFTER_MS },

@@ -15,8 +15,6 @@ export interface Garden {
   readonly root: DatasetName;
   /** Writes a file of a dataset, and mounts it for that where need be. */
   readonly write: (dataset: DatasetName, path: string, text: string) => Promise<void>;
-  /** Whether nobody takes snapshots of the root: then nothing happens to it, and everything below can be moved out of the way. */
-  readonly sparesRoot?: boolean;
 }
 
 /** What there is when something is done, and the numbers that pick what it is done to. */
@@ -55,7 +53,6 @@ export class Gardener {
   readonly #doings: { readonly [Kind in Action['kind']]: (scene: Scene) => Promise<void> } = {
     create: ({ datasets, dataset, second }) => this.#garden.zfs.create(freeBelow(datasets, dataset.name, second)),
     snapshot: async ({ dataset, second }) => {
-      if (this.#garden.sparesRoot === true && dataset.name === this.#garden.root) return;
       await this.#garden.write(dataset.name, `file-${second % NAMES}`, `written by act ${this.#acts}`);
       await this.#garden.zfs.snapshot([{ dataset: dataset.name, snapshot: freeSnapshot(dataset, second) }]);
     },

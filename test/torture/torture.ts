@@ -80,7 +80,6 @@ class World {
     this.#people = new Gardener({
       zfs: alpha.zfs,
       root: this.#tree,
-      sparesRoot: true,
       write: (name, path) => {
         this.#writes += 1;
         return alpha.write(name, path, Buffer.alloc(FILE_BYTES, `written ${this.#writes} `));
@@ -260,6 +259,6 @@ async function leftIn(host: Host, waiting: ReadonlySet<string>): Promise<string[
 function leftOn({ name, snapshots, properties }: ListedDataset, waiting: ReadonlySet<string>): string[] {
   const held = snapshots.filter(({ userrefs }) => userrefs > 0).map((one) => `${name}@${one.name} is held`);
   // What waits for the one above it has the name that it had when it had to make way
-  const isTemporary = /\/(successor|renaming)-/.test(name) && !waiting.has(properties[ID_PROPERTY] ?? '');
+  const isTemporary = /\/(successor|renaming|pando)-/.test(name) && !waiting.has(properties[ID_PROPERTY] ?? '');
   return isTemporary ? [...held, `${name} is left`] : held;
 }

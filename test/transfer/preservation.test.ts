@@ -20,6 +20,7 @@ const intent: PreservationStarted = {
   aside: dataset('tank/.pando/diverged/web-1'),
   successor: dataset('tank/.pando/diverged/successor-1'),
   lastCommon: '1' as SnapshotName,
+  outside: null,
 };
 
 let zfs: MemoryZfs;

@@ -62,13 +62,14 @@ export class GraphDraft {
     return copy;
   }
 
-  /** Gives a dataset another name, and all below it with it, as `zfs rename` does. */
+  /** Gives a dataset another name, and all below it with it, as `zfs rename` does. Who leaves the root goes alone: that is a place, and others lie below it still. */
   rename(id: DatasetId, to: RelativeName): void {
     const renamed = this.change(id);
     const prefix = `${renamed.name}/`;
+    const above = to === '' ? '' : `${to}/`;
     for (const dataset of this.#datasets.values()) {
       if (!dataset.name.startsWith(prefix)) continue;
-      this.change(dataset.id).name = `${to}/${dataset.name.slice(prefix.length)}` as RelativeName;
+      this.change(dataset.id).name = `${above}${dataset.name.slice(prefix.length)}` as RelativeName;
     }
     renamed.name = to;
   }

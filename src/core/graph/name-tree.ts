@@ -51,12 +51,12 @@ export class NameTree {
     return Array.from(children, (child) => child.id).filter((child) => child !== null);
   }
 
-  /** Where nothing has the name: the datasets below it that have none of the others above them. */
+  /** The datasets below a name, whether anything has that or not, that have none of the others above them. */
   nearestBelow(name: RelativeName): DatasetId[] {
     const nearest: DatasetId[] = [];
     const open = [this.#find(name)];
     for (let node = open.pop(); node !== undefined; node = open.pop()) {
-      for (const child of node.id === null ? node.children.values() : []) {
+      for (const child of node.children.values()) {
         if (child.id === null) open.push(child);
         else nearest.push(child.id);
       }
@@ -79,10 +79,27 @@ export class NameTree {
     this.#nodes.set(id, node);
   }
 
-  /** Moves a dataset with all below it to a name that nothing has, and that does not lie below itself. */
+  /**
+   * Moves a dataset with all below it to a name that nothing has, and that does not lie below itself. The top of the tree is a place: who leaves it goes alone, and
+   * who takes it brings what lies below itself beside what is there, under names that are free.
+   */
   move(id: DatasetId, to: RelativeName): void {
     const node = this.#nodes.get(id);
-    if (node === undefined || node.parent === null) return;
+    if (node === undefined || this.nameOf(id) === to) return;
+    if (node.parent === null) {
+      this.remove(id);
+      this.add(id, to);
+      return;
+    }
+    if (to === '') {
+      node.parent.children.delete(node.component);
+      for (const child of node.children.values()) {
+        child.parent = this.#root;
+        this.#root.children.set(child.component, child);
+      }
+      this.add(id, to);
+      return;
+    }
     const slash = to.lastIndexOf('/');
     let parent = this.#root;
     for (const component of slash < 0 ? [] : to.slice(0, slash).split('/')) parent = childOf(parent, component);

@@ -152,7 +152,9 @@ class Renaming {
     if (holder === id) return;
     if (holder !== undefined) this.#stepAside(holder);
     if (!this.#names.has(id)) return;
-    for (const left of this.#names.nearestBelow(name)) if (this.#found.has(left)) this.#stepAside(left);
+    // Below the root others lie already, whoever has it: what comes along must not have the same names
+    const below = name === '' ? (this.#names.nameOf(id) as RelativeName) : name;
+    for (const left of this.#names.nearestBelow(below)) if (this.#found.has(left)) this.#stepAside(left);
     if (name.startsWith(`${this.#names.nameOf(id)}/`)) this.#stepAside(id);
     this.#rename(id, name);
   }

@@ -2,7 +2,8 @@
 import type { Snapshot } from '../events.ts';
 import { bookmarkOf, type Dataset, snapshotOf } from '../graph/graph.ts';
 import type { SnapshotGuid } from '../ids.ts';
-import { type Conflict, isPlaceholder } from './steps.ts';
+import { ROOT_NAME } from './stand-in.ts';
+import { type Conflict, isPlaceholder, type PreserveStep } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
 /**
@@ -17,33 +18,49 @@ export function planDivergence(
 ): Conflict | undefined {
   const { id, name } = wanted;
   const here = copy.get(id);
-  if (here === undefined || isPlaceholder(here) || atSource.snapshots.length === 0) return undefined;
+  if (here === undefined || atSource.snapshots.length === 0) return undefined;
+  if (isPlaceholder(here)) return planForClone(copy, wanted);
   if (here.snapshots.length === 0) return planAnew(copy, here, wanted);
   const known = new Set<SnapshotGuid>([...atSource.snapshots, ...atSource.bookmarks].map(({ guid }) => guid));
   const last = here.snapshots.findLastIndex((snapshot) => known.has(snapshot.guid));
   const localOnly = here.snapshots.slice(last + 1).map((snapshot) => snapshot.name);
   const lastCommon = here.snapshots[last] ?? null;
   if (lastCommon !== null && !hasMore(atSource, wanted, lastCommon)) return undefined;
-  if (lastCommon === null && !sharesOrigin(copy, here, wanted)) {
+  if (lastCommon === null && !areClones(copy, here, wanted)) {
     return { dataset: id, name, reason: 'no-common-snapshot', localOnly };
   }
   if (localOnly.length === 0 && !modified) return undefined;
-  // Everything else lies below the root, so that it cannot be moved below itself
-  if (name === '')
+  return keepAside(copy, wanted, { lastCommon, localOnly });
+}
+
+function keepAside(
+  copy: WorkingCopy,
+  { id, name }: Dataset,
+  step: Pick<PreserveStep, 'lastCommon' | 'localOnly'>,
+): Conflict | undefined {
+  // A volume has nothing below it, nor can it be given anything
+  const isFixed = copy.isRootFixed() || copy.get(id)?.kind === 'volume';
+  if (copy.nameOf(id) === ROOT_NAME && isFixed) {
+    const { lastCommon, localOnly } = step;
     return { dataset: id, name, reason: 'root-diverged', lastCommon: lastCommon?.name ?? null, localOnly };
-  if (copy.preserve(id, { lastCommon, localOnly })) return undefined;
+  }
+  if (copy.preserve(id, step)) return undefined;
   return { dataset: id, name, reason: 'not-owned-together', by: copy.nameOf(id) };
+}
+
+/** A placeholder for what is a clone by now makes room: nothing could be received in its place. */
+function planForClone(copy: WorkingCopy, wanted: Dataset): Conflict | undefined {
+  if (wanted.origin?.dataset == null || wanted.snapshots.length === 0) return undefined;
+  return keepAside(copy, wanted, { lastCommon: null, localOnly: [] });
 }
 
 /**
  * A clone that a promote has left without snapshots cannot be received into: nothing can but an increment, and that needs a snapshot to follow on. It goes aside, and
  * comes anew as the clone that it is.
  */
-function planAnew(copy: WorkingCopy, here: Dataset, { id, name, ...wanted }: Dataset): Conflict | undefined {
-  if (wanted.snapshots.length === 0 || name === '' || !sharesOrigin(copy, here, { id, name, ...wanted }))
-    return undefined;
-  if (copy.preserve(id, { lastCommon: null, localOnly: [] })) return undefined;
-  return { dataset: id, name, reason: 'not-owned-together', by: copy.nameOf(id) };
+function planAnew(copy: WorkingCopy, here: Dataset, wanted: Dataset): Conflict | undefined {
+  if (wanted.snapshots.length === 0 || !areClones(copy, here, wanted)) return undefined;
+  return keepAside(copy, wanted, { lastCommon: null, localOnly: [] });
 }
 
 /** Whether there is something to receive behind a snapshot. Otherwise what is only here is in nobody's way. */
@@ -53,8 +70,8 @@ function hasMore(atSource: Dataset, wanted: Dataset, { guid }: Snapshot): boolea
   return common !== undefined && newest !== undefined && newest.createtxg > common.createtxg;
 }
 
-/** Whether both are clones of the same snapshot, and that is here. */
-function sharesOrigin(copy: WorkingCopy, here: Dataset, wanted: Dataset): boolean {
+/** Whether both grew from something in the tree, so that it can come anew for what its owner's clone cost. */
+function areClones(copy: WorkingCopy, here: Dataset, wanted: Dataset): boolean {
   const origin = here.origin?.dataset == null ? undefined : copy.get(here.origin.dataset);
-  return origin !== undefined && wanted.origin?.dataset != null && wanted.origin.snapshot === here.origin?.snapshot;
+  return origin !== undefined && wanted.origin?.dataset != null;
 }

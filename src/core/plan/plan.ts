@@ -17,7 +17,7 @@
  */
 import type { Snapshot } from '../events.ts';
 import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, parentOf, type RelativeName, ROOT_STAND_IN, type SnapshotGuid } from '../ids.ts';
 import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
 import { planPromotes } from './promotes.ts';
@@ -25,8 +25,10 @@ import { inReceivingOrder } from './receiving-order.ts';
 import { withoutRefusedNames } from './refusals.ts';
 import { asideName, isPlaceFor, Renames } from './renames.ts';
 import { planRetention } from './retention.ts';
+import { canTakeRoot, dropStandIn, takeRoot } from './root.ts';
 import { type Segment, segmentsBehind } from './segments.ts';
 import { planSnapshotNames } from './snapshot-names.ts';
+import { ROOT_NAME, standInFor } from './stand-in.ts';
 import {
   type Conflict,
   isPlaceholder,
@@ -91,6 +93,7 @@ class Planner {
       const parent = parentOf(name);
       if (parent !== undefined) this.#neededAsParent.add(parent);
     }
+    this.#standInForRoot();
     for (const dataset of inReceivingOrder(this.#input.wanted, this.#local)) {
       if (this.#blocked.has(dataset.id)) this.#takesPlace(dataset);
       else this.#planDataset(dataset);
@@ -98,6 +101,7 @@ class Planner {
     }
     for (const id of this.#unplaced) this.#refuseUnplaced(id);
     this.#bringBackDisplaced();
+    dropStandIn(this.#copy);
     const retained = planRetention({
       ...this.#input,
       copy: this.#copy,
@@ -120,11 +124,22 @@ class Planner {
   #bringBackDisplaced(): void {
     for (const [id, { parent, leaf }] of this.#copy.displaced) {
       if (this.#input.wanted.get(id) !== undefined || !this.#copy.names.has(parent)) continue;
-      const former = `${this.#copy.nameOf(parent)}/${leaf}` as RelativeName;
-      const isWanted = this.#input.wanted.named(former) !== undefined;
-      const name = isWanted ? asideName(this.#copy, id, former) : former;
+      const above = this.#copy.nameOf(parent);
+      const had = (above === ROOT_NAME ? leaf : `${above}/${leaf}`) as RelativeName;
+      const name = this.#input.wanted.named(had) === undefined ? had : asideName(this.#copy, id, had);
       if (this.#copy.names.holder(name) === undefined) this.#copy.rename(id, name, this.#standing(parent));
     }
+  }
+
+  /** A root that is a clone of something that lies below it cannot come first. */
+  #standInForRoot(): void {
+    const root = this.#input.wanted.named(ROOT_NAME);
+    if (root === undefined || this.#copy.names.holder(ROOT_NAME) !== undefined || this.#blocked.has(root.id)) return;
+    const origin = root.origin?.dataset == null ? undefined : this.#input.source.get(root.origin.dataset);
+    if (origin === undefined) return;
+    const step = { kind: 'create-placeholder', dataset: ROOT_STAND_IN, name: ROOT_NAME, after: [] } as const;
+    this.#receivedAfter.set(ROOT_STAND_IN, this.#push(step));
+    this.#copy.addStandIn(standInFor(root));
   }
 
   #refuseUnplaced(id: DatasetId): void {
@@ -221,15 +236,8 @@ class Planner {
     const here = this.#copy.get(wanted.id);
     if (here === undefined || this.#followed.has(wanted.id)) return;
     this.#followed.add(wanted.id);
-    if (originDiffers(wanted, here)) {
-      this.#refuse({ ...place(wanted), reason: 'origin-differs' });
-      return;
-    }
-    if (
-      wanted.snapshots.length === 0 &&
-      wanted.origin?.dataset != null &&
-      here.origin?.snapshot !== wanted.origin.snapshot
-    ) {
+    const isOther = wanted.origin?.dataset != null && here.origin?.snapshot !== wanted.origin.snapshot;
+    if (isOther && wanted.snapshots.length === 0) {
       this.#wait(wanted, 'no-snapshot');
       return;
     }
@@ -241,6 +249,8 @@ class Planner {
     const source = this.#source(wanted);
     const base = snapshotOf(source, newest.guid) ?? bookmarkOf(source, newest.guid);
     if (base === undefined) return;
+    // What both have in common has one past: only what was destroyed of that differs, and keeps nothing from following on it
+    if (originDiffers(wanted, here)) this.#conflicts.push({ ...place(wanted), reason: 'origin-differs' });
     for (const segment of segmentsBehind(source, wanted, { ...newest, createtxg: base.createtxg }))
       this.#receiveIncrement(wanted, segment);
   }
@@ -248,7 +258,9 @@ class Planner {
   /** A dataset that is not here yet, or only as a placeholder. */
   #bring(wanted: Dataset, placeholder: Dataset | undefined): void {
     const holder = this.#copy.names.holder(wanted.name);
-    if (holder !== undefined && !this.#renames.free(wanted.name, wanted.id)) {
+    if (wanted.name === ROOT_NAME && holder !== undefined && holder !== wanted.id) {
+      this.#bringRoot(wanted, holder);
+    } else if (holder !== undefined && !this.#renames.free(wanted.name, wanted.id)) {
       this.#refuse({ ...place(wanted), reason: 'name-taken', by: holder });
     } else if (wanted.snapshots.length === 0) {
       if (placeholder === undefined) this.#withoutSnapshots(wanted);
@@ -256,6 +268,22 @@ class Planner {
     } else {
       this.#bringSnapshots(wanted, placeholder);
     }
+  }
+
+  /** Where something else has the root's place, it is received beside, and then takes that. */
+  #bringRoot(wanted: Dataset, holder: DatasetId): void {
+    if (wanted.snapshots.length === 0) {
+      this.#wait(wanted, 'no-snapshot');
+      return;
+    }
+    if (!canTakeRoot(this.#copy, wanted)) {
+      this.#refuse({ ...place(wanted), reason: 'name-taken', by: holder });
+      return;
+    }
+    this.#bringSnapshots(wanted, undefined);
+    this.#unplaced.delete(wanted.id);
+    if (!this.#copy.names.has(wanted.id)) return;
+    takeRoot(this.#copy, this.#input.wanted, wanted.id, this.#receivedUnder(wanted.id));
   }
 
   /** An empty stand-in gives children a parent. A clone gets none: it could not be received in its place later (belief 3). */
@@ -274,8 +302,9 @@ class Planner {
     const at = this.#placeFor(wanted);
     if (at === undefined) return;
     const origin = this.#availableOrigin(wanted);
-    if (origin === 'missing') return;
-    if (origin === undefined) this.#receiveFull(wanted, placeholder !== undefined, at);
+    // It does not come, so that there is nothing to be placed
+    if (origin === 'missing') this.#unplaced.delete(wanted.id);
+    else if (origin === undefined) this.#receiveFull(wanted, placeholder !== undefined, at);
     else if (placeholder === undefined) this.#receiveClone(wanted, origin, at);
     else this.#refuse({ ...place(wanted), reason: 'origin-differs' });
   }
@@ -285,26 +314,35 @@ class Planner {
     // A placeholder: what replaces it goes where it is by now
     if (this.#copy.names.has(id)) return { name: this.#copy.nameOf(id), after: this.#standing(id) };
     const above = parentOf(name);
-    if (above === undefined) return { name, after: [] };
+    const root = this.#copy.names.holder(ROOT_NAME);
+    if (above === undefined) return root === undefined ? { name, after: [] } : this.#beside(id, root);
     const parent = this.#input.wanted.named(above);
-    const root = this.#copy.names.holder('' as RelativeName);
-    if (parent !== undefined && this.#copy.names.holder(above) === parent.id) {
-      return { name, after: this.#standing(parent.id) };
-    }
     const foreign = parent === undefined ? this.#input.source.named(above) : undefined;
-    if (foreign !== undefined && this.#copy.names.holder(above) === foreign.id) {
-      return { name, after: this.#standing(foreign.id) };
-    }
+    const standing = this.#parentAt(above, parent ?? foreign);
+    if (standing !== undefined) return { name, after: this.#standing(standing) };
     if ((parent !== undefined && this.#waitingIds.has(parent.id)) || this.#comesFromElsewhere(foreign?.id)) {
       this.#waiting.push({ dataset: id, name, reason: 'parent-waits' });
       this.#waitingIds.add(id);
     } else if (parent === undefined || this.#blocked.has(parent.id) || root === undefined) {
       this.#refuse({ dataset: id, name, reason: 'parent-missing', parent: above });
     } else {
-      this.#unplaced.add(id);
-      return { name: this.#copy.temporaryName(id), after: this.#standing(root) };
+      return this.#beside(id, root);
     }
     return undefined;
+  }
+
+  /** The dataset at the name of a parent, if it is that. Whoever has the root's place now, what lies below it stays there. */
+  #parentAt(name: RelativeName, parent: Dataset | undefined): DatasetId | undefined {
+    const holder = this.#copy.names.holder(name);
+    if (parent === undefined || holder === undefined) return undefined;
+    const isPlace = name === ROOT_NAME && !this.#copy.isForeign(holder);
+    return holder === parent.id || isPlace ? holder : undefined;
+  }
+
+  /** A name for the time being, at the top of the tree. */
+  #beside(id: DatasetId, root: DatasetId): Place {
+    this.#unplaced.add(id);
+    return { name: this.#copy.temporaryName(id), after: this.#standing(root) };
   }
 
   /** The steps after which a dataset stands where it is in the working copy. */
@@ -426,7 +464,7 @@ function streamOf(base: PlannedSnapshot, { to, snapshots }: Segment) {
   };
 }
 
-/** A replica of a clone may have been received in full (its origin was not shared); it must not hang off another origin. */
+/** Whether a replica hangs off another snapshot than at its owner. One of a clone may have been received in full (its origin was not shared). */
 function originDiffers(wanted: Dataset, here: Dataset): boolean {
   return wanted.origin?.dataset != null && here.origin !== null && here.origin.snapshot !== wanted.origin.snapshot;
 }

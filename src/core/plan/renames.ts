@@ -4,7 +4,9 @@
  */
 import { compareNames, type Dataset, type Graph } from '../graph/graph.ts';
 import { DATASET_NAME_BYTES_MAX, type DatasetId, parentOf, type RelativeName } from '../ids.ts';
+import { canTakeRoot, takeRoot } from './root.ts';
 import { CHAIN_MAX } from './snapshot-names.ts';
+import { ROOT_NAME } from './stand-in.ts';
 import type { Conflict } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
@@ -24,6 +26,7 @@ export class Renames {
 
   /** Plans the renames that can be done before anything is received. Gives the conflicts. */
   plan(): readonly Conflict[] {
+    this.#bringRoot();
     // A dataset that has its name already can be taken along by one above it, and come back with the next round
     for (let done = -1; done !== this.#copy.steps.length; ) {
       done = this.#copy.steps.length;
@@ -42,6 +45,14 @@ export class Renames {
   free(name: RelativeName, id: DatasetId): boolean {
     const holder = this.#copy.names.holder(name);
     return holder === undefined || holder === id || this.#makeWay(holder);
+  }
+
+  /** What is here already and is to be the root. A stand-in elsewhere gives its place to what it stands in for there, and keeps it here until that has come. */
+  #bringRoot(): void {
+    const root = this.#wanted.named(ROOT_NAME);
+    if (root === undefined || this.#copy.get(root.id) === undefined || this.#copy.nameOf(root.id) === ROOT_NAME) return;
+    if (canTakeRoot(this.#copy, root)) takeRoot(this.#copy, this.#wanted, root.id);
+    else this.#refuse(root.id, ROOT_NAME);
   }
 
   /** Whatever has the name of a wanted dataset makes way, also for those that are still to come. */
@@ -94,9 +105,9 @@ export function isPlaceFor(copy: WorkingCopy, id: DatasetId, name: RelativeName)
   return above !== undefined && !copy.names.lineOf(above).includes(id);
 }
 
-/** Where something goes whose name another has from now on: beside that name, or at the top of the tree where that would get too long. */
-export function asideName(copy: WorkingCopy, id: DatasetId, from = copy.nameOf(id)): RelativeName {
+/** Beside the name that a dataset had, or at the top of the tree where that would get too long. */
+export function asideName(copy: WorkingCopy, id: DatasetId, had = copy.nameOf(id)): RelativeName {
   const label = copy.temporaryName(id).replace('renaming', 'given-up');
-  const beside = `${from}-${label}`;
+  const beside = `${had}-${label}`;
   return (beside.length > DATASET_NAME_BYTES_MAX / 2 ? label : beside) as RelativeName;
 }

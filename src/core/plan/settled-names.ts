@@ -86,7 +86,7 @@ class Settlement {
     const above = parentOf(dataset.name);
     const name = above === undefined ? dataset.name : below(names.get(above) ?? above, dataset.name);
     if (above !== undefined && follows(here ?? dataset)) return [{ names, dataset, name }];
-    names.set(dataset.name, here?.name ?? name);
+    names.set(dataset.name, above === undefined ? name : (here?.name ?? name));
     return [];
   }
 

@@ -41,13 +41,13 @@ export interface RenameSnapshotStep extends StepBase {
 
 /**
  * Moves what a replica has and its owner has not out of the way, under `.pando/diverged` (design §9). Costs no data. Nothing lies below the dataset
- * then: its children were moved before.
+ * then: its children were moved before. Only what lies below the root stays where it is, and is below its successor afterwards.
  */
 export interface PreserveStep extends StepBase {
   readonly kind: 'preserve';
   /**
    * The newest snapshot in common: a dataset that ends with it stands in the place of the diverged one afterwards. Null where the two share nothing but the
-   * origin of the clone, so that it is received anew.
+   * origin of the clone, so that it is received anew; where that is the root, a stand-in has its place then (`stand-in.ts`).
    */
   readonly lastCommon: Snapshot | null;
   /** Datasets that hang off what goes, by the names that they have then: their origin lies outside the tree afterwards. */
@@ -59,6 +59,17 @@ export interface PreserveStep extends StepBase {
 export interface RenameStep extends StepBase {
   readonly kind: 'rename';
   readonly from: RelativeName;
+}
+
+/**
+ * Makes a dataset the root. The one that was gets a name below it, and so does everything that lay below that, under the names that it has. Nothing lies below the
+ * dataset then.
+ */
+export interface TakeRootStep extends StepBase {
+  readonly kind: 'take-root';
+  readonly from: RelativeName;
+  /** Who was the root, and the name that it gets. */
+  readonly former: { readonly dataset: DatasetId; readonly name: RelativeName };
 }
 
 /**
@@ -123,7 +134,8 @@ export type MetadataStep =
   | PreserveStep
   | PromoteStep
   | RenameSnapshotStep
-  | RenameStep;
+  | RenameStep
+  | TakeRootStep;
 export type Step = MetadataStep | ReceiveStep;
 
 /** Why a dataset cannot follow, with what a person needs to see it. */

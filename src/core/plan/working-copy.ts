@@ -1,16 +1,19 @@
 import type { Snapshot } from '../events.ts';
-import { GraphDraft } from '../graph/draft.ts';
+import { GraphDraft, type MutableDataset } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
 import { NameTree } from '../graph/name-tree.ts';
 import {
   type DatasetId,
   parentOf,
+  poolOf,
   type RelativeName,
+  ROOT_STAND_IN,
   type SnapshotGuid,
   type SnapshotName,
   shortDatasetId,
 } from '../ids.ts';
-import type { DestroySnapshotStep, PlanInput, PreserveStep, Step } from './steps.ts';
+import { ROOT_NAME, standInFor } from './stand-in.ts';
+import type { DestroySnapshotStep, PlanInput, PreserveStep, Step, TakeRootStep } from './steps.ts';
 
 type WithoutAfter<S extends Step> = S extends Step ? Omit<S, 'after'> : never;
 
@@ -54,10 +57,15 @@ export class WorkingCopy {
     return this.names.nameOf(id) ?? ('' as RelativeName);
   }
 
-  /** Whether the dataset is here and does not follow the source, so that nothing of it is changed. */
+  /** Whether the dataset is here and does not follow the source, so that nothing of it is changed. What stands in for a root is nobody's. */
   isForeign(id: DatasetId): boolean {
     const here = this.#draft.get(id);
-    return here !== undefined && !this.#follows(here);
+    return here !== undefined && id !== ROOT_STAND_IN && !this.#follows(here);
+  }
+
+  /** Whether the root can have no other name: a pool's own dataset. */
+  isRootFixed(): boolean {
+    return this.#base.root !== null && poolOf(this.#base.root) === this.#base.root;
   }
 
   /** The steps that changed these datasets, or what they lie below. */
@@ -108,33 +116,70 @@ export class WorkingCopy {
     this.#vacated.set(from, this.#add({ kind: 'rename', dataset: id, name: to, from }, before));
   }
 
-  /**
-   * Moves a diverged dataset out of the way, and before that what lies below it. False, with nothing done, when some of that does not follow the source.
-   */
-  preserve(id: DatasetId, step: Pick<PreserveStep, 'lastCommon' | 'localOnly'>): boolean {
-    const children = this.names.childrenOf(id);
-    if (children.some((child) => this.isForeign(child))) return false;
-    for (const child of children) {
+  /** Makes a dataset below which nothing lies the root; the root gets a name below it. `also` are steps that it waits for. */
+  takeRoot(id: DatasetId, formerName: RelativeName, also: readonly number[]): void {
+    const former = this.names.holder(ROOT_NAME);
+    if (former === undefined) return;
+    const from = this.nameOf(id);
+    const before = [...this.changesOf(id, former), ...also, ...only(this.#vacated.get(formerName))];
+    this.names.move(former, formerName);
+    this.names.move(id, ROOT_NAME);
+    const step = {
+      kind: 'take-root',
+      dataset: id,
+      name: ROOT_NAME,
+      from,
+      former: { dataset: former, name: formerName },
+    };
+    const index = this.#add(step as WithoutAfter<TakeRootStep>, before);
+    this.#last.set(former, index);
+    this.#vacated.set(from, index);
+  }
+
+  /** Moves what lies below a dataset to the top of the tree for a while: see {@link displaced}. */
+  displaceChildren(id: DatasetId): void {
+    for (const child of this.names.childrenOf(id)) {
       const name = this.nameOf(child);
       this.displaced.set(child, { parent: id, leaf: name.slice(name.lastIndexOf('/') + 1) });
       this.rename(child, this.temporaryName(child));
     }
+  }
+
+  /** Puts an empty dataset where the root is to come, without a step. */
+  addStandIn(standIn: MutableDataset): void {
+    this.#draft.add(standIn);
+    this.names.add(standIn.id, ROOT_NAME);
+  }
+
+  /**
+   * Moves a diverged dataset out of the way, and before that what lies below it, unless it is the root. False, with nothing done, when some of that does not follow the source.
+   */
+  preserve(id: DatasetId, step: Pick<PreserveStep, 'lastCommon' | 'localOnly'>): boolean {
+    const isRoot = this.names.holder(ROOT_NAME) === id;
+    if (!isRoot && this.names.childrenOf(id).some((child) => this.isForeign(child))) return false;
+    if (!isRoot) this.displaceChildren(id);
     const before = this.#draft.get(id)?.snapshots ?? [];
     const kept = step.lastCommon === null ? 0 : before.findIndex(({ guid }) => guid === step.lastCommon?.guid) + 1;
     const cutOff = this.#clonesOf(id, new Set(before.slice(kept).map(({ guid }) => guid)));
     const names = cutOff.map((clone) => this.nameOf(clone));
     this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step, cutOff: names });
-    if (step.lastCommon === null) {
-      this.#draft.remove(id);
-      this.names.remove(id);
-    } else {
-      this.#draft.rollBack(id, step.lastCommon.guid);
-    }
+    if (step.lastCommon === null) this.#remove(id, isRoot);
+    else this.#draft.rollBack(id, step.lastCommon.guid);
     for (const clone of cutOff) {
       const { origin } = this.#draft.change(clone);
       if (origin !== null) this.#draft.change(clone).origin = { dataset: null, snapshot: origin.snapshot };
     }
     return true;
+  }
+
+  /** Takes away what is received anew. */
+  #remove(id: DatasetId, isRoot: boolean): void {
+    const dataset = this.#draft.get(id);
+    this.#draft.remove(id);
+    this.names.remove(id);
+    if (!isRoot || dataset === undefined) return;
+    this.addStandIn(standInFor(dataset));
+    this.#last.set(ROOT_STAND_IN, this.steps.length - 1);
   }
 
   /** `after` are steps that it waits for beside those that changed the dataset. */

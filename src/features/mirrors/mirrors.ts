@@ -90,6 +90,7 @@ const LOOKED_AT_FIRST: ReadonlySet<Step['kind']> = new Set([
   'preserve',
   'promote',
   'rename',
+  'take-root',
 ]);
 
 /** For what is not cancelled by whoever asked for it. */

@@ -63,8 +63,10 @@ export interface ObserverOptions {
   readonly trees: () => readonly WatchedTree[];
   /** Whether a transfer is writing into the tree now. */
   readonly isReceiving: (tree: TreeName) => boolean;
-  /** Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. */
-  readonly clearUp: () => Promise<unknown>;
+  /**
+   * Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. Rejects where the tree is not where it belongs.
+   */
+  readonly clearUp: (tree: TreeName) => Promise<unknown>;
   /** Told what the first look at a tree shows since this node runs. What it rejects with is the look's failure. */
   readonly onFirstListing: (listing: readonly ListedDataset[]) => Promise<void>;
   readonly mintDatasetId: () => DatasetId;
@@ -189,7 +191,7 @@ export class Observer {
   async #lookNow(watched: WatchedTree, cause: Cause): Promise<readonly KnownEvent[]> {
     if (this.#options.isReceiving(watched.tree)) return [];
     try {
-      await this.#options.clearUp();
+      await this.#options.clearUp(watched.tree);
       return await this.#lookAtRoot(watched, cause);
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#memory.unwell(watched.tree, error);

@@ -20,6 +20,11 @@ function moveAside(root: DatasetName, name: RelativeName): string {
   return `"zfs rename ${dataset} ${poolOf(root)}/kept-${dataset.split('/').slice(1).join('-')}"`;
 }
 
+/** What lies below the root goes along, and is received anew as well. */
+function withAllBelow(name: RelativeName): string {
+  return name === '' ? ', which takes along all that lies below it,' : '';
+}
+
 function goBack(dataset: string, lastCommon: string | null): string {
   return lastCommon === null
     ? 'mirror the tree to another place'
@@ -37,15 +42,15 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
     case 'name-too-long':
       return `${dataset} is longer than ZFS takes; have its owner rename it, or keep the mirror at a shorter name, and sync again.`;
     case 'no-common-snapshot':
-      return `${dataset} has no snapshot in common with its owner (only here: ${listed(conflict.localOnly)}); move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
+      return `${dataset} has no snapshot in common with its owner (only here: ${listed(conflict.localOnly)}); move it aside with ${moveAside(root, conflict.name)}${withAllBelow(conflict.name)} and sync again to receive it anew.`;
     case 'root-diverged':
-      return `${dataset}, the root of the mirror, has what its owner has not (${listed(conflict.localOnly) || 'written without a snapshot'}); clone or send elsewhere what you need of it, then ${goBack(dataset, conflict.lastCommon)} and sync again.`;
+      return `${dataset}, the root of the mirror, has what its owner has not (${listed(conflict.localOnly) || 'written without a snapshot'}), and cannot be kept aside, being a pool or a volume; clone or send elsewhere what you need of it, then ${goBack(dataset, conflict.lastCommon)} and sync again, or mirror the tree to a dataset in the pool and sync again.`;
     case 'not-owned-together':
       return `${dataset} cannot follow its owner, since that would change ${absoluteName(root, conflict.by)}, which belongs to another owner; have that one rename or promote it first, then sync again.`;
     case 'origin-differs':
-      return `${dataset} grew from another snapshot than at its owner; move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
+      return `${dataset} hangs off another snapshot than at its owner, since one of the two has destroyed some, and follows all the same; to have it as it is there, move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
     case 'written-without-snapshot':
-      return `${dataset} has no snapshot here that its owner's could follow on; move it aside with ${moveAside(root, conflict.name)} and sync again to receive it.`;
+      return `${dataset} has no snapshot here that its owner's could follow on; move it aside with ${moveAside(root, conflict.name)}${withAllBelow(conflict.name)} and sync again to receive it.`;
     case 'rename-blocked':
       return `${absoluteName(root, conflict.current)} is called ${dataset} at its owner, but cannot be renamed since that name is taken or nothing stands above it here; free the name, or rename it by hand, and sync again.`;
     case 'parent-missing':

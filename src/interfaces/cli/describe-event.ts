@@ -119,6 +119,8 @@ function describeAdminEvent(event: AdminEventBody): string {
       return `Transfer ${event.transfer} of "${event.tree}" was cut short; the next sync goes on with ${event.targets.join(', ')}.`;
     case 'preservation.started':
       return `What diverged in ${event.name} is being moved to ${event.aside} (${event.transfer}).`;
+    case 'root-exchange.started':
+      return `${event.successor} is taking the place of ${event.name}, which goes to ${event.former} (${event.transfer}).`;
     case 'transfer.ended':
       return `Transfer ${event.transfer} ended: ${event.outcome}, ${formatBytes(event.bytes)}.`;
     default:
@@ -139,6 +141,7 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'transfer.started': true,
   'receive.interrupted': true,
   'preservation.started': true,
+  'root-exchange.started': true,
   'transfer.ended': true,
 };
 

@@ -1,6 +1,6 @@
 import { unreachable } from '../../core/errors.ts';
-import { isLineage } from '../../core/ids.ts';
-import type { PreserveStep, Retained, Step } from '../../core/plan/steps.ts';
+import { isLineage, ROOT_STAND_IN } from '../../core/ids.ts';
+import type { DestroyDatasetStep, PreserveStep, Retained, Step } from '../../core/plan/steps.ts';
 import { formatCount, formatPlace, formatTime } from './format.ts';
 
 function snapshotsOf(count: number): string {
@@ -10,6 +10,11 @@ function snapshotsOf(count: number): string {
 function describeKept(place: string, { localOnly }: PreserveStep): string {
   const what = localOnly.length === 0 ? 'was written to it here' : 'only this node has';
   return `keep what ${what}${localOnly.length === 0 ? '' : ` (${localOnly.map((name) => `@${name}`).join(', ')})`} of ${place} under .pando/diverged`;
+}
+
+function whyDestroyed({ name, dataset }: DestroyDatasetStep): string {
+  if (dataset === ROOT_STAND_IN) return 'it only stood in for the root';
+  return isLineage(name) ? 'no clone needs it any more' : 'its owner destroyed it';
 }
 
 /** What a step of a tree's plan does, as an order: `receive images/web@v3, follows on @v2`. */
@@ -31,9 +36,11 @@ export function describeStep(tree: string, step: Step): string {
       return `destroy ${place}@${step.snapshot.name}: ${why}`;
     }
     case 'destroy-dataset':
-      return `destroy ${place}${snapshotsOf(step.snapshots.length)}: ${isLineage(step.name) ? 'no clone needs it any more' : 'its owner destroyed it'}`;
+      return `destroy ${place}${snapshotsOf(step.snapshots.length)}: ${whyDestroyed(step)}`;
+    case 'take-root':
+      return `make ${formatPlace(tree, step.from)} the root, in the place of what becomes ${formatPlace(tree, step.former.name)}`;
     case 'create-placeholder':
-      return `create ${place}, empty until its owner takes a snapshot`;
+      return `create ${place}, empty until ${step.dataset === ROOT_STAND_IN ? 'what it is a clone of is here' : 'its owner takes a snapshot'}`;
     case 'receive-full':
       return `receive ${place}@${step.to.name} in full`;
     case 'receive-incremental':

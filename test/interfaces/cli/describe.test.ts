@@ -186,6 +186,17 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     aside: 'tank/mirror/.pando/diverged/web-t' as DatasetName,
     successor: 'tank/mirror/.pando/diverged/successor-t' as DatasetName,
     lastCommon: 'a' as SnapshotName,
+    outside: null,
+  },
+  'root-exchange.started': {
+    type: 'root-exchange.started',
+    transfer: 't' as TransferId,
+    tree: admin.tree,
+    dataset,
+    name: 'tank/mirror' as DatasetName,
+    successor: 'tank/mirror/renaming-t' as DatasetName,
+    outside: 'tank/pando-t' as DatasetName,
+    former: 'tank/mirror/renaming-f' as DatasetName,
   },
   'transfer.ended': { type: 'transfer.ended', transfer: 't' as TransferId, outcome: 'completed', bytes: 2048 },
 };

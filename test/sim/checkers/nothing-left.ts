@@ -19,7 +19,7 @@ export const nothingLeft: Checker = {
 async function onDisk({ zfs, name: pool }: Machine): Promise<string[]> {
   const listed = await zfs.list(pool as DatasetName);
   return listed.flatMap(({ name, snapshots }) => [
-    ...(name.includes('/successor-') ? [`${name} is left`] : []),
+    ...(/\/(successor|pando)-/.test(name) ? [`${name} is left`] : []),
     ...snapshots.filter(({ userrefs }) => userrefs > 0).map((snapshot) => `${name}@${snapshot.name} is held`),
   ]);
 }

@@ -1,0 +1,137 @@
+/**
+ * Puts another dataset in the place of a mirror's root, at the cost of no data. Nothing can be renamed below itself, so the root goes outside for a moment, with all that lies
+ * below it:
+ *
+ *     rename  root → outside               the successor, which lies below the root, goes along
+ *     rename  outside/… → root             the successor: nothing lies below it
+ *     rename  outside/x → root/x           for whatever lay right below the root
+ *     rename  outside → root/…             the former root, to where it is to be
+ *
+ * Each step shows in what ZFS lists, so that it can be finished, or taken back, from wherever it was left (invariant 5). While something stands in a dataset that is mounted, the
+ * first step is refused already, and nothing has changed.
+ */
+import { isPandoError, PandoError } from '../core/errors.ts';
+import type { RootExchangeStarted } from '../core/events.ts';
+import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
+import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
+import { STREAM_PROPERTY } from '../core/stream-flags.ts';
+import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
+
+export interface RootExchange {
+  readonly root: DatasetName;
+  /** Beside the root, where nothing else is. */
+  readonly outside: DatasetName;
+  /** Where the successor is before, below the root, and the id that it carries. */
+  readonly successor: DatasetName;
+  readonly successorId: DatasetId;
+  /** Where the former root is afterwards, below the root. */
+  readonly former: DatasetName;
+}
+
+/**
+ * What says of a dataset what it is, not of a place how it is used; or takes from others what they have (`reservation`), or is chosen when a dataset is made.
+ */
+const OWN_PROPERTIES: ReadonlySet<string> = new Set([
+  ...['canmount', 'readonly', 'reservation', 'refreservation', 'volsize', 'volblocksize'],
+  ...['encryption', 'keyformat', 'keylocation', 'pbkdf2iters'],
+  ...[ID_PROPERTY, PLACEHOLDER_PROPERTY, STREAM_PROPERTY],
+]);
+
+/** Gives the successor what people set on the root (where it is mounted, how it is compressed): what lies below inherits that. Idempotent. */
+export async function handOnProperties({ root, successor }: RootExchange, zfs: Zfs): Promise<void> {
+  const listed = await zfs.listOnly([root, successor]);
+  const former = listed.find(({ name }) => name === root);
+  const heir = listed.find(({ name }) => name === successor);
+  if (former === undefined || heir === undefined) return;
+  for (const [name, value] of Object.entries(former.properties)) {
+    if (OWN_PROPERTIES.has(name) || heir.properties[name] === value) continue;
+    await zfs.setProperties([successor], { [name]: value }).catch((error: unknown) => {
+      // What this ZFS lets nobody set on what is there already
+      if (!isPandoError(error, 'ZFS_UNSUPPORTED')) throw error;
+    });
+  }
+}
+
+/** Does what is not yet done. Idempotent once it has begun; rejects as ZFS does, and can then be tried again. */
+export async function exchangeRoots(exchange: RootExchange, zfs: Zfs): Promise<void> {
+  const { root, outside, successor, former } = exchange;
+  const found = await look(exchange, zfs);
+  const isBegun = found.outside !== undefined;
+  if (!isBegun && found.successor === undefined) return;
+  if (!isBegun) await zfs.rename(root, outside);
+  if (!isBegun || found.taken !== undefined) await zfs.rename(movedOut(exchange, successor), root);
+  else if (!isThere(exchange, found.root)) throw lost(exchange);
+  await moveChildren(outside, root, zfs);
+  await zfs.rename(outside, former);
+}
+
+/** Puts everything back to where it was, unless it is over, or has not begun. Idempotent; rejects as ZFS does. */
+export async function takeBackRoots(exchange: RootExchange, zfs: Zfs): Promise<void> {
+  const { root, outside, successor } = exchange;
+  const found = await look(exchange, zfs);
+  if (found.outside === undefined) return;
+  if (found.taken === undefined && isThere(exchange, found.root)) {
+    await moveChildren(root, outside, zfs);
+    await zfs.rename(root, movedOut(exchange, successor));
+  }
+  await zfs.rename(outside, root);
+}
+
+/** Does what of the intent is not yet done. Idempotent; rejects as ZFS does, and can then be tried again. */
+export async function finishRootExchange(intent: RootExchangeStarted, zfs: Zfs): Promise<void> {
+  const exchange = exchangeOf(intent);
+  await handOnProperties(exchange, zfs);
+  await exchangeRoots(exchange, zfs);
+}
+
+/** Takes it back. Idempotent; rejects as ZFS does. Resolves to whether all is as it was before. */
+export async function undoRootExchange(intent: RootExchangeStarted, zfs: Zfs): Promise<boolean> {
+  const exchange = exchangeOf(intent);
+  await takeBackRoots(exchange, zfs);
+  return (await look(exchange, zfs)).successor !== undefined;
+}
+
+function exchangeOf({ name, outside, successor, dataset, former }: RootExchangeStarted): RootExchange {
+  return { root: name, outside, successor, successorId: dataset, former };
+}
+
+interface Found {
+  readonly root: ListedDataset | undefined;
+  readonly outside: ListedDataset | undefined;
+  /** The successor, below the root, and outside with that. */
+  readonly successor: ListedDataset | undefined;
+  readonly taken: ListedDataset | undefined;
+}
+
+async function look(exchange: RootExchange, zfs: Zfs): Promise<Found> {
+  const { root, outside, successor } = exchange;
+  const taken = movedOut(exchange, successor);
+  const listed = await zfs.listOnly([root, outside, successor, taken]);
+  const named = (name: DatasetName) => listed.find((one) => one.name === name);
+  return { root: named(root), outside: named(outside), successor: named(successor), taken: named(taken) };
+}
+
+/** Whether the successor is the root already: whatever else has the name is none of this. */
+function isThere({ successorId }: RootExchange, root: ListedDataset | undefined): boolean {
+  return root?.properties[ID_PROPERTY] === successorId;
+}
+
+async function moveChildren(from: DatasetName, to: DatasetName, zfs: Zfs): Promise<void> {
+  const listed = await zfs.list(from);
+  const below = listed
+    .map(({ name }) => name.slice(from.length + 1))
+    .filter((name) => name !== '' && !name.includes('/'));
+  for (const name of below) await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
+}
+
+function movedOut({ root, outside }: RootExchange, name: DatasetName): DatasetName {
+  return `${outside}${name.slice(root.length)}` as DatasetName;
+}
+
+function lost({ root, outside }: RootExchange): PandoError {
+  return new PandoError(
+    'PLAN_CONFLICT',
+    `What was to take the place of "${root}" is gone; give "${outside}" that name back with "zfs rename ${outside} ${root}", and sync again.`,
+    { root, outside },
+  );
+}
