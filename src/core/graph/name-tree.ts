@@ -93,10 +93,7 @@ export class NameTree {
     }
     if (to === '') {
       node.parent.children.delete(node.component);
-      for (const child of node.children.values()) {
-        child.parent = this.#root;
-        this.#root.children.set(child.component, child);
-      }
+      for (const child of node.children.values()) this.#graft(child, this.#root);
       this.add(id, to);
       return;
     }
@@ -107,6 +104,21 @@ export class NameTree {
     node.component = to.slice(slash + 1);
     node.parent = parent;
     parent.children.set(node.component, node);
+  }
+
+  /** Puts a node with all below it under another one, beside or into what has its name there. */
+  #graft(node: Node, parent: Node): void {
+    const there = parent.children.get(node.component);
+    if (there === undefined) {
+      node.parent = parent;
+      parent.children.set(node.component, node);
+      return;
+    }
+    if (node.id !== null) {
+      there.id = node.id;
+      this.#nodes.set(node.id, there);
+    }
+    for (const child of node.children.values()) this.#graft(child, there);
   }
 
   #find(name: RelativeName): Node | undefined {
