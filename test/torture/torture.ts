@@ -259,6 +259,8 @@ async function leftIn(host: Host, waiting: ReadonlySet<string>): Promise<string[
 function leftOn({ name, snapshots, properties }: ListedDataset, waiting: ReadonlySet<string>): string[] {
   const held = snapshots.filter(({ userrefs }) => userrefs > 0).map((one) => `${name}@${one.name} is held`);
   // What waits for the one above it has the name that it had when it had to make way
-  const isTemporary = /\/(successor|renaming|pando)-/.test(name) && !waiting.has(properties[ID_PROPERTY] ?? '');
+  const isAside = name.includes('/.pando/diverged/');
+  const isStepping = /\/(renaming|pando)-/.test(name) && !isAside && !waiting.has(properties[ID_PROPERTY] ?? '');
+  const isTemporary = isStepping || /\/successor-/.test(name);
   return isTemporary ? [...held, `${name} is left`] : held;
 }
