@@ -10,6 +10,7 @@ import {
   type BookmarkName,
   type DatasetId,
   type DatasetName,
+  type HoldTag,
   type NodeId,
   parseBookmarkName,
   parseDatasetId,
@@ -32,6 +33,8 @@ export const EVENT_VERSION = 1;
 
 /** Longest value of a property that an event carries, in characters: ZFS's own limit for user properties (zfsprops.7). */
 const PROPERTY_VALUE_CHARACTERS_MAX = 8192;
+/** Longest tag of a hold, in characters: ZFS takes one less than for a name (`MAX_TAG_LEN`). */
+const HOLD_TAG_CHARACTERS_MAX = 256;
 /** Properties an event may carry; far above what anyone sets on a dataset, far below what would fill a frame. */
 const PROPERTIES_MAX = 256;
 /** Globs of one list; people write them. */
@@ -67,6 +70,13 @@ export interface Bookmark {
   readonly name: BookmarkName;
   /** That of the snapshot: where it stood among the others of the dataset. */
   readonly createtxg: number;
+}
+
+/** A hold that somebody placed on a snapshot, so that it cannot be destroyed (zfs-hold.8). */
+export interface Hold {
+  /** That of the snapshot. */
+  readonly guid: SnapshotGuid;
+  readonly tag: HoldTag;
 }
 
 /** The snapshot that a clone grew from. `dataset` is null when it lies outside the tree. */
@@ -161,6 +171,14 @@ export interface BookmarkDestroyed {
   readonly guid: SnapshotGuid;
   readonly name: BookmarkName;
 }
+export interface HoldPlaced extends Hold {
+  readonly type: 'hold.placed';
+  readonly dataset: DatasetId;
+}
+export interface HoldReleased extends Hold {
+  readonly type: 'hold.released';
+  readonly dataset: DatasetId;
+}
 export interface OwnershipClaimed {
   readonly type: 'ownership.claimed';
   readonly dataset: DatasetId;
@@ -182,6 +200,8 @@ export type TreeEventBody =
   | SnapshotDestroyed
   | BookmarkCreated
   | BookmarkDestroyed
+  | HoldPlaced
+  | HoldReleased
   | OwnershipClaimed;
 
 export const KEEP_COUNTS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
@@ -410,6 +430,14 @@ export const snapshotSchema = z.object({
   written: count.nullable(),
 });
 export const bookmarkSchema = z.object({ guid: snapshotGuid, name: bookmarkName, createtxg: count });
+export const holdSchema = z.object({
+  guid: snapshotGuid,
+  tag: z
+    .string()
+    .min(1)
+    .max(HOLD_TAG_CHARACTERS_MAX)
+    .transform((text) => text as HoldTag),
+});
 export const originSchema = z.object({ dataset: datasetId.nullable(), snapshot: snapshotGuid });
 export const ownershipSchema = z.object({ node: nodeId, epoch: z.int().positive() });
 const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
@@ -491,6 +519,8 @@ const bodySchemas = {
     guid: snapshotGuid,
     name: bookmarkName,
   }),
+  'hold.placed': holdSchema.extend({ type: z.literal('hold.placed'), dataset: datasetId }),
+  'hold.released': holdSchema.extend({ type: z.literal('hold.released'), dataset: datasetId }),
   'ownership.claimed': z.object({ type: z.literal('ownership.claimed'), dataset: datasetId, owner: ownershipSchema }),
   'peer.added': z.object({
     type: z.literal('peer.added'),

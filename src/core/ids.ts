@@ -260,6 +260,11 @@ export function parseCursorName(name: BookmarkName): string | undefined {
   return /^pando:([A-Z2-7]+):[0-9]+$/.exec(name)?.[1];
 }
 
+/** Whether Pando placed a hold, here or on another node: those are none of anybody's business. */
+export function isHoldOfPando(tag: HoldTag): boolean {
+  return tag.startsWith('pando:');
+}
+
 /** The transfer that a hold of this node belongs to, by its tag; undefined for everybody else's holds. */
 export function transferOfTag(tag: HoldTag, node: NodeId): TransferId | undefined {
   const prefix = `pando:${node}:`;

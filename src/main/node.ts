@@ -278,6 +278,7 @@ export class PandoNode {
       isReceiving: (tree) => this.mirrors.isReceiving(tree),
       clearUp: (tree) => this.#recovery.prepareLook(tree),
       onFirstListing: (listing) => this.#recovery.releaseStray(listing),
+      ownHolds: (snapshot) => this.#transfers.holdsOn(snapshot),
       mintDatasetId: () => parseDatasetId(this.#mintUuid()),
       timers: this.#surroundings.timers,
       now: this.#surroundings.now,

@@ -7,7 +7,7 @@ import type {
   TransferEnded,
   TransferStarted,
 } from '../core/events.ts';
-import { TRANSFER_TREE, type TransferId } from '../core/ids.ts';
+import { type SnapshotGuid, TRANSFER_TREE, type TransferId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 
 /** Finished transfers whose intents are kept for people to look at before the journal is cut behind them. */
@@ -30,6 +30,8 @@ const INTENTS: ReadonlySet<string> = new Set<Intent['type']>([
 export class TransferJournal {
   readonly #history: History;
   readonly #open = new Map<TransferId, { readonly seq: number; readonly intent: Intent }>();
+  /** How many of the open ones hold each snapshot. */
+  readonly #holds = new Map<SnapshotGuid, number>();
   /** Those of the open ones that are at work. */
   readonly #active = new Set<TransferId>();
   #cutAt = FINISHED_EVENTS_KEPT;
@@ -53,8 +55,8 @@ export class TransferJournal {
     const oldest = await history.oldest(stream);
     for await (const events of history.events(stream, oldest)) {
       for (const event of events) {
-        if (isIntent(event)) journal.#open.set(event.transfer, { seq: event.seq, intent: event });
-        if (event.type === 'transfer.ended') journal.#open.delete(event.transfer);
+        if (isIntent(event)) journal.#put(event, event.seq);
+        if (event.type === 'transfer.ended') journal.#remove(event.transfer);
       }
     }
     return journal;
@@ -70,6 +72,27 @@ export class TransferJournal {
   /** Whether the transfer has begun and not ended. */
   isOpen(transfer: TransferId): boolean {
     return this.#open.has(transfer);
+  }
+
+  /** How many of the transfers that have not ended hold a snapshot. */
+  holdsOn(snapshot: SnapshotGuid): number {
+    return this.#holds.get(snapshot) ?? 0;
+  }
+
+  #put(intent: Intent, seq: number): void {
+    this.#remove(intent.transfer);
+    this.#open.set(intent.transfer, { seq, intent });
+    for (const guid of heldBy(intent)) this.#holds.set(guid, this.holdsOn(guid) + 1);
+  }
+
+  #remove(transfer: TransferId): void {
+    const open = this.#open.get(transfer);
+    if (open === undefined) return;
+    this.#open.delete(transfer);
+    for (const guid of heldBy(open.intent)) {
+      if (this.holdsOn(guid) > 1) this.#holds.set(guid, this.holdsOn(guid) - 1);
+      else this.#holds.delete(guid);
+    }
   }
 
   /** What was cut short and may go on. */
@@ -90,7 +113,7 @@ export class TransferJournal {
 
   async start(intent: Intent): Promise<void> {
     const [event] = await this.#history.record(TRANSFER_TREE, 'command', [intent]);
-    this.#open.set(intent.transfer, { seq: event?.seq ?? 0, intent });
+    this.#put(intent, event?.seq ?? 0);
     this.#active.add(intent.transfer);
   }
 
@@ -101,7 +124,7 @@ export class TransferJournal {
 
   async end(end: TransferEnded): Promise<void> {
     const [event] = await this.#history.record(TRANSFER_TREE, 'command', [end]);
-    this.#open.delete(end.transfer);
+    this.#remove(end.transfer);
     this.#active.delete(end.transfer);
     await this.#cut(event?.seq ?? 0);
   }
@@ -132,4 +155,8 @@ async function beginAnew(history: History, warn: (message: string) => void): Pro
     'The damaged journal of transfers begins anew. Holds of transfers that it knew of may be left: ' +
       `release those whose tags begin with "pando:${history.node}:" ("zfs holds" lists them) once no transfer runs.`,
   );
+}
+
+function heldBy(intent: Intent): SnapshotGuid[] {
+  return intent.type === 'transfer.started' ? intent.held.map(({ guid }) => guid) : [];
 }

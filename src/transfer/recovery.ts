@@ -1,7 +1,7 @@
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted, ReceiveInterrupted, RootExchangeStarted, TransferStarted } from '../core/events.ts';
-import { holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
-import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import { type HoldTag, holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
+import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { holdsOf, releaseHolds } from './holds.ts';
 import { giveUpInterrupted, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
 import type { Intent, TransferJournal } from './journal.ts';
@@ -58,18 +58,20 @@ export class TransferRecovery {
   async releaseStray(listed: readonly ListedDataset[]): Promise<void> {
     const { listHolds } = await this.#zfs.capabilities();
     if (!listHolds) return;
-    for (const { name: dataset, snapshots } of listed) {
-      for (const { name: snapshot, userrefs } of snapshots) {
-        if (userrefs > 0) await this.#releaseStrayOf({ dataset, snapshot });
+    const held = listed.flatMap(({ name: dataset, snapshots }) =>
+      snapshots.filter(({ userrefs }) => userrefs > 0).map(({ name: snapshot }) => ({ dataset, snapshot })),
+    );
+    if (held.length === 0) return;
+    for (const [index, tags] of (await this.#zfs.holds(held)).entries()) {
+      for (const tag of tags.filter((each) => this.#isStray(each))) {
+        await this.#zfs.release(tag, held.slice(index, index + 1));
       }
     }
   }
 
-  async #releaseStrayOf(snapshot: SnapshotReference): Promise<void> {
-    for (const tag of await this.#zfs.holds(snapshot)) {
-      const transfer = transferOfTag(tag, this.#node);
-      if (transfer !== undefined && !this.#journal.isOpen(transfer)) await this.#zfs.release(tag, [snapshot]);
-    }
+  #isStray(tag: HoldTag): boolean {
+    const transfer = transferOfTag(tag, this.#node);
+    return transfer !== undefined && !this.#journal.isOpen(transfer);
   }
 
   async #recoverAll(): Promise<readonly UnrecoveredTransfer[]> {

@@ -272,8 +272,8 @@ export interface Zfs {
    * did not may have been renamed, and have it still.
    */
   release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean>;
-  /** Tags on a snapshot. `ZFS_UNSUPPORTED` where `listHolds` does not hold. */
-  holds(snapshot: SnapshotReference): Promise<HoldTag[]>;
+  /** Tags on each of these snapshots, none for one that does not exist. `ZFS_UNSUPPORTED` where `listHolds` does not hold. */
+  holds(snapshots: readonly SnapshotReference[]): Promise<HoldTag[][]>;
 
   /** Bytes of a stream as ZFS estimates them, or null where it cannot (`sendEstimate`). */
   estimate(request: SendRequest): Promise<number | null>;

@@ -97,6 +97,7 @@ function datasetAt(index: number, shape: GraphShape, owner: NodeId): Dataset {
     properties: index % 10 === 0 ? { compression: 'lz4', 'team:project': `project-${index}` } : {},
     snapshots: Array.from({ length: shape.snapshotsEach }, (_, number) => snapshotAt(index, number, shape)),
     bookmarks: [],
+    holds: [],
     received: null,
   };
 }

@@ -196,8 +196,8 @@ describe('Events as bytes', () => {
   });
 
   it('of a type that a later version brings are unknown, with their type by name', () => {
-    const bytes = pack({ v: 1, seq: 3, at: 9, cause: 'observed', type: 'hold.placed', tag: 'x' });
-    const expected = { v: 1, seq: 3, at: 9, cause: 'observed', type: 'unknown', originalType: 'hold.placed' };
+    const bytes = pack({ v: 1, seq: 3, at: 9, cause: 'observed', type: 'quota.reached', bytes: 7 });
+    const expected = { v: 1, seq: 3, at: 9, cause: 'observed', type: 'unknown', originalType: 'quota.reached' };
     expect(decodeEvent(bytes)).toEqual(expected);
     expect(decodeStoredEvent(bytes)).toEqual(expected);
   });

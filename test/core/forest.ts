@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { EVENT_VERSION, type TreeEventBody } from '../../src/core/events.ts';
 import { fold } from '../../src/core/graph/fold.ts';
 import { type Dataset, dependentsOf, EMPTY_GRAPH, type Graph } from '../../src/core/graph/graph.ts';
-import type { BookmarkName, RelativeName, SnapshotName } from '../../src/core/ids.ts';
+import type { BookmarkName, HoldTag, RelativeName, SnapshotGuid, SnapshotName } from '../../src/core/ids.ts';
 import { datasetGuid, datasetId, OWNER, ROOT, snapshot } from './graph-language.ts';
 
 const GROWING = ['create', 'snapshot', 'snapshot', 'snapshot', 'clone', 'clone', 'rename'] as const;
@@ -17,6 +17,8 @@ const EVERYTHING = [
   'rollback',
   'bookmark',
   'destroy-bookmark',
+  'hold',
+  'release',
   'swap',
   'move',
 ] as const;
@@ -117,9 +119,13 @@ function takeSnapshot(forest: Forest, { id, snapshots }: Dataset, name: Snapshot
   tell(forest, { type: 'snapshot.created', dataset: id, snapshot: fresh });
 }
 
+function isHeld({ holds }: Dataset, guid: SnapshotGuid): boolean {
+  return holds.some((hold) => hold.guid === guid);
+}
+
 function destroySnapshot(forest: Forest, dataset: Dataset, second: number): void {
   const at = chosen(dataset.snapshots, second);
-  if (at === undefined || forest.graph.clonesOf(at.guid).length > 0) return;
+  if (at === undefined || forest.graph.clonesOf(at.guid).length > 0 || isHeld(dataset, at.guid)) return;
   tell(forest, { type: 'snapshot.destroyed', dataset: dataset.id, guid: at.guid, name: at.name });
 }
 
@@ -154,7 +160,7 @@ function rollBack(forest: Forest, dataset: Dataset, second: number): void {
   const to = chosen(dataset.snapshots, second);
   if (to === undefined) return;
   const gone = dataset.snapshots.slice(dataset.snapshots.indexOf(to) + 1);
-  if (gone.some(({ guid }) => forest.graph.clonesOf(guid).length > 0)) return;
+  if (gone.some(({ guid }) => forest.graph.clonesOf(guid).length > 0 || isHeld(dataset, guid))) return;
   tell(forest, { type: 'dataset.rolled-back', dataset: dataset.id, to: to.guid, name: to.name });
 }
 
@@ -165,6 +171,18 @@ function bookmark(forest: Forest, dataset: Dataset, second: number): void {
   if (of === undefined || dataset.bookmarks.some((one) => one.name === name)) return;
   const { guid, createtxg } = of;
   tell(forest, { type: 'bookmark.created', dataset: dataset.id, bookmark: { guid, name, createtxg } });
+}
+
+function hold(forest: Forest, { id, snapshots, holds }: Dataset, second: number): void {
+  const at = chosen(snapshots, second);
+  const tag = `tag${second % NAMES}` as HoldTag;
+  if (at === undefined || holds.some((one) => one.guid === at.guid && one.tag === tag)) return;
+  tell(forest, { type: 'hold.placed', dataset: id, guid: at.guid, tag });
+}
+
+function release(forest: Forest, { id, holds }: Dataset, second: number): void {
+  const one = chosen(holds, second);
+  if (one !== undefined) tell(forest, { type: 'hold.released', dataset: id, ...one });
 }
 
 function act(forest: Forest, action: Action): void {
@@ -186,7 +204,7 @@ function act(forest: Forest, action: Action): void {
       destroySnapshot(forest, dataset, second);
       return;
     case 'destroy':
-      if (dataset.name === '' || dependentsOf(forest.graph, dataset).length > 0) return;
+      if (dataset.name === '' || dependentsOf(forest.graph, dataset).length > 0 || dataset.holds.length > 0) return;
       tell(forest, { type: 'dataset.destroyed', dataset: dataset.id, name: dataset.name });
       return;
     case 'promote': {
@@ -214,6 +232,12 @@ function act(forest: Forest, action: Action): void {
       tell(forest, { type: 'bookmark.destroyed', dataset: dataset.id, guid: one.guid, name: one.name });
       return;
     }
+    case 'hold':
+      hold(forest, dataset, second);
+      return;
+    case 'release':
+      release(forest, dataset, second);
+      return;
     case 'swap':
       swap(forest, dataset, chosen(datasets, second));
       return;

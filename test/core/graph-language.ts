@@ -95,6 +95,7 @@ export function graph(...lines: readonly string[]): Graph {
       properties: {},
       snapshots: snapshots.map((text) => snapshot(label, text)),
       bookmarks: [],
+      holds: [],
       received: null,
     };
   });

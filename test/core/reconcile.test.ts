@@ -15,8 +15,8 @@ function shown(seen: Graph, scope: ObservationScope): ObservedDataset[] {
   return seen
     .sorted()
     .filter(({ name }) => scope === 'tree' || scope.has(name))
-    .map(({ id, name, kind, guid, origin, properties, snapshots, bookmarks }) => ({
-      ...{ id, name, kind, guid, properties, snapshots, bookmarks, referenced: 0, written: 1 },
+    .map(({ id, name, kind, guid, origin, properties, snapshots, bookmarks, holds }) => ({
+      ...{ id, name, kind, guid, properties, snapshots, bookmarks, holds, referenced: 0, written: 1 },
       origin:
         origin === null
           ? null

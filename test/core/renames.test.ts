@@ -10,8 +10,8 @@ import type { RelativeName } from '../../src/core/ids.ts';
 import { datasetId, graph, OWNER, SELF } from './graph-language.ts';
 
 function observed(seen: Graph): ObservedDataset[] {
-  return seen.sorted().map(({ id, name, kind, guid, origin, properties, snapshots, bookmarks }) => ({
-    ...{ id, name, kind, guid, properties, snapshots, bookmarks, referenced: 1, written: 1 },
+  return seen.sorted().map(({ id, name, kind, guid, origin, properties, snapshots, bookmarks, holds }) => ({
+    ...{ id, name, kind, guid, properties, snapshots, bookmarks, holds, referenced: 1, written: 1 },
     origin: origin && { ...origin, dataset: (origin.dataset && seen.get(origin.dataset)?.name) ?? null },
   }));
 }

@@ -74,7 +74,7 @@ describe('a node that lost its log', () => {
     for (const tag of [...others, holdTagOf(beta.node.id, lost)]) await beta.zfs.hold(tag, [snapshot]);
     await beta.node.stop();
     beta = await world.start('beta', beta);
-    expect(await beta.zfs.holds(snapshot)).toEqual(others);
+    expect(await beta.zfs.holds([snapshot])).toEqual([others]);
   });
 });
 

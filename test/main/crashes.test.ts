@@ -13,6 +13,7 @@ import { TransferJournal } from '../../src/transfer/journal.ts';
 import type { ReceiveSource, SendTarget } from '../../src/zfs/zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';
 import { Gardener } from '../suites/gardener.ts';
+import { heldByPando } from '../suites/held.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 /** Runs of the property; PANDO_TEST_RUNS asks for more. */
@@ -131,7 +132,7 @@ describe('a crash', () => {
       const { zfs, node } = nodes[who];
       const listed = await zfs.list(dataset(who));
       expect(listed.filter(({ name }) => /\/(successor|pando)-/.test(name))).toEqual([]);
-      expect(listed.flatMap(({ snapshots }) => snapshots.filter(({ userrefs }) => userrefs > 0))).toEqual([]);
+      expect(await heldByPando(zfs, listed)).toEqual([]);
       expect((await TransferJournal.open(node.history, () => undefined)).unfinished()).toEqual([]);
     }
   }

@@ -125,7 +125,7 @@ describe('a first stream that was cut short', () => {
     const snapshot = at('alpha/images/web', '1');
     expect(await codeOf(alpha.zfs.destroySnapshot(snapshot))).toBe('ZFS_BUSY');
     await change('web', '2');
-    for (const tag of await alpha.zfs.holds(snapshot)) await alpha.zfs.release(tag, [snapshot]);
+    for (const tag of (await alpha.zfs.holds([snapshot])).flat()) await alpha.zfs.release(tag, [snapshot]);
     await alpha.zfs.destroySnapshot(snapshot);
     expect(await failures()).toEqual([]);
     expect(resumed()).toBe(0);
@@ -185,7 +185,7 @@ describe('an increment that was cut short', () => {
     await failures();
     for (const each of ['1', '2']) {
       const snapshot = at('alpha/images/web', each);
-      for (const tag of await alpha.zfs.holds(snapshot)) await alpha.zfs.release(tag, [snapshot]);
+      for (const tag of (await alpha.zfs.holds([snapshot])).flat()) await alpha.zfs.release(tag, [snapshot]);
     }
     await alpha.zfs.rollback(at('alpha/images/web', '1'));
     await change('web', 'another');

@@ -183,7 +183,7 @@ describe('What only OpenZFS has', () => {
     const root = await world.root();
     const snapshot = await world.change(at(root, '1'));
     await byHand('zfs', 'hold', 'backup of mine', `${root}@1`);
-    expect(await world.zfs.holds(snapshot)).toEqual(['backup of mine']);
+    expect(await world.zfs.holds([snapshot])).toEqual([['backup of mine']]);
     await world.refuses('ZFS_BUSY', [root], () => world.zfs.destroySnapshot(snapshot));
     expect(await world.zfs.release(tag('pando:other'), [snapshot])).toBe(false);
     await byHand('zfs', 'release', 'backup of mine', `${root}@1`);

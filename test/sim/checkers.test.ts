@@ -66,7 +66,7 @@ describe('the checkers', () => {
   });
 
   it('find holds and temporary datasets that are left', async () => {
-    await owner.zfs.hold('left' as HoldTag, [SNAPSHOT]);
+    await owner.zfs.hold('pando:left' as HoldTag, [SNAPSHOT]);
     await replica.zfs.create('n1/successor-1' as DatasetName);
     expect(await findings()).toEqual(['nothingLeft: n0', 'nothingLeft: n1']);
   });

@@ -28,8 +28,9 @@ const MOVING: readonly Kind[] = [
   'move',
   'rollback',
   'bookmark',
+  'hold',
 ];
-const SHRINKING: readonly Kind[] = ['destroy-snapshot', 'destroy', 'destroy-bookmark'];
+const SHRINKING: readonly Kind[] = ['destroy-snapshot', 'destroy', 'destroy-bookmark', 'release', 'release'];
 const DESTRUCTIVE: ReadonlySet<Kind> = new Set<Kind>(['destroy-snapshot', 'destroy', 'rollback']);
 
 /** Datasets and snapshots of a tree from which on people clear up rather than add to it. */

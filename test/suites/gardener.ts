@@ -3,7 +3,7 @@
  * undone, as people leave it.
  */
 import { isPandoError } from '../../src/core/errors.ts';
-import type { BookmarkName, DatasetName, SnapshotName } from '../../src/core/ids.ts';
+import type { BookmarkName, DatasetName, HoldTag, SnapshotName } from '../../src/core/ids.ts';
 import type { ListedDataset, SnapshotReference, Zfs } from '../../src/zfs/zfs.ts';
 import type { Action } from '../core/forest.ts';
 
@@ -92,6 +92,16 @@ export class Gardener {
       if (bookmark === undefined) return;
       await this.#garden.zfs.destroyBookmark({ dataset: dataset.name, bookmark: bookmark.name });
     },
+    // Only where it can be told afterwards whose hold it is
+    hold: async ({ dataset, second }) => {
+      const { listHolds } = await this.#garden.zfs.capabilities();
+      if (!listHolds) return;
+      await onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.hold(holdTag(second), [snapshot]));
+    },
+    release: ({ dataset, second }) =>
+      onSnapshot(dataset, second, async (snapshot) => {
+        for (let pick = 0; pick < NAMES; pick += 1) await this.#garden.zfs.release(holdTag(pick), [snapshot]);
+      }),
     swap: ({ datasets, dataset, second }) => this.#swap(dataset.name, chosen(datasets, second)?.name ?? dataset.name),
     rename: ({ datasets, dataset, second }) =>
       this.#rename(dataset.name, freeBelow(datasets, this.#garden.root, second)),
@@ -138,6 +148,10 @@ function freeBelow(datasets: readonly ListedDataset[], parent: DatasetName, pick
 
 function bookmarkName(pick: number): BookmarkName {
   return `b${pick % NAMES}` as BookmarkName;
+}
+
+function holdTag(pick: number): HoldTag {
+  return `gardener:${pick % NAMES}` as HoldTag;
 }
 
 function freeSnapshot({ snapshots }: ListedDataset, pick: number): SnapshotName {

@@ -606,10 +606,11 @@ function holdTests(use: () => ZfsWorld): void {
     await world.zfs.hold(tag('pando:a:1'), [snapshot]);
     await world.zfs.hold(tag('mine'), [snapshot]);
     if (world.capabilities.listHolds) {
-      expect((await world.zfs.holds(snapshot)).toSorted()).toEqual(['mine', 'pando:a:1']);
-      await world.refuses('ZFS_NOT_FOUND', [root], () => world.zfs.holds(at(root, 'missing')));
+      const other = await world.change(at(root, '2'));
+      const listed = await world.zfs.holds([other, snapshot, at(root, 'missing')]);
+      expect(listed.map((tags) => tags.toSorted())).toEqual([[], ['mine', 'pando:a:1'], []]);
     } else {
-      await world.refuses('ZFS_UNSUPPORTED', [root], () => world.zfs.holds(snapshot));
+      await world.refuses('ZFS_UNSUPPORTED', [root], () => world.zfs.holds([snapshot]));
     }
     for (const each of ['pando:a:1', 'mine']) await world.zfs.release(tag(each), [snapshot]);
   });

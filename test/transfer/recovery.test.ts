@@ -69,7 +69,7 @@ describe('a start after a crash', () => {
     await alpha.zfs.rename(dataset('alpha/images'), dataset('alpha/elsewhere'));
     await alpha.zfs.renameSnapshot(at('alpha/elsewhere', '1'), 'first' as never);
     alpha = await world.start('alpha', alpha);
-    expect(await alpha.zfs.holds(at('alpha/elsewhere', 'first'))).toEqual([]);
+    expect(await alpha.zfs.holds([at('alpha/elsewhere', 'first')])).toEqual([[]]);
   });
 
   it('releases the holds of a transfer that was cut short, and no others', async () => {
@@ -80,7 +80,7 @@ describe('a start after a crash', () => {
       held: [await heldAs('alpha/images@1'), { snapshot: 'alpha/images@gone', guid: '7' as SnapshotGuid }],
     });
     alpha = await world.start('alpha', alpha);
-    expect(await alpha.zfs.holds(snapshot)).toEqual(['somebody']);
+    expect(await alpha.zfs.holds([snapshot])).toEqual([['somebody']]);
     expect((await TransferJournal.open(alpha.node.history, () => undefined)).unfinished()).toEqual([]);
   });
 
@@ -106,7 +106,7 @@ describe('a start after a crash', () => {
     await without.node.stop();
     alpha.zfs.importPool('alpha');
     alpha = await world.start('alpha', without);
-    expect(await alpha.zfs.holds(snapshot)).toEqual([]);
+    expect(await alpha.zfs.holds([snapshot])).toEqual([[]]);
   });
 
   it('marks a replica that had come whole but was not marked, so that the next sync goes on from it', async () => {

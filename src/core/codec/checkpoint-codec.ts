@@ -12,6 +12,8 @@ import {
   datasetIdSchema,
   datasetKindSchema,
   datasetNameSchema,
+  type Hold,
+  holdSchema,
   originSchema,
   ownershipSchema,
   propertiesSchema,
@@ -19,9 +21,18 @@ import {
   type Snapshot,
   snapshotSchema,
 } from '../events.ts';
-import { NO_BOOKMARKS } from '../graph/draft.ts';
+import { NO_BOOKMARKS, NO_HOLDS } from '../graph/draft.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
-import type { BookmarkName, DatasetId, DatasetName, NodeId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type {
+  BookmarkName,
+  DatasetId,
+  DatasetName,
+  HoldTag,
+  NodeId,
+  RelativeName,
+  SnapshotGuid,
+  SnapshotName,
+} from '../ids.ts';
 import type { Hash } from './chain.ts';
 import { pack, unpack, unpackTrusted } from './msgpack.ts';
 
@@ -32,10 +43,12 @@ const CHUNK_ENTRIES_MAX = 4_000;
 
 const SNAPSHOT_FIELDS = 6;
 const BOOKMARK_FIELDS = 3;
+const HOLD_FIELDS = 2;
 
 type SnapshotColumns = readonly (string | number | null)[];
 
 type BookmarkColumns = readonly (string | number)[];
+type HoldColumns = readonly string[];
 
 type DatasetRow = readonly [
   id: DatasetId,
@@ -50,7 +63,8 @@ type DatasetRow = readonly [
   received: SnapshotGuid | null,
   snapshots: SnapshotColumns,
   bookmarks: BookmarkColumns,
-  /** Whether this row carries on with the snapshots and bookmarks of the dataset in the row before it. */
+  holds: HoldColumns,
+  /** Whether this row carries on with the snapshots, bookmarks and holds of the dataset in the row before it. */
   continues: boolean,
 ];
 
@@ -79,19 +93,24 @@ function rowOf(dataset: Dataset, start: number, end: number): DatasetRow {
     dataset.received,
     columnsOf(dataset.snapshots, start, end),
     dataset.bookmarks.slice(start, end).flatMap(({ guid, name, createtxg }) => [guid, name, createtxg]),
+    dataset.holds.slice(start, end).flatMap(({ guid, tag }) => [guid, tag]),
     start > 0,
   ];
 }
 
-/** The rows of a dataset: one, unless it has more snapshots or bookmarks than a chunk takes. */
+/** The rows of a dataset: one, unless it has more snapshots, bookmarks or holds than a chunk takes. */
 function* rowsOf(dataset: Dataset): Generator<DatasetRow> {
-  const entries = Math.max(dataset.snapshots.length, dataset.bookmarks.length);
+  const entries = Math.max(dataset.snapshots.length, dataset.bookmarks.length, dataset.holds.length);
   let start = 0;
   do {
     const end = Math.min(entries, start + CHUNK_ENTRIES_MAX);
     yield rowOf(dataset, start, end);
     start = end;
   } while (start < entries);
+}
+
+function sizeOf(row: DatasetRow): number {
+  return 1 + row[10].length / SNAPSHOT_FIELDS + row[11].length / BOOKMARK_FIELDS + row[12].length / HOLD_FIELDS;
 }
 
 /**
@@ -103,7 +122,7 @@ export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Arra
   let entries = 0;
   for (const dataset of graph.datasets.values()) {
     for (const row of rowsOf(dataset)) {
-      const size = 1 + row[10].length / SNAPSHOT_FIELDS + row[11].length / BOOKMARK_FIELDS;
+      const size = sizeOf(row);
       if (rows.length > 0 && entries + size > CHUNK_ENTRIES_MAX) {
         yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
         rows = [];
@@ -136,6 +155,7 @@ const rowSchema = z.tuple([
   snapshotSchema.shape.guid.nullable(),
   z.array(z.union([z.string(), z.number(), z.null()])).max(CHUNK_ENTRIES_MAX * SNAPSHOT_FIELDS),
   z.array(z.union([z.string(), z.number()])).max(CHUNK_ENTRIES_MAX * BOOKMARK_FIELDS),
+  z.array(z.string()).max(CHUNK_ENTRIES_MAX * HOLD_FIELDS),
   z.boolean(),
 ]);
 const chunkSchema = z.tuple([
@@ -153,6 +173,7 @@ function checkChunk(value: unknown): Chunk {
   for (const row of chunk.data[3]) {
     for (const snapshot of snapshotsOf(row[10], (name) => name)) snapshotSchema.parse(snapshot);
     for (const bookmark of bookmarksOf(row[11])) bookmarkSchema.parse(bookmark);
+    for (const hold of holdsOf(row[12])) holdSchema.parse(hold);
   }
   return chunk.data;
 }
@@ -180,6 +201,14 @@ function bookmarksOf(columns: BookmarkColumns): readonly Bookmark[] {
       createtxg: columns[at + 2] as number,
     };
   });
+}
+
+function holdsOf(columns: HoldColumns): readonly Hold[] {
+  if (columns.length === 0) return NO_HOLDS;
+  return Array.from({ length: Math.ceil(columns.length / HOLD_FIELDS) }, (_, index) => ({
+    guid: columns[index * HOLD_FIELDS] as SnapshotGuid,
+    tag: columns[index * HOLD_FIELDS + 1] as HoldTag,
+  }));
 }
 
 /**
@@ -234,21 +263,28 @@ export class CheckpointReader {
 
   #addRow(row: DatasetRow): void {
     const [id, kind, guid, name, originDataset, originSnapshot, node, epoch, properties, received, ...rest] = row;
-    const [columns, bookmarkColumns, continues] = rest;
+    const [columns, bookmarkColumns, holdColumns, continues] = rest;
     const bookmarks = bookmarksOf(bookmarkColumns);
+    const holds = holdsOf(holdColumns);
     const snapshots = Array.from(snapshotsOf(columns, (text) => this.#intern(text)));
     const known = this.#datasets.get(id);
-    this.#entries += snapshots.length + bookmarks.length + (continues ? 0 : 1);
+    this.#entries += snapshots.length + bookmarks.length + holds.length + (continues ? 0 : 1);
     if (continues) {
       if (known === undefined) throw new PandoError('CODEC_INVALID', `A checkpoint carries on with unknown ${id}.`);
       (known.snapshots as Snapshot[]).push(...snapshots);
-      if (bookmarks.length > 0) this.#datasets.set(id, { ...known, bookmarks: [...known.bookmarks, ...bookmarks] });
+      this.#carryOn(known, bookmarks, holds);
       return;
     }
     if (known !== undefined) throw new PandoError('CODEC_INVALID', `A checkpoint holds dataset ${id} twice.`);
     const origin = originSnapshot === null ? null : { dataset: originDataset, snapshot: originSnapshot };
     const owner = { node: this.#intern(node) as NodeId, epoch };
-    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots, bookmarks, received });
+    this.#datasets.set(id, { id, kind, guid, name, origin, owner, properties, snapshots, bookmarks, holds, received });
+  }
+
+  #carryOn(known: Dataset, bookmarks: readonly Bookmark[], holds: readonly Hold[]): void {
+    if (bookmarks.length === 0 && holds.length === 0) return;
+    const more = { bookmarks: [...known.bookmarks, ...bookmarks], holds: [...known.holds, ...holds] };
+    this.#datasets.set(known.id, { ...known, ...more });
   }
 
   #intern(text: string): string {

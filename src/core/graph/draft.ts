@@ -1,6 +1,6 @@
 /** A graph under construction, and what people do to datasets as changes to it: the one place that knows what a promote or a rename moves. */
 import { PandoError } from '../errors.ts';
-import type { Bookmark, Snapshot } from '../events.ts';
+import type { Bookmark, Hold, Snapshot } from '../events.ts';
 import type { BookmarkName, DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
 import { type Dataset, Graph } from './graph.ts';
 
@@ -8,6 +8,7 @@ export type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } 
 
 /** Most datasets have none, and share this. */
 export const NO_BOOKMARKS: readonly Bookmark[] = Object.freeze([]);
+export const NO_HOLDS: readonly Hold[] = Object.freeze([]);
 
 /**
  * Copies the table of datasets once and each dataset on its first change, so that a batch of changes costs the batch and one table,
@@ -93,6 +94,9 @@ export class GraphDraft {
     parent.origin = { dataset: clone.id, snapshot: origin.snapshot };
     moveBookmarks(parent, clone, moved.at(-1)?.createtxg ?? 0);
     const movedGuids = new Set(moved.map(({ guid }) => guid));
+    const isMoved = ({ guid }: Hold) => movedGuids.has(guid);
+    clone.holds = sortedHolds([...clone.holds, ...parent.holds.filter(isMoved)]);
+    parent.holds = parent.holds.filter((hold) => !isMoved(hold));
     if (parent.received !== null && movedGuids.has(parent.received)) {
       clone.received ??= parent.received;
       parent.received = null;
@@ -115,6 +119,7 @@ export class GraphDraft {
     const dataset = this.change(id);
     const index = indexOfSnapshot(dataset, guid);
     dataset.snapshots.splice(index, 1);
+    if (dataset.holds.length > 0) dataset.holds = dataset.holds.filter((hold) => hold.guid !== guid);
     if (dataset.received === guid) dataset.received = dataset.snapshots[index - 1]?.guid ?? null;
   }
 
@@ -124,6 +129,7 @@ export class GraphDraft {
     const gone = dataset.snapshots.splice(indexOfSnapshot(dataset, guid) + 1);
     const { createtxg } = dataset.snapshots.at(-1) as Snapshot;
     dataset.bookmarks = dataset.bookmarks.filter((bookmark) => bookmark.createtxg <= createtxg);
+    dataset.holds = dataset.holds.filter((hold) => !gone.some((snapshot) => snapshot.guid === hold.guid));
     if (gone.some((snapshot) => snapshot.guid === dataset.received)) dataset.received = guid;
   }
 
@@ -146,9 +152,34 @@ export class GraphDraft {
     dataset.bookmarks = left.length === 0 ? NO_BOOKMARKS : left;
   }
 
+  /** Throws `EVENT_INVALID` when there is no such dataset or snapshot, or it is held under that tag. */
+  placeHold(id: DatasetId, { guid, tag }: Hold): void {
+    const dataset = this.change(id);
+    indexOfSnapshot(dataset, guid);
+    if (dataset.holds.some((hold) => hold.guid === guid && hold.tag === tag)) {
+      throw new PandoError('EVENT_INVALID', `snapshot ${guid} is held under "${tag}" already`);
+    }
+    dataset.holds = sortedHolds([...dataset.holds, { guid, tag }]);
+  }
+
+  /** Throws `EVENT_INVALID` when the dataset or the hold is not there. */
+  releaseHold(id: DatasetId, { guid, tag }: Hold): void {
+    const dataset = this.change(id);
+    const left = dataset.holds.filter((hold) => hold.guid !== guid || hold.tag !== tag);
+    if (left.length === dataset.holds.length) {
+      throw new PandoError('EVENT_INVALID', `snapshot ${guid} is not held under "${tag}"`);
+    }
+    dataset.holds = left.length === 0 ? NO_HOLDS : left;
+  }
+
   finish(): Graph {
     return new Graph(this.root, this.#datasets);
   }
+}
+
+function sortedHolds(holds: readonly Hold[]): readonly Hold[] {
+  const key = ({ guid, tag }: Hold) => `${guid} ${tag}`;
+  return holds.length < 2 ? holds : holds.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
 function moveBookmarks(from: MutableDataset, to: MutableDataset, createtxg: number): void {

@@ -6,7 +6,7 @@
  */
 import { isPandoError, PandoError } from '../errors.ts';
 import type { Cause, DatasetCreated, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
-import { GraphDraft, type MutableDataset, NO_BOOKMARKS } from './draft.ts';
+import { GraphDraft, type MutableDataset, NO_BOOKMARKS, NO_HOLDS } from './draft.ts';
 import type { Graph } from './graph.ts';
 
 function create(draft: GraphDraft, event: DatasetCreated): void {
@@ -21,6 +21,7 @@ function create(draft: GraphDraft, event: DatasetCreated): void {
     properties: event.properties,
     snapshots: [],
     bookmarks: NO_BOOKMARKS,
+    holds: NO_HOLDS,
     received: null,
   });
 }
@@ -95,6 +96,12 @@ function apply(draft: GraphDraft, event: Event): void {
       return;
     case 'bookmark.destroyed':
       draft.destroyBookmark(event.dataset, event.name);
+      return;
+    case 'hold.placed':
+      draft.placeHold(event.dataset, event);
+      return;
+    case 'hold.released':
+      draft.releaseHold(event.dataset, event);
       return;
     case 'ownership.claimed':
       draft.change(event.dataset).owner = event.owner;

@@ -1,5 +1,5 @@
 import { PandoError } from '../errors.ts';
-import type { Bookmark, DatasetKind, Origin, Ownership, Properties, Snapshot } from '../events.ts';
+import type { Bookmark, DatasetKind, Hold, Origin, Ownership, Properties, Snapshot } from '../events.ts';
 import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
 
 /** A dataset of a tree as one node has it. */
@@ -16,6 +16,8 @@ export interface Dataset {
   readonly snapshots: readonly Snapshot[];
   /** By `createtxg`, and by name where several stand for one snapshot. */
   readonly bookmarks: readonly Bookmark[];
+  /** Holds that are not Pando's own, as far as ZFS can list them, in the order of guid and tag. */
+  readonly holds: readonly Hold[];
   /** The newest snapshot that a stream brought here, null when none did: those behind it were taken on this node. */
   readonly received: SnapshotGuid | null;
 }

@@ -4,7 +4,7 @@
  */
 import type { Origin, Snapshot } from '../events.ts';
 import { type DatasetId, lineageId, lineageName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
-import { NO_BOOKMARKS } from './draft.ts';
+import { NO_BOOKMARKS, NO_HOLDS } from './draft.ts';
 import { type Dataset, Graph } from './graph.ts';
 
 /** What the snapshot of a lineage holder is called here, whatever it is called where it comes from. */
@@ -44,6 +44,7 @@ function holderOf(clone: Dataset, id: DatasetId, guid: SnapshotGuid): Dataset {
     properties: {},
     snapshots: [snapshot],
     bookmarks: NO_BOOKMARKS,
+    holds: NO_HOLDS,
     received: null,
   };
 }

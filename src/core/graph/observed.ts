@@ -1,4 +1,4 @@
-import type { Bookmark, DatasetKind, Properties, Snapshot } from '../events.ts';
+import type { Bookmark, DatasetKind, Hold, Properties, Snapshot } from '../events.ts';
 import type { DatasetId, RelativeName, SnapshotGuid } from '../ids.ts';
 
 /** A dataset of a tree as ZFS shows it now, before anything is known about what it was. */
@@ -20,6 +20,8 @@ export interface ObservedDataset {
   /** Oldest first, by createtxg. */
   readonly snapshots: readonly Snapshot[];
   readonly bookmarks: readonly Bookmark[];
+  /** Null where nobody could look. */
+  readonly holds: readonly Hold[] | null;
 }
 
 /** What was looked at: the whole tree, or only the datasets of these names. */

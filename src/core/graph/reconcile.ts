@@ -16,6 +16,7 @@ import {
   type Bookmark,
   type DatasetCreated,
   EVENT_VERSION,
+  type Hold,
   type Ownership,
   type Snapshot,
   type TreeEventBody,
@@ -308,6 +309,29 @@ function tellBookmarks(narration: Narration, found: readonly Identified[]): void
   narration.tell(events);
 }
 
+/** As with bookmarks: what is different once everything else is told. */
+function tellHolds(narration: Narration, found: readonly Identified[]): void {
+  narration.tell(
+    found.flatMap(({ id, observed }) => {
+      const known = narration.graph.get(id);
+      return known === undefined || observed.holds === null ? [] : holdEvents(known, observed.holds);
+    }),
+  );
+}
+
+function holdEvents({ id, holds, snapshots }: Dataset, now: readonly Hold[]): TreeEventBody[] {
+  if (holds.length === 0 && now.length === 0) return [];
+  const key = ({ guid, tag }: Hold) => `${guid} ${tag}`;
+  const [before, seen] = [new Set(holds.map(key)), new Set(now.map(key))];
+  const present = new Set(snapshots.map(({ guid }) => guid));
+  const released = holds.filter((hold) => !seen.has(key(hold)));
+  const placed = now.filter((hold) => !before.has(key(hold)) && present.has(hold.guid));
+  return [
+    ...released.map(({ guid, tag }): TreeEventBody => ({ type: 'hold.released', dataset: id, guid, tag })),
+    ...placed.map(({ guid, tag }): TreeEventBody => ({ type: 'hold.placed', dataset: id, guid, tag })),
+  ];
+}
+
 /** What happened between what the graph says and what ZFS shows. Empty when they agree. */
 export function reconcile(
   graph: Graph,
@@ -342,6 +366,7 @@ export function reconcile(
   }
   narration.tell(changes);
   tellBookmarks(narration, found);
+  tellHolds(narration, found);
   const unmarked = found.filter(({ id, observed: { id: carried } }) => id !== carried);
   return {
     events: narration.events,

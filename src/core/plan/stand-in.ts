@@ -2,7 +2,7 @@
  * A root that is a clone of something below itself can only be received beside, once that is here. Until then an empty stand-in has its place: it is
  * nobody's, and has the same id everywhere.
  */
-import { type MutableDataset, NO_BOOKMARKS } from '../graph/draft.ts';
+import { type MutableDataset, NO_BOOKMARKS, NO_HOLDS } from '../graph/draft.ts';
 import type { Dataset } from '../graph/graph.ts';
 import { type RelativeName, ROOT_STAND_IN } from '../ids.ts';
 import { PLACEHOLDER_PROPERTY } from './steps.ts';
@@ -21,6 +21,7 @@ export function standInFor({ owner }: Pick<Dataset, 'owner'>): MutableDataset {
     properties: { [PLACEHOLDER_PROPERTY]: 'on' },
     snapshots: [],
     bookmarks: NO_BOOKMARKS,
+    holds: NO_HOLDS,
     received: null,
   };
 }

@@ -12,6 +12,7 @@ import {
 } from '../../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import type { ListedDataset } from '../../zfs/zfs.ts';
+import type { ForeignHolds } from './foreign-holds.ts';
 
 /** Stands for an origin that no longer has a guid to be asked for; no real snapshot has it. */
 const UNKNOWN_GUID = '0' as SnapshotGuid;
@@ -34,7 +35,12 @@ function originOf(root: DatasetName, { origin }: ListedDataset): ObservedDataset
   return { dataset: inside ? dataset : null, snapshot: origin.guid ?? UNKNOWN_GUID };
 }
 
-function observedDataset(root: DatasetName, name: RelativeName, listed: ListedDataset): ObservedDataset {
+function observedDataset(
+  root: DatasetName,
+  name: RelativeName,
+  listed: ListedDataset,
+  holds: ForeignHolds,
+): ObservedDataset {
   const { [ID_PROPERTY]: _id, ...properties } = listed.properties;
   return {
     name,
@@ -47,6 +53,7 @@ function observedDataset(root: DatasetName, name: RelativeName, listed: ListedDa
     properties,
     snapshots: listed.snapshots,
     bookmarks: listed.bookmarks,
+    holds: holds && listed.snapshots.flatMap(({ guid }) => holds.get(guid) ?? []),
   };
 }
 
@@ -56,9 +63,15 @@ function hasNotCome({ resumeToken, snapshots, properties }: ListedDataset): bool
 }
 
 /** A listing in the terms of a tree: names relative to its root, without what Pando keeps hidden below it. */
-export function observedTree(root: DatasetName, listing: readonly ListedDataset[]): ObservedDataset[] {
+export function observedTree(
+  root: DatasetName,
+  listing: readonly ListedDataset[],
+  holds: ForeignHolds,
+): ObservedDataset[] {
   return listing.flatMap((listed) => {
     const name = relativeTo(root, listed.name);
-    return name === undefined || isHidden(name) || hasNotCome(listed) ? [] : [observedDataset(root, name, listed)];
+    return name === undefined || isHidden(name) || hasNotCome(listed)
+      ? []
+      : [observedDataset(root, name, listed, holds)];
   });
 }

@@ -32,6 +32,7 @@ import { Turns } from '../../log/turns.ts';
 import type { Timers } from '../../sync/timers.ts';
 import type { ArrivedSnapshot } from '../../transfer/completion.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
+import { foreignHolds } from './foreign-holds.ts';
 import { LookMemory, type TreeCondition } from './look-memory.ts';
 import { observedTree } from './observed-tree.ts';
 
@@ -69,6 +70,8 @@ export interface ObserverOptions {
   readonly clearUp: (tree: TreeName) => Promise<unknown>;
   /** Told what the first look at a tree shows since this node runs. What it rejects with is the look's failure. */
   readonly onFirstListing: (listing: readonly ListedDataset[]) => Promise<void>;
+  /** How many holds of this node's own there are on a snapshot. */
+  readonly ownHolds: (snapshot: SnapshotGuid) => number;
   readonly mintDatasetId: () => DatasetId;
   readonly timers: Timers;
   /** Wall clock in Unix ms. */
@@ -249,11 +252,12 @@ export class Observer {
     scope: ObservationScope,
     cause: Cause,
   ): Promise<readonly KnownEvent[]> {
-    const { history, mintDatasetId } = this.#options;
+    const { history, mintDatasetId, zfs, ownHolds } = this.#options;
+    const holds = await foreignHolds(zfs, this.#graph(watched.tree), listing, ownHolds);
     const graph = this.#graph(watched.tree);
     // Removed while it was being listed: nothing more is said about it.
     if (graph.root !== watched.root) return [];
-    const { events, unmarked } = reconcile(graph, observedTree(watched.root, listing), {
+    const { events, unmarked } = reconcile(graph, observedTree(watched.root, listing, holds), {
       scope,
       mint: mintDatasetId,
       ownerOf: watched.ownerOf,

@@ -82,6 +82,10 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
       return `${names.place(event.dataset)}#${event.bookmark.name} appeared (guid ${event.bookmark.guid}).`;
     case 'bookmark.destroyed':
       return `${names.place(event.dataset)}#${event.name} was destroyed.`;
+    case 'hold.placed':
+      return `A snapshot of ${names.place(event.dataset)} was held under "${event.tag}" (guid ${event.guid}).`;
+    case 'hold.released':
+      return `A snapshot of ${names.place(event.dataset)} is not held under "${event.tag}" any more (guid ${event.guid}).`;
     case 'ownership.claimed':
       return `${names.place(event.dataset)} belongs to ${shortNodeId(event.owner.node)}… (epoch ${event.owner.epoch}).`;
     default:

@@ -235,21 +235,27 @@ export class CliZfs implements Zfs {
     return all;
   }
 
-  async holds(snapshot: SnapshotReference): Promise<HoldTag[]> {
+  async holds(snapshots: readonly SnapshotReference[]): Promise<HoldTag[][]> {
     const { capabilities } = await this.#ask();
-    const action = `list the holds of ${writtenName(snapshot)}`;
-    const words = ['holds', '-H', writtenName(snapshot)];
+    const names = snapshots.map(writtenName);
+    const action = `list the holds of ${firstOf(names)}`;
     if (!capabilities.listHolds) {
-      const attempt = { action, command: this.#commandLine.words('zfs', words) };
-      throw zfsFailure(
-        'ZFS_UNSUPPORTED',
-        attempt,
-        { exitCode: null, stderr: '' },
-        `${capabilities.version} cannot list holds`,
-      );
+      const attempt = { action, command: this.#commandLine.words('zfs', ['holds', '-H', ...names]) };
+      const nothing = { exitCode: null, stderr: '' };
+      throw zfsFailure('ZFS_UNSUPPORTED', attempt, nothing, `${capabilities.version} cannot list holds`);
     }
-    const lines = await this.#runner.lines({ words, action, names: [snapshot.dataset] });
-    return lines.map((line) => (line.split('\t')[1] ?? '') as HoldTag);
+    const tags = new Map<string, HoldTag[]>(names.map((name) => [name, []]));
+    const datasets = datasetsOf(snapshots);
+    for (const batch of this.#commandLine.batches(names)) {
+      const onLine = (line: string): void => {
+        const [name = '', tag = ''] = line.split('\t');
+        tags.get(name)?.push(tag as HoldTag);
+      };
+      const words = ['holds', '-H', ...batch];
+      const complaints = await this.#runner.run({ words, action, names: datasets, onLine, passOver: MISSING });
+      if (complaints !== '') await this.#runner.requirePools(datasets, action);
+    }
+    return names.map((name) => tags.get(name) ?? []);
   }
 
   async estimate(request: SendRequest): Promise<number | null> {

@@ -342,10 +342,14 @@ export class MemoryZfs implements Zfs {
     });
   }
 
-  holds(snapshot: SnapshotReference): Promise<HoldTag[]> {
-    return this.#command(`list the holds of ${written(snapshot)}`, ['holds', written(snapshot)], () => {
+  holds(snapshots: readonly SnapshotReference[]): Promise<HoldTag[][]> {
+    const names = snapshots.map(written);
+    return this.#command(`list the holds of ${firstOf(names)}`, ['holds', ...names], () => {
       if (!this.#capabilities.listHolds) throw new Refusal('ZFS_UNSUPPORTED', 'it does not list holds');
-      return Array.from(this.#pools.snapshot(snapshot).snapshot.holds);
+      return snapshots.map(({ dataset, snapshot: name }) => {
+        const found = this.#pools.find(dataset)?.dataset.snapshots.find((snapshot) => snapshot.name === name);
+        return Array.from(found?.holds ?? []);
+      });
     });
   }
 

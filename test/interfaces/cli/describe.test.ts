@@ -5,6 +5,7 @@ import type { Difference } from '../../../src/core/graph/difference.ts';
 import type {
   BookmarkName,
   DatasetName,
+  HoldTag,
   RelativeName,
   SnapshotName,
   TransferId,
@@ -130,6 +131,8 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     guid: snapshot('web', '@a').guid,
     name: 'a' as BookmarkName,
   },
+  'hold.placed': { type: 'hold.placed', dataset, guid: snapshot('web', '@a').guid, tag: 'backup' as HoldTag },
+  'hold.released': { type: 'hold.released', dataset, guid: snapshot('web', '@a').guid, tag: 'backup' as HoldTag },
   'ownership.claimed': { type: 'ownership.claimed', dataset, owner: OWNER },
   'peer.added': { type: 'peer.added', ...admin, name: 'backup', address: null, shares: [], trustedLink: false },
   'peer.removed': { type: 'peer.removed', peer: OWNER.node },

@@ -1,5 +1,6 @@
 import type { DatasetName } from '../../../src/core/ids.ts';
 import { TransferJournal } from '../../../src/transfer/journal.ts';
+import { heldByPando } from '../../suites/held.ts';
 import type { Machine } from '../machine.ts';
 import type { Checker, Finding } from './checker.ts';
 
@@ -18,10 +19,8 @@ export const nothingLeft: Checker = {
 
 async function onDisk({ zfs, name: pool }: Machine): Promise<string[]> {
   const listed = await zfs.list(pool as DatasetName);
-  return listed.flatMap(({ name, snapshots }) => [
-    ...(/\/(successor|pando)-/.test(name) ? [`${name} is left`] : []),
-    ...snapshots.filter(({ userrefs }) => userrefs > 0).map((snapshot) => `${name}@${snapshot.name} is held`),
-  ]);
+  const temporary = listed.filter(({ name }) => /\/(successor|pando)-/.test(name)).map(({ name }) => `${name} is left`);
+  return [...temporary, ...(await heldByPando(zfs, listed)).map((hold) => `${hold} is left`)];
 }
 
 /** A pool with a running stream cannot be exported. */

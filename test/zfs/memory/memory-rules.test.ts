@@ -160,7 +160,7 @@ test('what is switched off is not done', async () => {
   expect((await zfs.listOnly([b]))[0]?.properties).toEqual({});
   expect(await zfs.estimate(full(at(a, '1')))).toBeNull();
   expect(await zfs.changeToken(a)).toBeNull();
-  expect(codeOf(await outcomeOf(zfs.holds(at(a, '1'))))).toBe('ZFS_UNSUPPORTED');
+  expect(codeOf(await outcomeOf(zfs.holds([at(a, '1')])))).toBe('ZFS_UNSUPPORTED');
 });
 
 /** One thing that a person or Pando may do; names are chosen from a few, so that refusals are common. */

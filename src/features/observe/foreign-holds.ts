@@ -1,0 +1,35 @@
+import type { Hold } from '../../core/events.ts';
+import type { Graph } from '../../core/graph/graph.ts';
+import { isHoldOfPando, type SnapshotGuid } from '../../core/ids.ts';
+import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
+
+/** The holds that somebody placed, by snapshot; null where ZFS cannot list tags. */
+export type ForeignHolds = ReadonlyMap<SnapshotGuid, readonly Hold[]> | null;
+
+/**
+ * Asks for the tags of what is held, or was: a listing only counts them. `ownHolds` says how many of this node's transfers hold a snapshot; where that is all, nobody is asked.
+ * Rejects as ZFS does.
+ */
+export async function foreignHolds(
+  zfs: Zfs,
+  graph: Graph,
+  listing: readonly ListedDataset[],
+  ownHolds: (snapshot: SnapshotGuid) => number,
+): Promise<ForeignHolds> {
+  const { listHolds } = await zfs.capabilities();
+  if (!listHolds) return null;
+  const known = new Set(Array.from(graph.datasets.values(), ({ holds }) => holds.map(({ guid }) => guid)).flat());
+  const doubtful = listing.flatMap(({ name: dataset, snapshots }) =>
+    snapshots
+      .filter(({ guid, userrefs }) => userrefs !== ownHolds(guid) || (userrefs > 0 && known.has(guid)))
+      .map(({ guid, name: snapshot }) => ({ dataset, snapshot, guid })),
+  );
+  if (doubtful.length === 0) return new Map();
+  const tags = await zfs.holds(doubtful);
+  return new Map(
+    doubtful.map(({ guid }, index) => {
+      const foreign = (tags[index] ?? []).filter((tag) => !isHoldOfPando(tag));
+      return [guid, foreign.map((tag) => ({ guid, tag }))];
+    }),
+  );
+}
