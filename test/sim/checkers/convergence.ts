@@ -36,8 +36,10 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const theirs = await tree(source, root);
   const ours = await tree(machine, mirror.root);
   const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
-  const copies = all.filter((guid, index) => all.indexOf(guid) !== index);
-  const guids = new Set(all.filter((guid) => !copies.includes(guid)));
+  const times = new Map<string, number>();
+  for (const guid of all) times.set(guid, (times.get(guid) ?? 0) + 1);
+  const copies = all.filter((guid) => times.get(guid) !== 1);
+  const guids = new Set(all.filter((guid) => times.get(guid) === 1));
   return theirs.flatMap((dataset) => {
     const id = idOf(dataset);
     if (excused.has(id)) return [];
