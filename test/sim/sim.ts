@@ -110,9 +110,10 @@ class Tally {
   }
 }
 
-function describe({ violations, topology, faults, digest }: SimulationResult): string[] {
+function describe({ violations, topology, faults, hostile, digest }: SimulationResult): string[] {
+  const harm = hostile === null ? '' : `, ${hostile} in wrong hands`;
   return [
-    `a ${topology} with ${faults.join(', ') || 'no faults'}; digest ${digest}`,
+    `a ${topology} with ${faults.join(', ') || 'no faults'}${harm}; digest ${digest}`,
     ...violations.map(({ invariant, machine, what }) => `invariant ${invariant} on ${machine}: ${what}`),
   ];
 }
