@@ -3,7 +3,7 @@
 import type { LocalTree, Mirror, Peer } from '../../src/core/admin.ts';
 import type { Signer } from '../../src/core/codec/chain.ts';
 import { describeError, isPandoError } from '../../src/core/errors.ts';
-import { type DatasetName, type NodeId, relativeTo, type TreeName } from '../../src/core/ids.ts';
+import { type DatasetName, isLineage, type NodeId, relativeTo, type TreeName } from '../../src/core/ids.ts';
 import { PandoNode } from '../../src/main/node.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
@@ -51,6 +51,8 @@ export class Machine {
   readonly peers = new Map<NodeId, Peer>();
   readonly trees = new Map<TreeName, LocalTree>();
   readonly mirrors = new Map<TreeName, Mirror>();
+  /** Trees of which all that it hears comes by way of a node in wrong hands: it believes what that says. */
+  readonly deceived = new Set<TreeName>();
   /** By how much its clock is wrong, in ms. */
   skewMs = 0;
   readonly #options: MachineOptions;
@@ -169,9 +171,13 @@ export class Machine {
     };
   }
 
+  /** Whoever tells of clones that never come can have lineage holders received, and given up when it tells otherwise. */
   #graceOf(dataset: DatasetName): number | null {
-    const mirror = Array.from(this.mirrors.values()).find(({ root }) => relativeTo(root, dataset) !== undefined);
-    return mirror?.graceMs ?? null;
+    for (const { tree, root, graceMs } of this.mirrors.values()) {
+      const name = relativeTo(root, dataset);
+      if (name !== undefined) return this.deceived.has(tree) && isLineage(name) ? 0 : graceMs;
+    }
+    return null;
   }
 
   #gone(): void {

@@ -188,6 +188,7 @@ export class World {
   #mirror(machine: Machine, source: Machine, tree: TreeName): void {
     introduce(source, machine, this.random.chance(WITHOUT_ADDRESS) ? null : machine.address);
     introduce(machine, source, source.address);
+    if (source.hostility !== null || source.deceived.has(tree)) machine.deceived.add(tree);
     machine.mirrors.set(tree, {
       tree,
       from: source.id,

@@ -1,6 +1,4 @@
-import type { NodeId, TreeName } from '../../../src/core/ids.ts';
-import type { Machine } from '../machine.ts';
-import type { World } from '../world.ts';
+import type { NodeId } from '../../../src/core/ids.ts';
 import type { Checker, Finding } from './checker.ts';
 
 /**
@@ -30,9 +28,7 @@ export const oneOwner: Checker = {
       owners.set(dataset, other ?? owner);
       if (other !== undefined) found.push({ machine: by.name, what: `${key} belongs to ${machineOf(other).name} too` });
     }
-    for (const { dataset, key, tree, id, owner, by } of claims.filter(
-      (claim) => !isDeceived(world, claim.by, claim.tree),
-    )) {
+    for (const { dataset, key, tree, id, owner, by } of claims.filter((claim) => !claim.by.deceived.has(claim.tree))) {
       const real = owners.get(dataset) ?? owner;
       const from = world.mirrorsOf(by).find((mirror) => mirror.tree === tree)?.from;
       const peer = from === undefined ? undefined : machineOf(from).node;
@@ -43,10 +39,3 @@ export const oneOwner: Checker = {
     return found;
   },
 };
-
-/** Whether all that a machine hears of a tree comes by way of a node in wrong hands: it believes what that says. */
-function isDeceived(world: World, machine: Machine, tree: TreeName): boolean {
-  const from = machine.mirrors.get(tree)?.from;
-  if (from === undefined) return false;
-  return world.isFromHostile(machine, tree) || isDeceived(world, world.machineOf(from), tree);
-}
