@@ -132,6 +132,16 @@ describe('a plan for a replica that is behind', () => {
     expect(steps(graph('. @b @c'), graph('. @a @b'))).toEqual(['incremental . .@b..@c -i']);
   });
 
+  it('promotes nothing back and forth where two datasets would need the same past', () => {
+    const source = afterPromotes(graph('. @r', 'held < .@r @1 @2', 'app < held@1 @3'), 'app');
+    const planned = planFor(source, graph('. @r', 'held < .@r @1 @2', 'app < held@2'));
+    expect(planned.steps.map(inWords)).toEqual([]);
+    expect(planned.conflicts).toMatchObject([
+      { name: 'app', reason: 'origin-differs' },
+      { name: 'held', reason: 'origin-differs' },
+    ]);
+  });
+
   it('promotes nothing back and forth for a snapshot of which its source keeps several copies', () => {
     const shared = graph('. @a').sorted()[0]?.snapshots ?? [];
     const withCopy = (text: string): Graph => {
