@@ -55,6 +55,8 @@ const FINGERPRINT_BYTES = 32;
 const CHECKED_BLOCK_DIGITS = 13;
 const GROUP_CHARACTERS = 7;
 const NODE_ID_CHARACTERS = 56;
+/** Ids that are remembered as right, each some hundred bytes: more than any node has peers, few enough for whatever a peer sends. */
+const NODE_IDS_REMEMBERED_MAX = 4_096;
 
 /**
  * Luhn check character over base32 digits (ISO/IEC 7812-1 annex B, generalised to modulus 32): catches every
@@ -88,11 +90,22 @@ export function nodeIdOfFingerprint(fingerprint: Uint8Array): NodeId {
   return groupsOf(checked, GROUP_CHARACTERS).join('-') as NodeId;
 }
 
+/** Ids as they are written, whose check characters were right: every head of every stream names its node. */
+const checkedNodeIds = new Set<string>();
+
 /**
  * Reads a NodeId as a person typed it: any case, with or without dashes and spaces.
  * Throws `ID_INVALID` when the length, a character or a check character is wrong.
  */
 export function parseNodeId(text: string): NodeId {
+  if (checkedNodeIds.has(text)) return text as NodeId;
+  const node = checkedNodeId(text);
+  if (checkedNodeIds.size >= NODE_IDS_REMEMBERED_MAX) checkedNodeIds.clear();
+  checkedNodeIds.add(node);
+  return node;
+}
+
+function checkedNodeId(text: string): NodeId {
   const characters = text.toUpperCase().replace(/[\s-]/g, '');
   const refuse = (why: string): never => {
     throw new PandoError('ID_INVALID', `"${text}" is not a node id: ${why}. Copy it from "pando id" on that node.`);

@@ -1,5 +1,13 @@
 import { nextTimestamp, unixMsOf } from '../core/clock.ts';
-import { chainHash, genesisHash, type Hash, type SignedHead, signHead, verifyHead } from '../core/codec/chain.ts';
+import {
+  chainHash,
+  equalHashes,
+  genesisHash,
+  type Hash,
+  type SignedHead,
+  signHead,
+  verifyHead,
+} from '../core/codec/chain.ts';
 import { encodeEvent } from '../core/codec/event-codec.ts';
 import { PandoError } from '../core/errors.ts';
 import { type Cause, EVENT_VERSION, type EventBody, type KnownEvent } from '../core/events.ts';
@@ -142,7 +150,10 @@ export class OwnStreams {
     if (known.stream !== stream) throw forked(stream, `the head that was shown belongs to ${known.stream}`);
   }
 
-  #sign({ stream, incarnation }: SignedHead, { seq, hash }: { readonly seq: number; readonly hash: Hash }): SignedHead {
+  /** The head of the same stream at another place; what is signed already is not signed again for each peer that it is sent to. */
+  #sign(head: SignedHead, { seq, hash }: { readonly seq: number; readonly hash: Hash }): SignedHead {
+    if (seq === head.seq && equalHashes(hash, head.hash)) return head;
+    const { stream, incarnation } = head;
     return signHead({ stream, incarnation, seq, hash }, this.#table.signer);
   }
 

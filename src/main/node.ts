@@ -4,7 +4,7 @@
  */
 import { type AdminState, type MirrorKey, mirrorsOf } from '../core/admin.ts';
 import type { SignatureCheck, Signer } from '../core/codec/chain.ts';
-import { describeError, PandoError } from '../core/errors.ts';
+import { describeError, isPandoError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
 import type { ObservedDataset } from '../core/graph/observed.ts';
 import {
@@ -291,7 +291,7 @@ export class PandoNode {
   }
 
   #createHub(): Hub {
-    const { adapters, settings, reporter } = this.#options;
+    const { adapters, settings } = this.#options;
     return new Hub({
       history: this.history,
       transport: adapters.transport,
@@ -307,7 +307,7 @@ export class PandoNode {
       timers: this.#surroundings.timers,
       now: this.#surroundings.now,
       random: this.#surroundings.random,
-      report: (error) => reporter.warn(describeError(error)),
+      report: (error) => this.#report(error),
     });
   }
 
@@ -400,6 +400,17 @@ export class PandoNode {
       catchUp: ({ from }) => this.hub.sync(from, { refresh: true }),
       compare: (tree) => this.mirrors.compare(tree),
     });
+  }
+
+  /** Tells of what went wrong with a peer; of what nobody foresaw also where, since its message alone says little. */
+  #report(error: unknown): void {
+    const { reporter } = this.#options;
+    if (isPandoError(error)) reporter.warn(error.message, { code: error.code, ...error.evidence });
+    else
+      reporter.warn(describeError(error), {
+        code: 'INTERNAL',
+        stack: error instanceof Error ? error.stack : undefined,
+      });
   }
 
   #reportSync(tree: TreeName, result: Parameters<ConstructorParameters<typeof Follower>[0]['onSynced']>[1]): void {

@@ -29,6 +29,12 @@ export class MemoryNetwork implements Wire {
     this.#schedule(task, from, to);
   }
 
+  /** How many ends of connections, and how many data connections, are open. */
+  get open(): { readonly ends: number; readonly streams: number } {
+    this.#forgetClosed();
+    return { ends: this.#connections.size, streams: this.#streams.size };
+  }
+
   /** A transport for `node`, reachable at `address` once it listens. */
   transport(node: NodeId, address: string): Transport {
     return new MemoryTransport(this, node, address);

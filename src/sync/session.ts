@@ -5,7 +5,7 @@
  * Whatever a peer does wrong ends this session, with a goodbye that says why, and harms nothing else (invariant 7).
  */
 import { isPandoError, PandoError } from '../core/errors.ts';
-import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
+import { isPrivateTree, type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import { type CallHandler, Calls } from './calls.ts';
 import { CatchUp } from './catch-up.ts';
@@ -100,7 +100,8 @@ export class Session {
       this.#end(new PandoError('PROTOCOL_TIMEOUT', `Peer ${this.peer} did not say hello in time.`));
     });
     this.#unsubscribe = history.onChange(({ head }) => {
-      if (splitStreamId(head.stream).node === history.node) this.#catchUp.wake();
+      const { node, tree } = splitStreamId(head.stream);
+      if (node === history.node && !isPrivateTree(tree)) this.#catchUp.wake();
     });
     connection.onClose((reason) => this.#end(reason, { tell: false }));
     this.#sayHello();

@@ -4,6 +4,7 @@ import {
   absoluteName,
   type DatasetName,
   divergedRoot,
+  isLineage,
   type RelativeName,
   type TransferId,
   type TreeName,
@@ -12,6 +13,7 @@ import type { MetadataStep, PreserveStep, TakeRootStep } from '../core/plan/step
 import { chainOf } from '../core/stream-flags.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 import { destroyGivenUpDataset, destroyGivenUpSnapshot, wasWrittenTo } from './giving-up.ts';
+import { ensureContainers } from './hidden-containers.ts';
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { placeholderProperties, replicaProperties } from './replica-properties.ts';
@@ -47,6 +49,8 @@ export class MetadataReplay {
   async execute(step: MetadataStep): Promise<void> {
     const { zfs } = this.#options;
     const name = this.#name(step.name);
+    // A lineage holder can come without a stream: as the clone that a promote left of it elsewhere, or from another name
+    if ((step.kind === 'clone' || step.kind === 'rename') && isLineage(step.name)) await ensureContainers(zfs, name);
     switch (step.kind) {
       case 'rename':
         await zfs.rename(this.#name(step.from), name);

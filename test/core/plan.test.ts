@@ -141,6 +141,17 @@ describe('a plan for a replica that is behind', () => {
     expect(steps(graph('. @b @c'), graph('. @a @b'))).toEqual(['incremental . .@b..@c -i']);
   });
 
+  it('promotes nothing back and forth where two datasets would need the same past', () => {
+    const source = afterPromotes(graph('. @r', 'held < .@r @1 @2', 'app < held@1 @3'), 'app');
+    const local = graph('. @r', 'held < .@r @1 @2', 'app < held@2');
+    const planned = planFor(source, local);
+    // Neither is promoted over the other: the empty clone comes anew, with a copy of what both would need
+    expect(planned.steps.map(inWords)).toEqual(['preserve app behind @undefined: ', 'clone app .@r..@3 -I']);
+    const after = planFor(source, applyPlan(source, local, planned));
+    expect(after.steps).toEqual([]);
+    expect(after.conflicts).toMatchObject([{ name: 'held', reason: 'origin-differs' }]);
+  });
+
   it('promotes nothing back and forth for a snapshot of which its source keeps several copies', () => {
     const shared = graph('. @a').sorted()[0]?.snapshots ?? [];
     const withCopy = (text: string): Graph => {

@@ -9,7 +9,7 @@ import { PLACEHOLDER_PROPERTY } from '../../src/core/plan/steps.ts';
 import type { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';
 import { Gardener } from '../suites/gardener.ts';
-import { heldByPando } from '../suites/held.ts';
+import { type HeldByPando, heldByPando } from '../suites/held.ts';
 import { dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 /** Runs of the property; PANDO_TEST_RUNS asks for more. */
@@ -40,7 +40,7 @@ async function contents(zfs: MemoryZfs, root: string): Promise<Map<SnapshotGuid,
   );
 }
 
-async function holdsOn(zfs: MemoryZfs, root: string): Promise<string[]> {
+async function holdsOn(zfs: MemoryZfs, root: string): Promise<HeldByPando[]> {
   return heldByPando(zfs, await zfs.list(dataset(root)));
 }
 

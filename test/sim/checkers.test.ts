@@ -1,5 +1,5 @@
 /** Each checker finds what it is there for, in a world where nothing is wrong but that. */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { DatasetName, HoldTag, SnapshotName } from '../../src/core/ids.ts';
 import { boundedMemory } from './checkers/bounded-memory.ts';
 import type { Checker } from './checkers/checker.ts';
@@ -34,6 +34,10 @@ beforeEach(async () => {
   await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
   await world.syncAll();
   await findings();
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
 });
 
 async function findings(): Promise<string[]> {
@@ -89,6 +93,19 @@ describe('the checkers', () => {
   it('find a peer for whom too much waits', async () => {
     world.network.bufferedBytesMax = 1024 ** 3;
     expect(await findings()).toEqual(['boundedMemory: the network']);
+  });
+
+  it('find connections that nobody closed', async () => {
+    vi.spyOn(world.network.wires, 'open', 'get').mockReturnValue({ ends: 2, streams: 1 });
+    expect(await findings()).toEqual(['boundedMemory: the network']);
+    vi.spyOn(world.network.wires, 'open', 'get').mockReturnValue({ ends: 3, streams: 0 });
+    expect(await findings()).toEqual(['boundedMemory: the network']);
+  });
+
+  it('find a node that waits for more than its peers and mirrors can ask of it', async () => {
+    owner.timersMax = 17;
+    vi.spyOn(replica, 'timers', 'get').mockReturnValue(10);
+    expect(await findings()).toEqual(['boundedMemory: n0', 'boundedMemory: n1']);
   });
 });
 

@@ -1,28 +1,42 @@
 /**
- * Watches over invariant 1 on one machine: no snapshot goes from its pool unless somebody at that machine destroyed it by hand. Compares the guids
- * before and after whatever could destroy one; that nothing else does is checked when the world has come to rest.
+ * Watches over invariant 1 on one machine: no snapshot goes from its pool unless somebody at that machine destroyed it by hand, or it was received into a mirror
+ * that gives up what its peer gave up, and has been there for as long as that takes. Compares the guids before and after whatever could destroy one; that nothing
+ * else does is checked when the world has come to rest.
  */
 import type { DatasetName, SnapshotGuid } from '../../src/core/ids.ts';
 import type { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
+import type { ReceiveRequest } from '../../src/zfs/zfs.ts';
 
 /** Commands that destroy snapshots, or could. */
 const DESTRUCTIVE: ReadonlySet<string> = new Set(['destroy', 'destroySnapshot', 'rollback']);
 
 type Guids = ReadonlySet<SnapshotGuid>;
 
+export interface GuidWatchOptions {
+  readonly zfs: MemoryZfs;
+  readonly pool: DatasetName;
+  /** Virtual ms. */
+  readonly now: () => number;
+  /** For how long the mirror that a dataset belongs to keeps what its peer gave up, in ms; null for ever. */
+  readonly graceOf: (dataset: string) => number | null;
+  readonly accuse: (what: string) => void;
+}
+
 export class GuidWatch {
   readonly #zfs: MemoryZfs;
   readonly #pool: DatasetName;
-  readonly #accuse: (what: string) => void;
+  readonly #options: GuidWatchOptions;
+  /** When snapshots were received that will not be kept for ever. */
+  readonly #received = new Map<SnapshotGuid, number>();
   #known: Guids = new Set();
   readonly #givenUp = new Set<SnapshotGuid>();
   /** Datasets that somebody has told the node to destroy something of. */
   readonly #commanded = new Set<string>();
 
-  constructor(zfs: MemoryZfs, pool: DatasetName, accuse: (what: string) => void) {
-    this.#zfs = zfs;
-    this.#pool = pool;
-    this.#accuse = accuse;
+  constructor(options: GuidWatchOptions) {
+    this.#zfs = options.zfs;
+    this.#pool = options.pool;
+    this.#options = options;
   }
 
   /** Runs what somebody does by hand: what goes by it was given up here. */
@@ -52,6 +66,7 @@ export class GuidWatch {
 
   /** Runs what the node does. */
   async watch(command: string, given: readonly unknown[], act: () => Promise<unknown>): Promise<unknown> {
+    if (command === 'receive') return this.#watchReceive(given[0] as ReceiveRequest, act);
     if (!DESTRUCTIVE.has(command)) return act();
     if (this.#commanded.has(datasetOf(given[0]))) return this.allow(act);
     const before = await this.#guids();
@@ -59,9 +74,27 @@ export class GuidWatch {
       return await act();
     } finally {
       const after = await this.#guids();
-      for (const guid of lost(before, after)) {
-        this.#accuse(`snapshot ${guid} by ${command} ${JSON.stringify(given[0])}`);
-      }
+      for (const guid of lost(before, after)) this.#judge(guid, command, given[0]);
+    }
+  }
+
+  /** Whether a snapshot could go. */
+  #judge(guid: SnapshotGuid, command: string, given: unknown): void {
+    const { now, graceOf, accuse } = this.#options;
+    const grace = graceOf(datasetOf(given));
+    const since = this.#received.get(guid);
+    if (grace !== null && since !== undefined && now() - since >= grace) this.#givenUp.add(guid);
+    else accuse(`snapshot ${guid} by ${command} ${JSON.stringify(given)}`);
+  }
+
+  async #watchReceive({ target }: ReceiveRequest, act: () => Promise<unknown>): Promise<unknown> {
+    const { now, graceOf } = this.#options;
+    if (graceOf(target) === null) return act();
+    const before = await this.#guids();
+    try {
+      return await act();
+    } finally {
+      for (const guid of lost(await this.#guids(), before)) this.#received.set(guid, now());
     }
   }
 

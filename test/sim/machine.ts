@@ -3,13 +3,14 @@
 import type { LocalTree, Mirror, Peer } from '../../src/core/admin.ts';
 import type { Signer } from '../../src/core/codec/chain.ts';
 import { describeError, isPandoError } from '../../src/core/errors.ts';
-import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
+import { type DatasetName, isLineage, type NodeId, relativeTo, type TreeName } from '../../src/core/ids.ts';
 import { PandoNode } from '../../src/main/node.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { DurableLog } from './durable-log.ts';
 import { Effects } from './effects.ts';
 import { GuidWatch } from './guid-watch.ts';
+import { Hostility } from './hostile/hostility.ts';
 import { Life } from './life.ts';
 import type { SimulatedNetwork } from './network.ts';
 import type { Random } from './random.ts';
@@ -32,6 +33,8 @@ export interface MachineOptions {
   readonly trace: Trace;
   readonly network: SimulatedNetwork;
   readonly signatures: SimulatedSignatures;
+  /** Chance for what a node does that fell into wrong hands; null for one that did not. */
+  readonly hostile: Random | null;
   /** Takes what must never happen. */
   readonly accuse: (invariant: number, what: string) => void;
 }
@@ -42,26 +45,42 @@ export class Machine {
   readonly zfs: MemoryZfs;
   readonly log = new DurableLog();
   readonly guids: GuidWatch;
+  /** What its node does to others, where it fell into wrong hands. */
+  readonly hostility: Hostility | null;
   /** What its operator wants: said again whenever the node has forgotten it. */
   readonly peers = new Map<NodeId, Peer>();
   readonly trees = new Map<TreeName, LocalTree>();
   readonly mirrors = new Map<TreeName, Mirror>();
+  /** Trees of which all that it hears comes by way of a node in wrong hands: it believes what that says. */
+  readonly deceived = new Set<TreeName>();
   /** By how much its clock is wrong, in ms. */
   skewMs = 0;
   readonly #options: MachineOptions;
   #life: Life | null = null;
   #node: PandoNode | null = null;
+  #isRetired = false;
+  /** What its node waits for. Whatever is kept for a peer, and let go in time, has one of these. */
+  #timers = new Set<object>();
+  /** The most of them that there were at a time. */
+  timersMax = 0;
 
   constructor(options: MachineOptions) {
-    const { name, random, scheduler, signatures, trace, accuse } = options;
+    const { name, random, scheduler, signatures, trace, hostile, accuse } = options;
     this.name = name;
     this.#options = options;
     this.signer = signatures.createSigner(random);
+    this.hostility = hostile === null ? null : new Hostility(hostile, this.signer);
     this.zfs = new MemoryZfs({ random: random.bits64, now: () => BEGINNING_UNIX_MS + scheduler.now() });
     this.zfs.addPool(name);
-    this.guids = new GuidWatch(this.zfs, name as DatasetName, (lost) => {
-      trace.note(scheduler.now(), name, `lost ${lost}`);
-      accuse(1, lost);
+    this.guids = new GuidWatch({
+      zfs: this.zfs,
+      pool: name as DatasetName,
+      now: scheduler.now,
+      graceOf: (dataset) => this.#graceOf(dataset as DatasetName),
+      accuse: (lost) => {
+        trace.note(scheduler.now(), name, `lost ${lost}`);
+        if (hostile === null) accuse(1, lost);
+      },
     });
   }
 
@@ -85,7 +104,7 @@ export class Machine {
 
   /** Starts the node's process, and has its operator say what it has forgotten. Resolves once it is up, or gone. */
   async start(): Promise<void> {
-    if (this.#life !== null) return;
+    if (this.#life !== null || this.#isRetired) return;
     const life = new Life();
     this.#life = life;
     this.#note('start');
@@ -109,6 +128,12 @@ export class Machine {
     this.#gone();
   }
 
+  /** Ends the process, and nobody starts it again. */
+  retire(): void {
+    this.#isRetired = true;
+    this.crash();
+  }
+
   /** Asks the node to stop, as SIGTERM does; resolves once it has. */
   async stop(): Promise<void> {
     const life = this.#life;
@@ -122,9 +147,48 @@ export class Machine {
     this.#gone();
   }
 
+  /** What the node tells its operator. An error with a stack was foreseen by nobody (invariant 7). */
+  #reported(message: string, facts: object = {}): void {
+    const { trace, scheduler, name, accuse } = this.#options;
+    trace.remark(scheduler.now(), name, () => message);
+    if ('stack' in facts) accuse(7, `${message} ${JSON.stringify(facts)}`);
+  }
+
+  #after(ms: number, task: () => void, life: Life): () => void {
+    const { scheduler, trace, name } = this.#options;
+    const waiting = {};
+    this.#timers.add(waiting);
+    this.timersMax = Math.max(this.timersMax, this.#timers.size);
+    const cancel = scheduler.after(ms, () => {
+      this.#timers.delete(waiting);
+      if (life.isOver) return;
+      trace.note(scheduler.now(), name, 'timer');
+      task();
+    });
+    return () => {
+      this.#timers.delete(waiting);
+      cancel();
+    };
+  }
+
+  /** Whoever tells of clones that never come can have lineage holders received, and given up when it tells otherwise. */
+  #graceOf(dataset: DatasetName): number | null {
+    for (const { tree, root, graceMs } of this.mirrors.values()) {
+      const name = relativeTo(root, dataset);
+      if (name !== undefined) return this.deceived.has(tree) && isLineage(name) ? 0 : graceMs;
+    }
+    return null;
+  }
+
   #gone(): void {
     this.#life = null;
     this.#node = null;
+    this.#timers = new Set();
+  }
+
+  /** How many things its node waits for now. */
+  get timers(): number {
+    return this.#timers.size;
   }
 
   #open(life: Life): Promise<PandoNode> {
@@ -137,15 +201,17 @@ export class Machine {
       trace,
       watch: (command, given, act) => this.guids.watch(command, given, act),
     });
-    const remark = (message: string): void => trace.remark(scheduler.now(), name, () => message);
+    const { hostility } = this;
+    const zfs = effects.zfs(this.zfs);
+    const transport = network.transport(this.id, this.address, life);
     const chance = random.fork();
     return PandoNode.open({
       adapters: {
         signer: this.signer,
         isSigned: signatures.isSigned,
         log: effects.log(this.log),
-        zfs: effects.zfs(this.zfs),
-        transport: network.transport(this.id, this.address, life),
+        zfs: hostility?.zfs(zfs) ?? zfs,
+        transport: hostility?.transport(transport) ?? transport,
       },
       settings: {
         version: 'simulated',
@@ -155,17 +221,15 @@ export class Machine {
         follow: true,
         transfers: DEFAULT_TRANSFER_LIMITS,
       },
-      reporter: { info: remark, warn: remark },
+      reporter: {
+        info: (message, facts) => this.#reported(message, facts),
+        warn: (message, facts) => this.#reported(message, facts),
+      },
       surroundings: {
         now: () => BEGINNING_UNIX_MS + scheduler.now() + this.skewMs,
         timers: {
           now: scheduler.now,
-          after: (ms, task) =>
-            scheduler.after(ms, () => {
-              if (life.isOver) return;
-              trace.note(scheduler.now(), name, 'timer');
-              task();
-            }),
+          after: (ms, task) => this.#after(ms, task, life),
         },
         random: chance.fraction,
         randomBytes: chance.bytes,

@@ -13,6 +13,13 @@ const SEED_VALUES = 2 ** 32;
 const PROGRESS_MS = 10_000;
 /** A simulation that takes longer, in ms, hangs: it usually takes a hundredth of that. */
 const HANGS_AFTER_MS = 120_000;
+/**
+ * How V8 runs in a worker: on one core, since compiling and collecting beside it costs more in all, and other cores have workers of their own; with
+ * 64 MiB for what is new, since most of it is dropped within a few events.
+ */
+const WORKER_FLAGS: readonly string[] = ['--single-threaded', '--max-semi-space-size=64'];
+/** Worlds in which things go wrong are full of errors. Whoever replays one seed sees where each was made. */
+const WITHOUT_STACKS = '--stack-trace-limit=0';
 /** Violations of one seed that are printed. */
 const VIOLATIONS_SHOWN = 10;
 
@@ -103,9 +110,10 @@ class Tally {
   }
 }
 
-function describe({ violations, topology, faults, digest }: SimulationResult): string[] {
+function describe({ violations, topology, faults, hostile, digest }: SimulationResult): string[] {
+  const harm = hostile === null ? '' : `, ${hostile} in wrong hands`;
   return [
-    `a ${topology} with ${faults.join(', ') || 'no faults'}; digest ${digest}`,
+    `a ${topology} with ${faults.join(', ') || 'no faults'}${harm}; digest ${digest}`,
     ...violations.map(({ invariant, machine, what }) => `invariant ${invariant} on ${machine}: ${what}`),
   ];
 }
@@ -124,14 +132,15 @@ async function simulateAll({ seeds, seed: first, nodes, events, jobs }: Options,
     for (let index = 0; index < seeds; index += 1) yield { seed: (first + index) % SEED_VALUES, nodes, events };
   };
   const tasks = left();
-  await Promise.all(Array.from({ length: Math.min(jobs, seeds) }, () => work(tasks, tally)));
+  const flags = seeds === 1 ? WORKER_FLAGS : [...WORKER_FLAGS, WITHOUT_STACKS];
+  await Promise.all(Array.from({ length: Math.min(jobs, seeds) }, () => work(tasks, flags, tally)));
 }
 
 /** One worker after the other: whoever hangs is ended, and another goes on with the next seed. */
-async function work(tasks: Iterator<SimulationOptions>, tally: Tally): Promise<void> {
+async function work(tasks: Iterator<SimulationOptions>, execArgv: readonly string[], tally: Tally): Promise<void> {
   let worker: ChildProcess | null = null;
   for (let task = tasks.next(); task.done !== true; task = tasks.next()) {
-    worker ??= fork(WORKER_PROCESS);
+    worker ??= fork(WORKER_PROCESS, { execArgv: [...execArgv] });
     const message = await answerOf(worker, task.value);
     tally.add(message);
     if ('failure' in message) {

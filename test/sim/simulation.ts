@@ -14,7 +14,7 @@ import { FAULTS, type Fault, Faults } from './faults.ts';
 import { People } from './people.ts';
 import { Random } from './random.ts';
 import { Trace } from './trace.ts';
-import { TOPOLOGIES, type Violation, World } from './world.ts';
+import { type Hostile, TOPOLOGIES, type Violation, World } from './world.ts';
 
 /** For a world at rest; those behind it for one in which everybody was asked once more. */
 const AT_REST: readonly Checker[] = [nothingLost, logIsTruth, nothingLeft, boundedMemory];
@@ -33,6 +33,8 @@ export interface SimulationResult {
   readonly seed: number;
   readonly topology: string;
   readonly faults: readonly Fault[];
+  /** The machine whose node fell into wrong hands, null where none did. */
+  readonly hostile: string | null;
   /** Messages, timers, effects on a ZFS or a log, faults, and what people did: everything that the scheduler let happen. */
   readonly events: number;
   /** Events that were appended to logs, those of followed streams included. */
@@ -48,6 +50,9 @@ const MEDDLE_EVERY_MS = 60_000;
 const FAULT_EVERY_MS = 60_000;
 /** On average between two counts of what a node has, in ms: what is gone by then must have been destroyed by hand. */
 const COUNT_EVERY_MS = 15_000;
+/** On average between two things that a node in wrong hands does to its disk and its log, in ms; and in how many worlds there is one. */
+const HARM_EVERY_MS = 15_000;
+const HOSTILE_SHARE = 0.25;
 /** Of the kinds of faults, how many a world has; and how many worlds have people who meddle with replicas. */
 const FAULTS_SHARE = 0.4;
 const MEDDLING_SHARE = 0.3;
@@ -63,6 +68,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     seed: options.seed,
     events: world.scheduler.events,
     logEvents: sum(world, ({ log }) => log.eventsAppended),
+    hostile: world.hostile?.name ?? null,
     virtualMs: world.scheduler.now(),
     digest: world.trace.digest,
     violations: world.violations,
@@ -73,7 +79,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
 export async function liveThrough({ seed, nodes, events, say }: SimulationOptions) {
   const random = new Random(seed);
   const trace = new Trace(say ?? null);
-  const world = new World(random.fork(), trace, nodes);
+  const world = new World(random.fork(), trace, nodes, pickHostile(new Random(~seed), nodes));
   const topology = random.pick(TOPOLOGIES);
   const faults = FAULTS.filter(() => random.chance(FAULTS_SHARE));
   const unwatch = watchProcess(world);
@@ -85,6 +91,12 @@ export async function liveThrough({ seed, nodes, events, say }: SimulationOption
     unwatch();
   }
   return { world, topology, faults };
+}
+
+/** From chance of its own, so that all else goes as it would without. */
+function pickHostile(random: Random, nodes: number): Hostile | null {
+  if (nodes < 2 || !random.chance(HOSTILE_SHARE)) return null;
+  return { index: random.below(nodes), random };
 }
 
 /** Whatever nobody caught would have ended a real node (invariant 7). */
@@ -121,12 +133,17 @@ async function live(
   again(ACT_EVERY_MS, () => people.work());
   again(COUNT_EVERY_MS, () => world.countGuids(chance.pick(world.machines)));
   if (plan.meddling) again(MEDDLE_EVERY_MS, () => people.meddle());
+  const { hostile } = world;
+  if (hostile !== undefined) {
+    again(HARM_EVERY_MS * world.machines.length, () => hostile.hostility?.act(hostile));
+  }
   if (plan.faults.length > 0) again(FAULT_EVERY_MS, () => faults.strike(chance.pick(plan.faults)));
   const end = scheduler.events + plan.events;
   await scheduler.run(() => scheduler.events >= end || failures.length > 0);
   isOver = true;
   if (failures.length > 0) throw failures[0];
   world.trace.note(scheduler.now(), 'world', 'heal');
+  hostile?.retire();
   await scheduler.until(faults.heal());
   for (const machine of world.machines) await world.countGuids(machine);
 }

@@ -1,4 +1,5 @@
 /** Machines, what their operators want of them, and the network between them. */
+import type { Mirror } from '../../src/core/admin.ts';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
@@ -13,6 +14,10 @@ import type { Trace } from './trace.ts';
 const WITHOUT_ADDRESS = 0.2;
 /** Of how many mirrors the peer is a replica itself. */
 const OF_REPLICAS = 0.3;
+/** How many of the mirrors that follow a node in wrong hands give up what it gave up, and after how many ms at least and at most. */
+const GIVING_UP = 0.5;
+const GRACE_MS_MIN = 2_000;
+const GRACE_MS_MAX = 40_000;
 /** Trees that one node mirrors at most, beside its own. */
 const MIRRORS_MAX = 3;
 
@@ -26,6 +31,12 @@ export interface Violation {
   readonly invariant: number;
   readonly machine: string;
   readonly what: string;
+}
+
+/** Which machine's node fell into wrong hands, and the chance for what it does. */
+export interface Hostile {
+  readonly index: number;
+  readonly random: Random;
 }
 
 /** How a mirror was brought up to date for the last time, or why it was not. */
@@ -45,7 +56,7 @@ export class World {
   readonly trace: Trace;
   readonly random: Random;
 
-  constructor(random: Random, trace: Trace, nodes: number) {
+  constructor(random: Random, trace: Trace, nodes: number, hostile: Hostile | null = null) {
     const names = new Map<NodeId, string>();
     const signatures = new SimulatedSignatures();
     const { scheduler } = this;
@@ -66,11 +77,22 @@ export class World {
         trace,
         network: this.network,
         signatures,
+        hostile: hostile?.index === index ? hostile.random : null,
         accuse: (invariant, what) => this.violations.push({ invariant, machine: name, what }),
       });
       names.set(machine.id, name);
       return machine;
     });
+  }
+
+  /** Those whose nodes do as they should, and are judged. */
+  get honest(): readonly Machine[] {
+    return this.machines.filter(({ hostility }) => hostility === null);
+  }
+
+  /** The machine whose node fell into wrong hands. */
+  get hostile(): Machine | undefined {
+    return this.machines.find(({ hostility }) => hostility !== null);
   }
 
   readonly machineOf = (node: NodeId): Machine => {
@@ -87,19 +109,31 @@ export class World {
   }
 
   /** Looks whether a snapshot is gone from a machine since this was last asked, though nobody destroyed it there (invariant 1). */
-  async countGuids({ name, guids }: Machine): Promise<void> {
+  async countGuids({ name, guids, hostility }: Machine): Promise<void> {
+    if (hostility !== null) return;
     for (const guid of await guids.missing()) {
       this.violations.push({ invariant: 1, machine: name, what: `snapshot ${guid} is gone` });
     }
   }
 
-  /** Has every mirror brought up to date once more, its peer looking first. */
+  /** Has every mirror brought up to date once more, its peer looking first. What is mirrored from a peer in wrong hands is left. */
   async syncAll(): Promise<void> {
     const syncs: Promise<LastSync>[] = [];
-    for (const machine of this.machines) {
-      for (const tree of machine.mirrors.keys()) syncs.push(syncOnce(machine, tree));
+    for (const machine of this.honest) {
+      for (const { tree } of this.mirrorsOf(machine)) syncs.push(syncOnce(machine, tree));
     }
     this.lastSyncs = await this.scheduler.until(Promise.all(syncs));
+  }
+
+  /** What a machine mirrors from peers that do as they should. */
+  mirrorsOf(machine: Machine): Mirror[] {
+    return Array.from(machine.mirrors.values()).filter(({ tree }) => !this.isFromHostile(machine, tree));
+  }
+
+  /** Whether a machine mirrors a tree from a peer in wrong hands. */
+  isFromHostile({ mirrors }: Machine, tree: TreeName): boolean {
+    const from = mirrors.get(tree)?.from;
+    return from !== undefined && from === this.hostile?.id;
   }
 
   /** Pairs of machines that know each other. */
@@ -154,11 +188,15 @@ export class World {
   #mirror(machine: Machine, source: Machine, tree: TreeName): void {
     introduce(source, machine, this.random.chance(WITHOUT_ADDRESS) ? null : machine.address);
     introduce(machine, source, source.address);
+    if (source.hostility !== null || source.deceived.has(tree)) machine.deceived.add(tree);
     machine.mirrors.set(tree, {
       tree,
       from: source.id,
       root: `${machine.name}/of-${tree}` as DatasetName,
       ...EVERYTHING,
+      ...(source.hostility?.random.chance(GIVING_UP) && {
+        graceMs: Math.round(source.hostility.random.between(GRACE_MS_MIN, GRACE_MS_MAX)),
+      }),
     });
   }
 }

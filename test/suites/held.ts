@@ -1,14 +1,21 @@
-import { isHoldOfPando } from '../../src/core/ids.ts';
+import { type HoldTag, isHoldOfPando } from '../../src/core/ids.ts';
 import type { ListedDataset, Zfs } from '../../src/zfs/zfs.ts';
 
-/** What Pando holds of the datasets that are listed, as `dataset@snapshot tag`, on a ZFS that lists tags; people may hold what they like. */
-export async function heldByPando(zfs: Zfs, listing: readonly ListedDataset[]): Promise<string[]> {
+/** A hold of Pando's. */
+export interface HeldByPando {
+  /** `dataset@snapshot`. */
+  readonly snapshot: string;
+  readonly tag: HoldTag;
+}
+
+/** What Pando holds of the datasets that are listed, on a ZFS that lists tags; people may hold what they like. */
+export async function heldByPando(zfs: Zfs, listing: readonly ListedDataset[]): Promise<HeldByPando[]> {
   const held = listing.flatMap(({ name: dataset, snapshots }) =>
     snapshots.filter(({ userrefs }) => userrefs > 0).map(({ name: snapshot }) => ({ dataset, snapshot })),
   );
   if (held.length === 0) return [];
   const tags = await zfs.holds(held);
   return held.flatMap(({ dataset, snapshot }, index) =>
-    (tags[index] ?? []).filter(isHoldOfPando).map((tag) => `${dataset}@${snapshot} ${tag}`),
+    (tags[index] ?? []).filter(isHoldOfPando).map((tag) => ({ snapshot: `${dataset}@${snapshot}`, tag })),
   );
 }

@@ -5,6 +5,8 @@
  * promote settles one fork for good, their order does not matter, and as many as forks differ are the fewest that there can be.
  *
  * 1. What a dataset alone owns at its source, it must own here. If an ancestor of its origin is among that, it is promoted, until none is.
+ *    Where a promote would take along what another dataset alone owns there, both cannot be had, and the one would be promoted back over the other for ever:
+ *    then neither is, and the plan tells of the origin that differs.
  * 2. What hangs off a dataset that its source gave up, by a snapshot that it gave up as well, is promoted over it: what is left of that keeps nobody from
  *    standing alone, and can go one day.
  * 3. A dataset that is not here yet, though snapshots of it are (it was cloned and promoted at its source), is cloned here from the newest of these, and
@@ -25,7 +27,7 @@ export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): C
   }
   const copies = inSeveral(source);
   for (const dataset of source.datasets.values()) {
-    const conflict = promoteUntilOwning(copy, dataset, copies);
+    const conflict = promoteUntilOwning(copy, dataset, { source, copies });
     if (conflict !== undefined) conflicts.push(conflict);
   }
   promoteOverGivenUp(copy, source);
@@ -48,7 +50,7 @@ function inSeveral(source: Graph): ReadonlySet<SnapshotGuid> {
 function promoteUntilOwning(
   copy: WorkingCopy,
   atSource: Dataset,
-  copies: ReadonlySet<SnapshotGuid>,
+  { source, copies }: { readonly source: Graph; readonly copies: ReadonlySet<SnapshotGuid> },
 ): Conflict | undefined {
   const { id } = atSource;
   let here = copy.get(id);
@@ -59,11 +61,22 @@ function promoteUntilOwning(
     const over = copy.get(here.origin.dataset);
     if (over === undefined) return undefined;
     if (copy.isForeign(over.id)) return notOwned(copy, atSource, over.id);
+    if (ownsAny(source.get(over.id), upTo(over, here.origin.snapshot), copies)) return undefined;
     avoidCollisions(copy, here, over, atSource);
     copy.promote(id);
     here = copy.get(id);
   }
   return undefined;
+}
+
+/** Whether a dataset alone has one of these snapshots. */
+function ownsAny(
+  dataset: Dataset | undefined,
+  snapshots: readonly Snapshot[],
+  copies: ReadonlySet<SnapshotGuid>,
+): boolean {
+  if (dataset === undefined) return false;
+  return snapshots.some(({ guid }) => !copies.has(guid) && snapshotOf(dataset, guid) !== undefined);
 }
 
 function promoteOverGivenUp(copy: WorkingCopy, source: Graph): void {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { ListedDataset, ListedSnapshot } from '../zfs.ts';
 import { bytesIn, bytesWritten, type MemoryDataset, type MemorySnapshot, predecessorOf } from './model.ts';
 import { tokenFor } from './tokens.ts';
@@ -39,9 +38,8 @@ export function listedSnapshot(snapshot: MemorySnapshot): ListedSnapshot {
 
 /** What OpenZFS tells without listing snapshots, as one token. */
 export function tokenOf(datasets: readonly MemoryDataset[]): string {
-  const hash = createHash('sha256');
-  for (const { name, guid, origin, properties, snapshotsChanged } of datasets) {
-    hash.update(JSON.stringify([name, guid, origin?.guid ?? null, snapshotsChanged, Array.from(properties)]));
-  }
-  return hash.digest('hex');
+  const seen = datasets.map(({ name, guid, origin, properties, snapshotsChanged }) => {
+    return [name, guid, origin?.guid ?? null, snapshotsChanged, Array.from(properties)];
+  });
+  return JSON.stringify(seen);
 }

@@ -116,8 +116,9 @@ export function clonesOf(pool: MemoryPool, snapshot: MemorySnapshot): MemoryData
 
 /** By name, so that a parent stands before its children whatever characters the names hold. */
 function sortedByName(datasets: readonly MemoryDataset[]): MemoryDataset[] {
-  const sortKey = (dataset: MemoryDataset): string => dataset.name.replaceAll('/', '\0');
-  return datasets.toSorted((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
+  if (datasets.length < 2) return [...datasets];
+  const keyed = datasets.map((dataset) => ({ dataset, sortKey: dataset.name.replaceAll('/', '\0') }));
+  return keyed.sort((a, b) => (a.sortKey < b.sortKey ? -1 : 1)).map(({ dataset }) => dataset);
 }
 
 /** The snapshot before this one: in its dataset, or the origin of its dataset. */
@@ -132,7 +133,10 @@ export function bytesIn(content: Content): number {
 
 /** Bytes of the files in `content` that `before` does not share. */
 export function bytesWritten(content: Content, before: Content | undefined): number {
-  return sum(Array.from(content).flatMap(([path, file]) => (before?.get(path) === file ? [] : [file])));
+  if (content === before) return 0;
+  let bytes = 0;
+  for (const [path, file] of content) if (before?.get(path) !== file) bytes += file.bytes;
+  return bytes;
 }
 
 /** Bytes that the pool stores: every file once, however many snapshots and clones share it. */

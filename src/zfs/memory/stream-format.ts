@@ -66,30 +66,57 @@ export function* encodeStream(records: Iterable<StreamRecord>): Generator<Buffer
 }
 
 /**
- * The records of a stream, each once its bytes are complete. Reads on to the end of `source` after the final record, so that
- * whoever feeds it can finish. Throws a Refusal `ZFS_STREAM_INVALID` for foreign bytes, a wrong checksum or a cut.
+ * Takes a stream apart as it comes in, in pieces of any size. What follows the final record is passed over, so that whoever sends can finish.
+ * Both methods throw a Refusal `ZFS_STREAM_INVALID`: for foreign bytes and a wrong checksum, and for a cut.
  */
-export async function* decodeStream(source: AsyncIterable<Uint8Array>): AsyncGenerator<StreamRecord> {
-  const reader = new ByteReader(source);
-  const magic = await reader.take(MAGIC.length);
-  if (!magic.equals(MAGIC)) throw new Refusal('ZFS_STREAM_INVALID', 'bad magic number');
-  const hash = createHash('sha256');
-  let ended = false;
-  for (;;) {
-    const header = await reader.take(HEADER_BYTES);
-    const kind = header.readUInt8(0);
+export class StreamDecoder {
+  readonly #hash = createHash('sha256');
+  readonly #bytes = new ByteQueue();
+  #isBegun = false;
+  /** An end counts when what follows it has come as well, so that a stream without its last byte brings nothing. */
+  #hasEnded = false;
+  #isOver = false;
+
+  /** The records that are complete with these bytes. */
+  *push(bytes: Uint8Array): Generator<StreamRecord> {
+    if (this.#isOver) return;
+    this.#bytes.add(bytes);
+    if (!this.#isBegun) {
+      const magic = this.#bytes.take(MAGIC.length);
+      if (magic === null) return;
+      if (!magic.equals(MAGIC)) throw new Refusal('ZFS_STREAM_INVALID', 'bad magic number');
+      this.#isBegun = true;
+    }
+    while (!this.#isOver) {
+      const frame = this.#frame();
+      if (frame === null) return;
+      yield* this.#read(frame);
+    }
+  }
+
+  /** No more bytes come. */
+  end(): void {
+    if (!this.#isOver) throw new Refusal('ZFS_STREAM_INVALID', 'incomplete stream');
+  }
+
+  #frame(): Buffer | null {
+    const header = this.#bytes.peek(HEADER_BYTES);
+    if (header === null) return null;
     const length = header.readUInt32BE(1);
     if (length > RECORD_BYTES_MAX) throw new Refusal('ZFS_STREAM_INVALID', `a record of ${length} bytes`);
-    const body = await reader.take(length);
-    if (kind === KINDS.end || kind === KINDS.final) checkDigest(hash.copy().digest(), body);
-    hash.update(header).update(body);
-    // An end counts when what follows it has come as well, so that a stream without its last byte brings nothing
-    if (ended) yield { kind: 'end' };
-    ended = kind === KINDS.end;
-    if (kind === KINDS.final) break;
-    if (!ended) yield parseRecord(body);
+    return this.#bytes.take(HEADER_BYTES + length);
   }
-  await reader.drain();
+
+  *#read(frame: Buffer): Generator<StreamRecord> {
+    const kind = frame.readUInt8(0);
+    const body = frame.subarray(HEADER_BYTES);
+    if (kind === KINDS.end || kind === KINDS.final) checkDigest(this.#hash.copy().digest(), body);
+    this.#hash.update(frame);
+    if (this.#hasEnded) yield { kind: 'end' };
+    this.#hasEnded = kind === KINDS.end;
+    this.#isOver = kind === KINDS.final;
+    if (!this.#hasEnded && !this.#isOver) yield parseRecord(body);
+  }
 }
 
 function checkDigest(expected: Buffer, found: Buffer): void {
@@ -110,31 +137,33 @@ function parseRecord(body: Buffer): StreamRecord {
   }
 }
 
-/** Takes exact numbers of bytes from chunks of any size. */
-class ByteReader {
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  #rest: Uint8Array[] = [];
-  #available = 0;
+/** Gives out exact numbers of bytes of what came in pieces of any size; null while there are not as many. */
+class ByteQueue {
+  #pieces: Uint8Array[] = [];
+  #length = 0;
 
-  constructor(source: AsyncIterable<Uint8Array>) {
-    this.#chunks = source[Symbol.asyncIterator]();
+  add(piece: Uint8Array): void {
+    this.#pieces.push(piece);
+    this.#length += piece.length;
   }
 
-  async take(length: number): Promise<Buffer> {
-    while (this.#available < length) {
-      const next = await this.#chunks.next();
-      if (next.done === true) throw new Refusal('ZFS_STREAM_INVALID', 'incomplete stream');
-      this.#rest.push(next.value);
-      this.#available += next.value.length;
-    }
-    const all =
-      this.#rest.length === 1 && this.#rest[0] !== undefined ? Buffer.from(this.#rest[0]) : Buffer.concat(this.#rest);
-    this.#rest = [all.subarray(length)];
-    this.#available -= length;
+  peek(length: number): Buffer | null {
+    return this.#length < length ? null : this.#joined().subarray(0, length);
+  }
+
+  take(length: number): Buffer | null {
+    if (this.#length < length) return null;
+    const all = this.#joined();
+    this.#pieces = [all.subarray(length)];
+    this.#length -= length;
     return all.subarray(0, length);
   }
 
-  async drain(): Promise<void> {
-    while ((await this.#chunks.next()).done !== true);
+  #joined(): Buffer {
+    const [first] = this.#pieces;
+    if (this.#pieces.length === 1 && Buffer.isBuffer(first)) return first;
+    const all = Buffer.concat(this.#pieces);
+    this.#pieces = [all];
+    return all;
   }
 }

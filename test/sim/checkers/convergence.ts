@@ -15,8 +15,8 @@ export const convergence: Checker = {
   invariant: 3,
   async check(world) {
     const found: Finding[] = [];
-    for (const machine of world.machines) {
-      for (const mirror of machine.mirrors.values()) {
+    for (const machine of world.honest) {
+      for (const mirror of world.mirrorsOf(machine)) {
         const differences = await differencesOf(world, machine, mirror);
         found.push(...differences.map((what) => ({ machine: machine.name, what: `${mirror.tree}: ${what}` })));
       }
@@ -36,11 +36,15 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     told.filter(({ reason }) => reason !== 'root-diverged').map(({ dataset }) => dataset),
   );
   const contested = last === undefined || last instanceof Error ? [] : last.plan.contested;
-  const theirs = await tree(source, root);
+  // What a peer in wrong hands began to send there waits for it to go on
+  const isAwaited = world.isFromHostile(source, mirror.tree);
+  const theirs = (await tree(source, root)).filter((one) => !(isAwaited && isOnlyBegun(one)));
   const ours = await tree(machine, mirror.root);
   const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
-  const copies = all.filter((guid, index) => all.indexOf(guid) !== index);
-  const guids = new Set(all.filter((guid) => !copies.includes(guid)));
+  const times = new Map<string, number>();
+  for (const guid of all) times.set(guid, (times.get(guid) ?? 0) + 1);
+  const copies = all.filter((guid) => times.get(guid) !== 1);
+  const guids = new Set(all.filter((guid) => times.get(guid) === 1));
   return theirs.flatMap((dataset) => {
     const id = idOf(dataset);
     if (excused.has(id)) return [];
@@ -61,6 +65,10 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
         : []),
     ];
   });
+}
+
+function isOnlyBegun({ resumeToken, snapshots }: ListedDataset): boolean {
+  return resumeToken !== null && snapshots.length === 0;
 }
 
 /** What people see of a tree; nothing when it is not there. */

@@ -3,15 +3,19 @@ import { type DatasetName, isHidden, type RelativeName, relativeTo, type Snapsho
 import type { Machine } from '../machine.ts';
 import type { Checker, Finding } from './checker.ts';
 
-/** Invariant 4: what the log of a tree folds to is what ZFS shows: names, guids of snapshots in their order, origins. */
+/**
+ * Invariant 4: what the log of a tree folds to is what ZFS shows: names, guids of snapshots in their order, origins. What a peer in wrong hands began to send waits for
+ * it to go on.
+ */
 export const logIsTruth: Checker = {
   invariant: 4,
-  async check({ machines }) {
+  async check(world) {
     const found: Finding[] = [];
-    for (const machine of machines) {
+    for (const machine of world.honest) {
       const { node } = machine;
       for (const { tree, root } of [...machine.trees.values(), ...machine.mirrors.values()]) {
-        const shown = await shownBy(machine, root);
+        const isAwaited = world.isFromHostile(machine, tree);
+        const shown = await shownBy(machine, root, isAwaited);
         const folded = node === null ? ['nothing: the node is not up'] : foldedTo(node.trees.graph(tree));
         for (const what of shown.filter((line) => !folded.includes(line))) {
           found.push({ machine: machine.name, what: `the log of ${tree} lacks ${what}` });
@@ -25,12 +29,13 @@ export const logIsTruth: Checker = {
   },
 };
 
-async function shownBy({ zfs }: Machine, root: DatasetName): Promise<string[]> {
+async function shownBy({ zfs }: Machine, root: DatasetName, isAwaited: boolean): Promise<string[]> {
   const [there] = await zfs.listOnly([root]);
   const listed = there === undefined ? [] : await zfs.list(root);
-  return listed.flatMap(({ name, origin, snapshots }) => {
+  return listed.flatMap(({ name, origin, snapshots, resumeToken }) => {
     const relative = relativeTo(root, name) ?? ('' as RelativeName);
-    return isHidden(relative) ? [] : [inWords(relative, origin?.guid ?? null, snapshots)];
+    const isBegun = isAwaited && resumeToken !== null && snapshots.length === 0;
+    return isBegun || isHidden(relative) ? [] : [inWords(relative, origin?.guid ?? null, snapshots)];
   });
 }
 

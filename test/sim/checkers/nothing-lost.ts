@@ -5,10 +5,10 @@ import type { Checker, Finding } from './checker.ts';
 /** Invariant 1: no snapshot is gone from a machine that was not destroyed there by hand, and each has the same files wherever it is. */
 export const nothingLost: Checker = {
   invariant: 1,
-  async check({ machines }) {
+  async check({ honest }) {
     const found: Finding[] = [];
     const files = new Map<SnapshotGuid, { readonly text: string; readonly machine: string }>();
-    for (const machine of machines) {
+    for (const machine of honest) {
       for (const guid of await machine.guids.missing()) {
         found.push({ machine: machine.name, what: `snapshot ${guid} is gone` });
       }

@@ -7,8 +7,9 @@ import type { Checker, Finding } from './checker.ts';
  */
 export const oneOwner: Checker = {
   invariant: 2,
-  async check({ machines, machineOf }) {
-    const claims = machines.flatMap((machine) =>
+  async check(world) {
+    const { machineOf } = world;
+    const claims = world.honest.flatMap((machine) =>
       (machine.node?.trees.list() ?? []).flatMap(({ tree }) =>
         Array.from(machine.node?.trees.graph(tree).datasets.values() ?? [], ({ id, name, owner }) => ({
           key: `${tree}: ${name || 'the root'} (${id}) in epoch ${owner.epoch}`,
@@ -27,9 +28,9 @@ export const oneOwner: Checker = {
       owners.set(dataset, other ?? owner);
       if (other !== undefined) found.push({ machine: by.name, what: `${key} belongs to ${machineOf(other).name} too` });
     }
-    for (const { dataset, key, tree, id, owner, by } of claims) {
+    for (const { dataset, key, tree, id, owner, by } of claims.filter((claim) => !claim.by.deceived.has(claim.tree))) {
       const real = owners.get(dataset) ?? owner;
-      const from = by.mirrors.get(tree)?.from;
+      const from = world.mirrorsOf(by).find((mirror) => mirror.tree === tree)?.from;
       const peer = from === undefined ? undefined : machineOf(from).node;
       if (real === owner || peer?.trees.graph(tree).get(id) === undefined) continue;
       const what = `${key} is said to belong to ${machineOf(owner).name}, but belongs to ${machineOf(real).name}`;
