@@ -28,6 +28,7 @@ interface Round {
 interface Told {
   readonly steps: readonly unknown[];
   readonly conflicts: readonly { readonly dataset: string; readonly reason: string }[];
+  readonly waiting: readonly { readonly dataset: string }[];
 }
 
 /** Nothing is in common any more, since the owner destroyed all that was; and what cannot come because of that. */
@@ -195,16 +196,16 @@ class World {
     };
   }
 
-  /** Until a sync has nothing to do any more, and nothing that failed. Gives the datasets of which only people can say what is to become of them. */
+  /** Until a sync has nothing to do any more, and nothing that failed. Gives the datasets that wait for people, here or at the owner. */
   async #settle(): Promise<ReadonlySet<string>> {
     let said = '';
     for (let attempt = 1; attempt <= SYNCS_MAX; attempt += 1) {
       const { code, stdout, stderr } = await this.#beta.pando('sync', 'images', '--json');
       const result = stdout.split('\n').findLast((line) => line.includes('"type":"result"'));
       said = result ?? stderr;
-      const { steps = [undefined], conflicts = [] } = JSON.parse(result ?? '{}') as Partial<Told>;
+      const { steps = [undefined], conflicts = [], waiting = [] } = JSON.parse(result ?? '{}') as Partial<Told>;
       const isAtRest = steps.length === 0 && conflicts.every(({ reason }) => FOR_PEOPLE.has(reason));
-      if (isAtRest) return new Set(conflicts.map(({ dataset }) => dataset));
+      if (isAtRest) return new Set([...conflicts, ...waiting].map(({ dataset }) => dataset));
       if (code !== 0) await delay(SYNC_PAUSE_MS);
     }
     throw new Error(`The mirror does not come to rest: ${said.slice(0, 2_000)}`);
