@@ -62,7 +62,8 @@ async function finishAtRoot(intent: RootPreservation, zfs: Zfs): Promise<void> {
   }
   await markKept(intent, zfs);
   // Its successor is mounted there, should it ever be
-  await zfs.inheritProperty([intent.aside], 'mountpoint');
+  const [kept] = await zfs.listOnly([intent.aside]);
+  if (kept?.properties.mountpoint !== undefined) await zfs.inheritProperty([intent.aside], 'mountpoint');
 }
 
 /** Until there is a successor that can take the root's place. */

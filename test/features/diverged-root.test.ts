@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { Conflict } from '../../src/core/plan/steps.ts';
+import { describeConflict } from '../../src/interfaces/cli/describe-conflict.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import type { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import {
@@ -25,7 +27,8 @@ let beta: WorldNode;
 
 beforeEach(async () => {
   world = new MemoryWorld();
-  alpha = await world.start('alpha');
+  // Without cursors, so that what its owner destroys is in common no more
+  alpha = await world.start('alpha', undefined, { capabilities: { bookmarks: false } });
   beta = await world.start('beta');
   for (const name of ['alpha/images', 'alpha/images/web', 'alpha/images/web/logs']) {
     await alpha.zfs.create(dataset(name));
@@ -117,6 +120,24 @@ describe('a root that diverged', () => {
   });
 });
 
+describe('a root that has nothing in common with its owner any more', () => {
+  it('is overwritten by nothing, while all below it follows, and comes anew once it was moved aside as is said', async () => {
+    await alpha.zfs.destroySnapshot(at('alpha/images/clone', 'c'));
+    await alpha.zfs.destroy(dataset('alpha/images/clone'));
+    await alpha.zfs.destroySnapshot(at(THERE, '1'));
+    await alpha.zfs.snapshot([at(THERE, 'other'), at('alpha/images/web', '2')]);
+    const { plan } = await syncImages(beta);
+    expect(plan.conflicts).toMatchObject([{ name: '', reason: 'no-common-snapshot', localOnly: ['1'] }]);
+    const [root, web] = await beta.zfs.listOnly([HERE, dataset('beta/copy/web')]);
+    expect([root, web].map((one) => one?.snapshots.map(({ name }) => name))).toEqual([['1'], ['1', '2']]);
+    const command = /"zfs rename (\S+) (\S+)"/.exec(describeConflict(plan.conflicts[0] as Conflict, HERE));
+    await beta.zfs.rename(dataset(command?.[1] ?? ''), dataset(command?.[2] ?? ''));
+    await sync();
+    expect(beta.zfs.read(HERE, 'file')).toBe('alpha/images');
+    expect((await beta.zfs.listOnly([dataset('beta/kept-copy/web/logs')])).length).toBe(1);
+  });
+});
+
 describe('a root that is a clone of something below it', () => {
   it('is promoted over here as well, and follows its owner from then on', async () => {
     await alpha.zfs.promote(dataset('alpha/images/clone'));
@@ -158,7 +179,8 @@ describe('a root that is a clone of something below it', () => {
     await alpha.zfs.snapshot([at(THERE, 'own')]);
     await syncImages(gamma);
     expect(gamma.node.mirrors.compare(IMAGES)).toEqual([]);
-    expect((await gamma.zfs.list(dataset('gamma'))).map(({ name }) => name)).not.toContain('renaming');
+    const names = (await gamma.zfs.list(dataset('gamma'))).map(({ name }) => name);
+    expect(names.filter((name) => /renaming|pando-/.test(name))).toEqual([]);
     expect((await syncImages(gamma)).steps).toEqual([]);
   });
 });

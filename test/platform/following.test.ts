@@ -158,4 +158,59 @@ describe('a replica on real ZFS', () => {
     expect(await readFile(join(pathOf(beta, restored), 'mine'), 'utf8')).toBe('written by hand');
     expect(await readdir(pathOf(beta, restored))).not.toContain('two');
   });
+
+  it('keeps what was written to its root by hand, and what lies below is where it was, mounted as it was', async () => {
+    const [images, copy] = [below(alpha.pool, 'images'), below(beta.pool, 'copy')];
+    const [web, own] = [below(beta.pool, 'copy/web'), below(beta.pool, 'copy/own')];
+    await alpha.node.zfs.create(below(alpha.pool, 'images/web'));
+    const take = async (name: string) => {
+      await writeFile(join(pathOf(alpha, images), name), name);
+      for (const dataset of [images, below(alpha.pool, 'images/web')]) {
+        await alpha.node.zfs.snapshot([{ dataset, snapshot: name as SnapshotName }]);
+      }
+    };
+    await take('one');
+    await alpha.node.zfs.clone({ dataset: images, snapshot: 'one' as SnapshotName }, below(alpha.pool, 'images/clone'));
+    await alpha.node.zfs.snapshot([{ dataset: below(alpha.pool, 'images/clone'), snapshot: 'c' as SnapshotName }]);
+    expect(await sync()).toEqual({ failed: [], differences: [] });
+    await execa('zfs', ['set', 'readonly=off', copy]);
+    await execa('zfs', ['mount', copy]);
+    await writeFile(join(pathOf(beta, copy), 'mine'), 'written by hand');
+    await execa('zfs', ['create', own]);
+    await writeFile(join(pathOf(beta, own), 'file'), 'of this node');
+    const guidOf = async (name: DatasetName) => (await beta.node.zfs.listOnly([name]))[0]?.guid;
+    const guids = [await guidOf(web), await guidOf(own)];
+    await take('two');
+    const { failed, differences } = await sync();
+    expect(failed.filter((one) => !one.includes('ZFS_MODIFIED'))).toEqual([]);
+    expect(differences).toEqual([]);
+    expect([await guidOf(web), await guidOf(own)]).toEqual(guids);
+    expect(await readFile(join(pathOf(beta, own), 'file'), 'utf8')).toBe('of this node');
+    const [kept, ...others] = await beta.node.diverged.list(IMAGES);
+    expect(others).toEqual([]);
+    expect(kept?.from).toBe(copy);
+    await beta.node.diverged.restore(IMAGES, kept?.copy ?? '', 'kept' as RelativeName);
+    const restored = below(beta.pool, 'copy/kept');
+    const mounted = await execa('zfs', ['get', '-H', '-o', 'value', 'mounted', restored]);
+    if (mounted.stdout.trim() === 'no') await execa('zfs', ['mount', restored]);
+    expect(await readFile(join(pathOf(beta, restored), 'mine'), 'utf8')).toBe('written by hand');
+    const listed = await beta.node.zfs.list(beta.pool.name as DatasetName);
+    expect(listed.filter(({ name }) => /\/(pando|successor|renaming)-/.test(name))).toEqual([]);
+  });
+
+  it('has a root that was promoted over and has gone on since, as the clone that it is there', async () => {
+    const images = below(alpha.pool, 'images');
+    const take = (name: string) => alpha.node.zfs.snapshot([{ dataset: images, snapshot: name as SnapshotName }]);
+    await take('one');
+    await alpha.node.zfs.clone({ dataset: images, snapshot: 'one' as SnapshotName }, below(alpha.pool, 'images/clone'));
+    expect(await sync()).toEqual({ failed: [], differences: [] });
+    await alpha.node.zfs.promote(below(alpha.pool, 'images/clone'));
+    await writeFile(join(pathOf(alpha, images), 'file'), 'more');
+    await take('two');
+    expect(await sync()).toEqual({ failed: [], differences: [] });
+    expect(await sync()).toEqual({ failed: [], differences: [] });
+    const [root] = await beta.node.zfs.listOnly([below(beta.pool, 'copy')]);
+    expect(root?.origin?.reference.dataset).toBe(below(beta.pool, 'copy/clone'));
+    expect(root?.snapshots.map(({ name }) => name)).toEqual(['two']);
+  });
 });

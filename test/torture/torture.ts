@@ -7,7 +7,6 @@ import fc from 'fast-check';
 import { describeError } from '../../src/core/errors.ts';
 import type { Difference } from '../../src/core/graph/difference.ts';
 import { type DatasetName, ID_PROPERTY } from '../../src/core/ids.ts';
-import type { Waiting } from '../../src/core/plan/steps.ts';
 import type { ListedDataset } from '../../src/zfs/zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';
 import { Gardener } from '../suites/gardener.ts';
@@ -25,6 +24,24 @@ interface Round {
   readonly pick: number;
 }
 
+/** A dataset that waits for people, by its name at the owner. */
+interface Excused {
+  readonly dataset: string;
+  readonly name: string;
+}
+
+/** What a sync tells at its end. */
+interface Told {
+  readonly steps: readonly unknown[];
+  readonly conflicts: readonly (Excused & { readonly reason: string })[];
+  readonly waiting: readonly Excused[];
+}
+
+/** Nothing is in common any more, since the owner destroyed all that was; and what cannot come because of that. */
+const FOR_PEOPLE: ReadonlySet<string> = new Set([
+  ...['no-common-snapshot', 'written-without-snapshot', 'origin-differs'],
+  ...['parent-missing', 'origin-missing'],
+]);
 const FILE_BYTES = 512 * 1024;
 const ACTIONS = 8;
 /** Syncs that may fail after a fault, say because the connection is not back yet, and the pause between them, in ms. */
@@ -185,23 +202,22 @@ class World {
     };
   }
 
-  /** Until a sync has nothing to do any more, and nothing that failed. Gives what waits until its owner takes a snapshot. */
-  async #settle(): Promise<readonly Waiting[]> {
+  /** Until a sync has nothing to do any more, and nothing that failed. Gives what waits for people, here or at the owner. */
+  async #settle(): Promise<readonly Excused[]> {
     let said = '';
     for (let attempt = 1; attempt <= SYNCS_MAX; attempt += 1) {
       const { code, stdout, stderr } = await this.#beta.pando('sync', 'images', '--json');
       const result = stdout.split('\n').findLast((line) => line.includes('"type":"result"'));
       said = result ?? stderr;
-      if (code === 0 && result !== undefined) {
-        const { steps, waiting } = JSON.parse(result) as { steps: unknown[]; waiting: Waiting[] };
-        if (steps.length === 0) return waiting;
-      }
+      const { steps = [undefined], conflicts = [], waiting = [] } = JSON.parse(result ?? '{}') as Partial<Told>;
+      const isAtRest = steps.length === 0 && conflicts.every(({ reason }) => FOR_PEOPLE.has(reason));
+      if (isAtRest) return [...conflicts, ...waiting];
       if (code !== 0) await delay(SYNC_PAUSE_MS);
     }
     throw new Error(`The mirror does not come to rest: ${said.slice(0, 2_000)}`);
   }
 
-  async #check(before: ReadonlySet<string>, waiting: readonly Waiting[]): Promise<void> {
+  async #check(before: ReadonlySet<string>, excused: readonly Excused[]): Promise<void> {
     const [alpha, beta] = [this.#alpha, this.#beta];
     const found: string[] = [];
     const now = await guidsOf(beta);
@@ -212,12 +228,13 @@ class World {
       // A copy in full where a clone would do costs space, and loses nothing
       const isCopy = (found: Difference) => found.kind === 'origin' && found.actual === null;
       // What is to lie below something that cannot come yet goes on under the name that it has
-      const waits = ({ name }: Difference) => waiting.some((one) => `${name}/`.startsWith(`${one.name}/`));
+      const waits = ({ name, dataset }: Difference) =>
+        excused.some((one) => one.dataset === dataset || `${name}/`.startsWith(`${one.name}/`));
       const real = differences.filter((found) => !isCopy(found) && !waits(found));
       if (real.length > 0 || stdout === '')
-        found.push(`they differ: ${JSON.stringify(real)}, ${JSON.stringify(waiting)} wait ${stderr}`);
+        found.push(`they differ: ${JSON.stringify(real)}, ${JSON.stringify(excused)} wait ${stderr}`);
     }
-    const waits = new Set<string>(waiting.map(({ dataset: id }) => id));
+    const waits = new Set<string>(excused.map(({ dataset: id }) => id));
     for (const host of [alpha, beta]) found.push(...(await leftIn(host, waits)));
     if (found.length > 0) throw new Error(found.join('\n'));
   }

@@ -147,7 +147,7 @@ describe('the root of a mirror', () => {
       },
     );
     expect(undone.lastIndexOf(true)).toBeLessThan(undone.indexOf(false));
-    expect(undone.filter((one) => !one).length).toBe(4);
+    expect(undone.filter((one) => !one).length).toBe(3);
   });
 
   it('has an empty stand-in in its place where it is to be received anew', async () => {

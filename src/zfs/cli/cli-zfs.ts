@@ -30,7 +30,7 @@ import { rollBack } from './rollback.ts';
 import { Runner } from './runner.ts';
 import { receiveWords, runReceive, runSend, sendWords, writtenBookmark, writtenName } from './streams.ts';
 import { isToken, readToken } from './tokens.ts';
-import { renameUnmounted, whileUnmounted } from './unmounted.ts';
+import { renameUnmounted, unmountIfMounted, whileUnmounted } from './unmounted.ts';
 
 export interface CliZfsOptions extends CommandLineOptions {
   /** How many short commands run at once for one pool; streams do not count. */
@@ -132,6 +132,9 @@ export class CliZfs implements Zfs {
     const action = `clone ${writtenName(origin)} to ${target}`;
     const words = ['clone', ...options(properties, action), writtenName(origin), target];
     await this.#run(action, [origin.dataset, target], words, NOT_MOUNTED);
+    // It mounts every clone, whatever that says of itself
+    const { dialect } = await this.capabilities();
+    if (dialect === 'zfs-fuse' && properties.canmount === 'noauto') await unmountIfMounted(this.#runner, target);
   }
 
   async promote(name: DatasetName): Promise<void> {

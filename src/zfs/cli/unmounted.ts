@@ -35,7 +35,7 @@ export async function onceLetGo(change: () => Promise<void>, between = async ():
 interface Surroundings {
   /** Those at and below it that are mounted. */
   readonly own: readonly DatasetName[];
-  /** Mounted clones of their snapshots, wherever in the pool. */
+  /** Mounted clones of their snapshots, wherever in the pool, with what is mounted below those: `zfs unmount` takes that along. */
   readonly clones: readonly DatasetName[];
 }
 
@@ -43,12 +43,13 @@ async function surroundingsOf(runner: Runner, name: DatasetName): Promise<Surrou
   const words = ['list', '-H', '-r', '-t', 'filesystem', '-o', 'name,mounted,origin', poolOf(name)];
   const lines = await runner.lines({ words, action: `rename ${name}`, names: [name] });
   const mounted = lines.map((line) => line.split('\t')).filter(([, state]) => state === 'yes');
-  const isOwn = (other = ''): boolean => other === name || other.startsWith(`${name}/`);
+  const isAtOrBelow = (other: string, top: string): boolean => other === top || other.startsWith(`${top}/`);
+  const isOwn = (other = ''): boolean => isAtOrBelow(other, name);
+  const grown = mounted.filter(([other, , origin]) => !isOwn(other) && isOwn(origin?.split('@')[0]));
+  const isGrown = (other: string): boolean => !isOwn(other) && grown.some(([clone = '']) => isAtOrBelow(other, clone));
   return {
     own: mounted.flatMap(([other]) => (isOwn(other) ? [other as DatasetName] : [])),
-    clones: mounted.flatMap(([other, , origin]) =>
-      !isOwn(other) && isOwn(origin?.split('@')[0]) ? [other as DatasetName] : [],
-    ),
+    clones: mounted.flatMap(([other = '']) => (isGrown(other) ? [other as DatasetName] : [])),
   };
 }
 
@@ -98,6 +99,18 @@ export async function renameUnmounted(
     throw error;
   }
   await mountAgain((name) => (own.includes(name) ? `${to}${name.slice(from.length)}` : name));
+}
+
+/** Unmounts a dataset of zfs-fuse, and waits until it can be renamed. One that nobody can unmount stays mounted. */
+export async function unmountIfMounted(runner: Runner, name: DatasetName): Promise<void> {
+  const { own } = await surroundingsOf(runner, name);
+  if (own.length === 0) return;
+  const words = ['unmount', name];
+  const isUnmounted = await runner.run({ words, action: `unmount ${name}`, names: [name] }).then(
+    () => true,
+    () => false,
+  );
+  if (isUnmounted) await delay(LETTING_GO_MS);
 }
 
 /**
