@@ -277,7 +277,7 @@ function leftOn({ name, snapshots, properties }: ListedDataset, waiting: Readonl
   const held = snapshots.filter(({ userrefs }) => userrefs > 0).map((one) => `${name}@${one.name} is held`);
   // What waits for the one above it has the name that it had when it had to make way
   const isAside = name.includes('/.pando/diverged/');
-  const isStepping = /\/(renaming|pando)-/.test(name) && !isAside && !waiting.has(properties[ID_PROPERTY] ?? '');
-  const isTemporary = isStepping || /\/successor-/.test(name);
+  const isStepping = /\/(renaming|pando)-[^/]*$/.test(name) && !isAside && !waiting.has(properties[ID_PROPERTY] ?? '');
+  const isTemporary = isStepping || /\/successor-[^/]*$/.test(name);
   return isTemporary ? [...held, `${name} is left`] : held;
 }
