@@ -1,4 +1,5 @@
 /** The holds of a transfer: by name while it lasts, found again by guid when somebody renamed or promoted what was held. */
+import { PandoError } from '../core/errors.ts';
 import type { TransferStarted } from '../core/events.ts';
 import { type DatasetName, type HoldTag, poolOf, type SnapshotGuid } from '../core/ids.ts';
 import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
@@ -22,19 +23,52 @@ export function distinct(held: Iterable<HeldSnapshot>): HeldSnapshot[] {
   return [...new Map(Array.from(held, (snapshot) => [snapshotText(snapshot), snapshot])).values()];
 }
 
+/** How often what is held is looked for anew, when it has moved on again meanwhile: a root that changes places takes a rename for each of its children. */
+const SEARCHES_MAX = 5;
+
 /**
- * Releases the holds, wherever in their pools the snapshots are by now. Idempotent. Rejects when a pool is away, or ZFS cannot be asked: then some are left
- * (invariant 6: the intent stays open).
+ * Releases the holds, wherever in their pools the snapshots are by now. Idempotent. Rejects when a pool is away, ZFS cannot be asked, or the snapshots are never where they
+ * were seen: then some are left (invariant 6: the intent stays open).
  */
 export async function releaseHolds(zfs: Zfs, tag: HoldTag, held: readonly HeldSnapshot[]): Promise<void> {
   if (held.length === 0 || (await zfs.release(tag, held))) return;
   const guids = new Set(held.map(({ guid }) => guid));
   for (const pool of new Set(held.map(({ dataset }) => poolOf(dataset)))) {
-    const moved = (await zfs.list(pool as DatasetName)).flatMap(({ name, snapshots }) =>
+    await releaseMoved(zfs, tag, pool as DatasetName, guids);
+  }
+}
+
+async function releaseMoved(
+  zfs: Zfs,
+  tag: HoldTag,
+  pool: DatasetName,
+  guids: ReadonlySet<SnapshotGuid>,
+): Promise<void> {
+  const { listHolds } = await zfs.capabilities();
+  for (let search = 1; search <= SEARCHES_MAX; search += 1) {
+    const moved = (await zfs.list(pool)).flatMap(({ name, snapshots }) =>
       snapshots
         .filter(({ guid, userrefs }) => userrefs > 0 && guids.has(guid))
         .map((snapshot) => ({ dataset: name, snapshot: snapshot.name })),
     );
-    if (moved.length > 0) await zfs.release(tag, moved);
+    const held = listHolds ? await heldUnder(zfs, tag, moved) : moved;
+    if (held.length === 0 || (await zfs.release(tag, held))) return;
   }
+  // Where tags cannot be listed, what others hold looks the same, and is all that is left
+  if (listHolds) {
+    throw new PandoError('ZFS_BUSY', `Snapshots in "${pool}" that are held under ${tag} are renamed all the time.`, {
+      pool,
+      tag,
+    });
+  }
+}
+
+async function heldUnder(
+  zfs: Zfs,
+  tag: HoldTag,
+  snapshots: readonly SnapshotReference[],
+): Promise<readonly SnapshotReference[]> {
+  if (snapshots.length === 0) return [];
+  const tags = await zfs.holds(snapshots);
+  return snapshots.filter((_, index) => tags[index]?.includes(tag) === true);
 }
