@@ -265,12 +265,12 @@ export function holdTagOf(node: NodeId, transfer: TransferId): HoldTag {
 
 /** The bookmark that stands for the newest snapshot which a peer has of a dataset. With the guid in it no two of one dataset, or of those that a promote brings together, are called alike. */
 export function cursorName(peer: NodeId, newest: SnapshotGuid): BookmarkName {
-  return `pando:${shortNodeId(peer)}:${newest}` as BookmarkName;
+  return `pando:${peer}:${newest}` as BookmarkName;
 }
 
-/** The short id of the peer that a cursor is for; undefined for a bookmark of somebody else's. */
-export function parseCursorName(name: BookmarkName): string | undefined {
-  return /^pando:([A-Z2-7]+):[0-9]+$/.exec(name)?.[1];
+/** The peer that a cursor is for; undefined for a bookmark of somebody else's. */
+export function parseCursorName(name: BookmarkName): NodeId | undefined {
+  return /^pando:([A-Z2-7-]+):[0-9]+$/.exec(name)?.[1] as NodeId | undefined;
 }
 
 /** Whether Pando placed a hold, here or on another node: those are none of anybody's business. */

@@ -144,7 +144,7 @@ function decodeNumbered(stream: StreamId, bytes: Uint8Array, seq: number): Event
 }
 
 function entriesOf(graph: Graph): number {
-  return graph.datasets.size + graph.snapshotCount;
+  return graph.datasets.size + graph.snapshotCount + graph.markCount;
 }
 
 /**

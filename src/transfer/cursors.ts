@@ -1,6 +1,7 @@
 /**
  * Cursors: a bookmark for each peer on the newest snapshot that it has of a dataset, so that this node's people can destroy that snapshot and still send increments behind it
- * (zfs-bookmark.8). They cost next to nothing and stand in nobody's way; where the ZFS has no bookmarks there are none.
+ * (zfs-bookmark.8). They cost next to nothing and keep nothing from being destroyed; `zfs rollback` to before one asks for `-r`, which destroys it. Where the ZFS has no bookmarks
+ * there are none.
  */
 import { isPandoError } from '../core/errors.ts';
 import type { Bookmark, Snapshot } from '../core/events.ts';
@@ -14,7 +15,6 @@ import {
   parseCursorName,
   type RelativeName,
   type SnapshotGuid,
-  shortNodeId,
   splitStreamId,
   type TreeName,
 } from '../core/ids.ts';
@@ -96,14 +96,19 @@ export class Cursors {
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  /** The new one first: there is always one to go on from. */
+  /** The new one first, and the others only once that is seen to stand for what it should: there is always one to go on from. */
   async #move(root: DatasetName, peer: NodeId, { dataset, to, outdated }: Move): Promise<void> {
     const { zfs } = this.#options;
     const name = absoluteName(root, dataset.name);
     if (to !== undefined) {
-      const bookmark = zfs.bookmark({ dataset: name, snapshot: to.name }, cursorName(peer, to.guid));
-      // Made before a crash that kept the log from hearing of it; or the snapshot is gone again
-      await bookmark.catch(unless('ZFS_DATASET_EXISTS', 'ZFS_NOT_FOUND'));
+      const cursor = cursorName(peer, to.guid);
+      // Made before a crash that kept the log from hearing of it; the snapshot gone again; no room for the name
+      const inTheWay = unless('ZFS_DATASET_EXISTS', 'ZFS_NOT_FOUND', 'ZFS_NAME_REFUSED');
+      await zfs.bookmark({ dataset: name, snapshot: to.name }, cursor).catch(inTheWay);
+      const [listed] = await zfs.listOnly([name]);
+      const made = listed?.bookmarks.find((bookmark) => bookmark.name === cursor);
+      if (made !== undefined && made.guid !== to.guid) await zfs.destroyBookmark({ dataset: name, bookmark: cursor });
+      if (made?.guid !== to.guid) return;
     }
     for (const { name: bookmark } of outdated) {
       await zfs.destroyBookmark({ dataset: name, bookmark }).catch(unless('ZFS_NOT_FOUND'));
@@ -121,7 +126,7 @@ function moveTo(dataset: Dataset | undefined, guid: SnapshotGuid, peer: NodeId):
 }
 
 function cursorsOf({ bookmarks }: Dataset, peer: NodeId): Bookmark[] {
-  return bookmarks.filter(({ name }) => parseCursorName(name) === shortNodeId(peer));
+  return bookmarks.filter(({ name }) => parseCursorName(name) === peer);
 }
 
 function unless(...codes: Parameters<typeof isPandoError>[1][]): (error: unknown) => void {

@@ -1,6 +1,6 @@
 import { PandoError } from '../core/errors.ts';
 import type { DatasetName } from '../core/ids.ts';
-import type { Zfs } from '../zfs/zfs.ts';
+import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 
 /** A dataset, and what it is known by however it is called: its own guid, or that of a snapshot in it. */
 export interface KnownDataset {
@@ -23,15 +23,20 @@ export class EncryptionMemory {
     const unknown = isAsked ? datasets.filter(({ guid }) => !this.#encrypted.has(guid)) : [];
     if (unknown.length > 0) {
       const listed = await this.#zfs.listOnly([...new Set(unknown.map(({ name }) => name))]);
-      const byName = new Map(listed.map(({ name, encrypted }) => [name, encrypted]));
+      const byName = new Map(listed.map((dataset) => [dataset.name, dataset]));
       for (const { name, guid } of unknown) {
-        const encrypted = byName.get(name);
-        if (encrypted === undefined) throw gone(name);
-        this.#encrypted.set(guid, encrypted);
+        const found = byName.get(name);
+        // Another dataset can have the name by now
+        if (found === undefined || !isKnownBy(found, guid)) throw gone(name);
+        this.#encrypted.set(guid, found.encrypted);
       }
     }
     return new Map(datasets.map(({ guid }) => [guid, this.#encrypted.get(guid) ?? false]));
   }
+}
+
+function isKnownBy({ guid, snapshots }: ListedDataset, known: string): boolean {
+  return guid === known || snapshots.some((snapshot) => snapshot.guid === known);
 }
 
 function gone(name: DatasetName): PandoError {

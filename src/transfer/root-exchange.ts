@@ -57,7 +57,10 @@ export async function exchangeRoots(exchange: RootExchange, zfs: Zfs): Promise<v
   const { root, outside, successor, former } = exchange;
   const found = await look(exchange, zfs);
   const isBegun = found.outside !== undefined;
-  if (!isBegun && found.successor === undefined) return;
+  if (!isBegun && found.successor === undefined) {
+    if (isThere(exchange, found.root)) return;
+    throw lost(exchange);
+  }
   if (!isBegun) await zfs.rename(root, outside);
   if (!isBegun || found.taken !== undefined) await zfs.rename(movedOut(exchange, successor), root);
   else if (!isThere(exchange, found.root)) throw lost(exchange);
@@ -82,13 +85,17 @@ export async function finishRootExchange(intent: RootExchangeStarted, zfs: Zfs):
   const exchange = exchangeOf(intent);
   await handOnProperties(exchange, zfs);
   await exchangeRoots(exchange, zfs);
+  // What has the place now is mounted there, should it ever be
+  const [former] = await zfs.listOnly([exchange.former]);
+  if (former?.properties.mountpoint !== undefined) await zfs.inheritProperty([former.name], 'mountpoint');
 }
 
 /** Takes it back. Idempotent; rejects as ZFS does. Resolves to whether all is as it was before. */
 export async function undoRootExchange(intent: RootExchangeStarted, zfs: Zfs): Promise<boolean> {
   const exchange = exchangeOf(intent);
   await takeBackRoots(exchange, zfs);
-  return (await look(exchange, zfs)).successor !== undefined;
+  const { root, outside } = await look(exchange, zfs);
+  return outside === undefined && !isThere(exchange, root);
 }
 
 function exchangeOf({ name, outside, successor, dataset, former }: RootExchangeStarted): RootExchange {
@@ -128,10 +135,10 @@ function movedOut({ root, outside }: RootExchange, name: DatasetName): DatasetNa
   return `${outside}${name.slice(root.length)}` as DatasetName;
 }
 
-function lost({ root, outside }: RootExchange): PandoError {
+function lost({ root, outside, successor }: RootExchange): PandoError {
   return new PandoError(
     'PLAN_CONFLICT',
-    `What was to take the place of "${root}" is gone; give "${outside}" that name back with "zfs rename ${outside} ${root}", and sync again.`,
-    { root, outside },
+    `What was to take the place of "${root}" is gone; where "${outside}" is there, give it that name back with "zfs rename ${outside} ${root}", and sync again.`,
+    { root, outside, successor },
   );
 }

@@ -61,7 +61,7 @@ function guidOf(name: string): string {
 }
 
 function cursor(name: string, guid = guidOf(name)): string {
-  return `pando:${beta.node.id.slice(0, 7)}:${guid}`;
+  return `pando:${beta.node.id}:${guid}`;
 }
 
 describe('what a peer has received', () => {

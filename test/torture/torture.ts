@@ -44,6 +44,8 @@ const FOR_PEOPLE: ReadonlySet<string> = new Set([
 ]);
 const FILE_BYTES = 512 * 1024;
 const ACTIONS = 8;
+/** Digits of an id or guid that tell it from others at a glance. */
+const SHORT_DIGITS = 5;
 /** Syncs that may fail after a fault, say because the connection is not back yet, and the pause between them, in ms. */
 const SYNCS_MAX = 60;
 const SYNC_PAUSE_MS = 500;
@@ -231,8 +233,13 @@ class World {
       const waits = ({ name, dataset }: Difference) =>
         excused.some((one) => one.dataset === dataset || `${name}/`.startsWith(`${one.name}/`));
       const real = differences.filter((found) => !isCopy(found) && !waits(found));
-      if (real.length > 0 || stdout === '')
-        found.push(`they differ: ${JSON.stringify(real)}, ${JSON.stringify(excused)} wait ${stderr}`);
+      if (real.length > 0 || stdout === '') {
+        found.push(
+          `they differ: ${JSON.stringify(real)}, ${JSON.stringify(excused)} wait ${stderr}`,
+          ...(await picture(alpha)),
+          ...(await picture(beta)),
+        );
+      }
     }
     const waits = new Set<string>(excused.map(({ dataset: id }) => id));
     for (const host of [alpha, beta]) found.push(...(await leftIn(host, waits)));
@@ -244,6 +251,15 @@ async function expectDone(command: ReturnType<Host['pando']>): Promise<string> {
   const { code, stdout, stderr } = await command;
   if (code !== 0) throw new Error(stderr || stdout);
   return stdout;
+}
+
+/** What a host has, a line for each dataset: its id, its name, where it grew from, and its snapshots. */
+async function picture(host: Host): Promise<string[]> {
+  const short = (text: string | null | undefined) => (text ?? '').slice(-SHORT_DIGITS);
+  return (await host.zfs.list(host.pool as DatasetName)).map(({ name, properties, origin, snapshots }) => {
+    const shown = snapshots.map((one) => `@${one.name}=${short(one.guid)}`).join(' ');
+    return `  ${short(properties[ID_PROPERTY])} ${name} <${short(origin?.guid)} ${shown}`;
+  });
 }
 
 async function guidsOf(host: Host): Promise<Set<string>> {

@@ -139,7 +139,9 @@ export class GraphDraft {
     if (dataset.bookmarks.some((one) => one.name === name)) {
       throw new PandoError('EVENT_INVALID', `dataset ${id} has a bookmark "${name}" already`);
     }
-    dataset.bookmarks = inOrder([...dataset.bookmarks, { guid, name, createtxg }]);
+    // Nearly always of the newest snapshot, so behind all others
+    const after = dataset.bookmarks.findLastIndex((one) => isBefore(one, { guid, name, createtxg }));
+    dataset.bookmarks = dataset.bookmarks.toSpliced(after + 1, 0, { guid, name, createtxg });
   }
 
   /** Throws `EVENT_INVALID` when the dataset or the bookmark is not there. */
@@ -156,20 +158,23 @@ export class GraphDraft {
   placeHold(id: DatasetId, { guid, tag }: Hold): void {
     const dataset = this.change(id);
     indexOfSnapshot(dataset, guid);
-    if (dataset.holds.some((hold) => hold.guid === guid && hold.tag === tag)) {
+    const at = placeOf(dataset.holds, { guid, tag });
+    const there = dataset.holds[at];
+    if (there !== undefined && compareHolds(there, { guid, tag }) === 0) {
       throw new PandoError('EVENT_INVALID', `snapshot ${guid} is held under "${tag}" already`);
     }
-    dataset.holds = sortedHolds([...dataset.holds, { guid, tag }]);
+    dataset.holds = dataset.holds.toSpliced(at, 0, { guid, tag });
   }
 
   /** Throws `EVENT_INVALID` when the dataset or the hold is not there. */
   releaseHold(id: DatasetId, { guid, tag }: Hold): void {
     const dataset = this.change(id);
-    const left = dataset.holds.filter((hold) => hold.guid !== guid || hold.tag !== tag);
-    if (left.length === dataset.holds.length) {
+    const at = placeOf(dataset.holds, { guid, tag });
+    const there = dataset.holds[at];
+    if (there === undefined || compareHolds(there, { guid, tag }) !== 0) {
       throw new PandoError('EVENT_INVALID', `snapshot ${guid} is not held under "${tag}"`);
     }
-    dataset.holds = left.length === 0 ? NO_HOLDS : left;
+    dataset.holds = dataset.holds.length === 1 ? NO_HOLDS : dataset.holds.toSpliced(at, 1);
   }
 
   finish(): Graph {
@@ -177,9 +182,25 @@ export class GraphDraft {
   }
 }
 
+function compareHolds(a: Hold, b: Hold): number {
+  if (a.guid !== b.guid) return a.guid < b.guid ? -1 : 1;
+  if (a.tag === b.tag) return 0;
+  return a.tag < b.tag ? -1 : 1;
+}
+
+/** Where in their order a hold is, or would be: there can be one on each of very many snapshots. */
+function placeOf(holds: readonly Hold[], hold: Hold): number {
+  let [from, to] = [0, holds.length];
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (compareHolds(holds[middle] as Hold, hold) < 0) from = middle + 1;
+    else to = middle;
+  }
+  return from;
+}
+
 function sortedHolds(holds: readonly Hold[]): readonly Hold[] {
-  const key = ({ guid, tag }: Hold) => `${guid} ${tag}`;
-  return holds.length < 2 ? holds : holds.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
+  return holds.length < 2 ? holds : holds.toSorted(compareHolds);
 }
 
 function moveBookmarks(from: MutableDataset, to: MutableDataset, createtxg: number): void {
@@ -193,7 +214,11 @@ function moveBookmarks(from: MutableDataset, to: MutableDataset, createtxg: numb
 
 /** Bookmarks in the order in which a graph has them: by `createtxg`, then by name. */
 export function inOrder(bookmarks: readonly Bookmark[]): readonly Bookmark[] {
-  return bookmarks.toSorted((a, b) => a.createtxg - b.createtxg || (a.name < b.name ? -1 : 1));
+  return bookmarks.toSorted((a, b) => (isBefore(a, b) ? -1 : 1));
+}
+
+function isBefore(a: Bookmark, b: Bookmark): boolean {
+  return a.createtxg === b.createtxg ? a.name < b.name : a.createtxg < b.createtxg;
 }
 
 function indexOfSnapshot(dataset: Dataset, guid: SnapshotGuid): number {

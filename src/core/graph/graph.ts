@@ -32,6 +32,7 @@ export class Graph {
   #byName: ReadonlyMap<RelativeName, Dataset> | undefined;
   #clonesOf: ReadonlyMap<SnapshotGuid, readonly Dataset[]> | undefined;
   #snapshotCount: number | undefined;
+  #markCount: number | undefined;
 
   constructor(root: DatasetName | null, datasets: ReadonlyMap<DatasetId, Dataset>) {
     this.root = root;
@@ -61,6 +62,15 @@ export class Graph {
       0,
     );
     return this.#snapshotCount;
+  }
+
+  /** Number of bookmarks and holds in all datasets. */
+  get markCount(): number {
+    this.#markCount ??= Array.from(this.datasets.values()).reduce(
+      (sum, { bookmarks, holds }) => sum + bookmarks.length + holds.length,
+      0,
+    );
+    return this.#markCount;
   }
 
   /** All datasets in the order of their names, parents before children. */

@@ -1,10 +1,10 @@
 import type { Hold } from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
-import { isHoldOfPando, type SnapshotGuid } from '../../core/ids.ts';
+import { type DatasetName, isHoldOfPando, type SnapshotGuid } from '../../core/ids.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
 
-/** The holds that somebody placed, by snapshot; null where ZFS cannot list tags. */
-export type ForeignHolds = ReadonlyMap<SnapshotGuid, readonly Hold[]> | null;
+/** The holds that somebody placed, by dataset; null where ZFS cannot list tags. */
+export type ForeignHolds = ReadonlyMap<DatasetName, readonly Hold[]> | null;
 
 /**
  * Asks for the tags of what is held, or was: a listing only counts them. `ownHolds` says how many of this node's transfers hold a snapshot; where that is all, nobody is asked.
@@ -26,10 +26,10 @@ export async function foreignHolds(
   );
   if (doubtful.length === 0) return new Map();
   const tags = await zfs.holds(doubtful);
-  return new Map(
-    doubtful.map(({ guid }, index) => {
-      const foreign = (tags[index] ?? []).filter((tag) => !isHoldOfPando(tag));
-      return [guid, foreign.map((tag) => ({ guid, tag }))];
-    }),
-  );
+  const found = new Map<DatasetName, Hold[]>();
+  for (const [index, { dataset, guid }] of doubtful.entries()) {
+    const foreign = (tags[index] ?? []).filter((tag) => !isHoldOfPando(tag)).map((tag) => ({ guid, tag }));
+    if (foreign.length > 0) found.set(dataset, [...(found.get(dataset) ?? []), ...foreign]);
+  }
+  return found;
 }

@@ -53,7 +53,7 @@ function observedDataset(
     properties,
     snapshots: listed.snapshots,
     bookmarks: listed.bookmarks,
-    holds: holds && listed.snapshots.flatMap(({ guid }) => holds.get(guid) ?? []),
+    holds: holds && (holds.get(listed.name) ?? []),
   };
 }
 

@@ -1,4 +1,5 @@
 /** What OpenZFS says of a resume token: `zfs send -nvPt` prints its contents, wherever it comes from, and what it would send (zfs_send_resume in libzfs_sendrecv.c). */
+import { inflateSync } from 'node:zlib';
 import { parseDatasetName, parseSnapshotGuid, parseSnapshotName, type ResumeToken } from '../../core/ids.ts';
 import type { ResumePoint, SnapshotReference } from '../zfs.ts';
 import type { Runner } from './runner.ts';
@@ -7,6 +8,9 @@ import type { Runner } from './runner.ts';
 const TOKEN = /^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$/;
 /** Longest token that is taken, in characters: the contents are a few numbers and a name. */
 const TOKEN_CHARACTERS_MAX = 4096;
+
+/** Longest contents of a token, in bytes. */
+const CONTENTS_BYTES_MAX = 64 * 1024;
 
 /** What is no failure: there is nothing here for the token, or, up to OpenZFS 2.1, all that is said of it. */
 const SAID =
@@ -17,8 +21,23 @@ export function isToken(text: string): text is ResumeToken {
   return text.length <= TOKEN_CHARACTERS_MAX && TOKEN.test(text);
 }
 
-/** Null for a token that ZFS cannot read. */
+/**
+ * Whether what is printed about a token says what it is. ZFS prints the strings in it as they are, and whoever makes a token chooses them: a line break in a name could look like
+ * another entry, say one that claims the stream to be raw. Nothing that ZFS makes has one there.
+ */
+function isPrintedTruly(token: ResumeToken): boolean {
+  try {
+    const packed = Buffer.from(token.split('-')[3] ?? '', 'hex');
+    const contents = inflateSync(packed, { maxOutputLength: CONTENTS_BYTES_MAX }).toString('latin1');
+    return !/\n(\t|full\t|incremental\t|size\t)/.test(contents);
+  } catch {
+    return false;
+  }
+}
+
+/** Null for a token that ZFS cannot read, or that does not say what it is. */
 export async function readToken(runner: Runner, token: ResumeToken): Promise<ResumePoint | null> {
+  if (!isPrintedTruly(token)) return null;
   const lines: string[] = [];
   const complaints = await runner.run({
     words: ['send', '-nvPt', token],
