@@ -120,7 +120,7 @@ export class IncomingStreams {
   #creation(step: ReceiveStep, flags: StreamFlags): ReceiveRequest['create'] {
     const origin = step.kind === 'receive-clone' ? this.#originHere(step) : null;
     const snapshot = isLineage(step.name) ? step.to.name : null;
-    return { origin, properties: replicaProperties(step.dataset, flags), snapshot };
+    return { origin, properties: replicaProperties(step.dataset, flags, step.datasetKind), snapshot };
   }
 
   /** Where the origin stands here: under its name at the source, unless it is here already under another. */

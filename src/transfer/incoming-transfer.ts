@@ -1,5 +1,5 @@
 /** One transfer on its way in: some of a plan's steps, under one intent and one request to the peer. */
-import { PandoError } from '../core/errors.ts';
+import { isPandoError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type Graph, snapshotOf } from '../core/graph/graph.ts';
 import { absoluteName, type DatasetName, holdTagOf, type NodeId, poolOf, type TransferId } from '../core/ids.ts';
@@ -8,7 +8,7 @@ import { withinTime } from '../sync/timers.ts';
 import { complete } from './completion.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import { IncomingStreams } from './incoming-streams.ts';
-import { PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
+import { isPartOf, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
 import type { MetadataReplay } from './metadata.ts';
 import { failed, type Outcomes } from './outcomes.ts';
 import { isNew, isReceivePlanned, type PlannedStep } from './planned-step.ts';
@@ -121,9 +121,17 @@ export class IncomingTransfer {
   async #cutShort(): Promise<DatasetName[] | null> {
     if (this.#request.interrupted !== undefined && !this.#signal.aborted) return [];
     const broken = this.#receives.filter(({ index }) => this.#plan.outcomes.get(index)?.result === 'failed');
+    const byName = new Map(broken.map((planned) => [this.#name(planned.step), planned]));
+    const { zfs } = this.#options;
     try {
-      const names = broken.map(({ step }) => this.#name(step));
-      return (await partialAmong(this.#options.zfs, names)).map(({ name }) => name);
+      const cut: DatasetName[] = [];
+      for (const listed of await partialAmong(zfs, [...byName.keys()])) {
+        const planned = byName.get(listed.name);
+        if (planned === undefined) continue;
+        const isLeft = wasLetIn(this.#plan.outcomes.get(planned.index));
+        if (isLeft || (await isPartOf(zfs, listed, planned.step))) cut.push(listed.name);
+      }
+      return cut;
     } catch {
       return null;
     }
@@ -250,6 +258,11 @@ export class IncomingTransfer {
       calls.call(peer, method, params, AbortSignal.any([...signals, limit])),
     ).catch(() => undefined);
   }
+}
+
+/** Whether a stream that failed can have left something: one that something else was in the way of has not. */
+function wasLetIn(outcome: StepOutcome | undefined): boolean {
+  return outcome?.result === 'failed' && !isPandoError(outcome.error, 'ZFS_BUSY', 'ZFS_DATASET_EXISTS');
 }
 
 /** Snapshots here that the streams build on; those that come with the transfer itself need no hold. */

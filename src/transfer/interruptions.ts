@@ -39,10 +39,28 @@ export interface InterruptedQuery {
   readonly source: Graph;
 }
 
-/** Those of the datasets into which a receive was cut short. Rejects as ZFS does. */
+/**
+ * Those of the datasets into which a receive was cut short that may have been Pando's: a dataset that its first stream was to make has an id from the beginning. Rejects as
+ * ZFS does.
+ */
 export async function partialAmong(zfs: Zfs, names: readonly DatasetName[]): Promise<ListedDataset[]> {
   if (names.length === 0) return [];
-  return (await zfs.listOnly(names)).filter(({ resumeToken }) => resumeToken !== null);
+  return (await zfs.listOnly(names)).filter(
+    ({ resumeToken, snapshots, properties }) =>
+      resumeToken !== null && (snapshots.length > 0 || properties[ID_PROPERTY] !== undefined),
+  );
+}
+
+/** Whether what a receive left there is a part of what the step brings, whoever began it. Rejects as ZFS does. */
+export async function isPartOf(
+  zfs: Zfs,
+  { snapshots, properties, resumeToken }: ListedDataset,
+  step: ReceiveStep,
+): Promise<boolean> {
+  if (snapshots.length === 0) return properties[ID_PROPERTY] === step.dataset;
+  const point = resumeToken === null ? null : await zfs.readToken(resumeToken);
+  const base = step.kind === 'receive-full' ? null : step.base.snapshot.guid;
+  return point?.toGuid === step.first && point.fromGuid === base;
 }
 
 /**

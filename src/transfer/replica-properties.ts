@@ -27,7 +27,7 @@ export function isMarked({ properties }: ListedDataset): boolean {
 }
 
 /**
- * The properties of a new replica that belongs to this chain, for a ZFS that can set them while it receives: what does not apply to a volume it passes over then.
+ * The properties of a new replica that belongs to this chain, for a ZFS that can set them while it receives; `zfs receive -o` refuses what does not apply to its kind.
  */
 export function replicaProperties(
   dataset: DatasetId,

@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import type { MemoryZfsOptions } from '../../src/zfs/memory/memory-zfs.ts';
 import type { SendTarget } from '../../src/zfs/zfs.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
@@ -224,5 +225,36 @@ describe('an increment that was cut short', () => {
     expect(await failures()).toEqual([]);
     expect(resumed()).toBe(1);
     await expectMirrored();
+  });
+
+  it(', or a dataset, that somebody made with a stream of their own stays as it is', async () => {
+    await syncImages(beta);
+    await alpha.zfs.create(dataset('alpha/mine'));
+    alpha.zfs.write('alpha/mine', 'one', 'x'.repeat(200_000));
+    alpha.zfs.write('alpha/mine', 'two', 'y'.repeat(200_000));
+    await alpha.zfs.snapshot([at('alpha/mine', 'x')]);
+    const [whole, half] = [new PassThrough(), new PassThrough()];
+    const { signal } = new AbortController();
+    const request = { snapshot: at('alpha/mine', 'x'), base: null, flags: PLAIN_STREAM, resumeToken: null };
+    const [chunks] = await Promise.all([
+      whole.toArray(),
+      alpha.zfs.send(request, { kind: 'stream', stream: whole }, signal),
+    ]);
+    const bytes = Buffer.concat(chunks as Buffer[]);
+    half.end(bytes.subarray(0, (bytes.length * 2) / 3));
+    const theirs = {
+      target: dataset('beta/copy/new'),
+      create: { origin: null, properties: {}, snapshot: null },
+      ...{ overPlaceholder: false, expected: null, keepPartial: true, baseHeld: false },
+    };
+    await beta.zfs.receive(theirs, { kind: 'stream', stream: half }, signal).catch(() => undefined);
+    const token = async () => (await beta.zfs.listOnly([theirs.target]))[0]?.resumeToken ?? null;
+    const before = await token();
+    expect(before).not.toBeNull();
+    await alpha.zfs.create(dataset('alpha/images/new'));
+    await alpha.zfs.snapshot([at('alpha/images/new', '1')]);
+    expect(await failures()).toEqual(['ZFS_DATASET_EXISTS']);
+    expect(await failures()).toEqual(['ZFS_DATASET_EXISTS']);
+    expect(await token()).toBe(before);
   });
 });

@@ -54,6 +54,12 @@ interface Place {
   readonly after: readonly number[];
 }
 
+type PlannedReceive = ReceiveStep extends infer Step
+  ? Step extends ReceiveStep
+    ? Omit<Step, 'datasetKind'>
+    : never
+  : never;
+
 class Planner {
   readonly #input: PlanInput;
   readonly #copy: WorkingCopy;
@@ -418,8 +424,8 @@ class Planner {
     this.#receive(wanted, { kind: 'receive-incremental', dataset: id, name, ...stream, after }, segment.snapshots);
   }
 
-  #receive(wanted: Dataset, step: ReceiveStep, brought: readonly Snapshot[]): void {
-    const index = this.#push(step);
+  #receive(wanted: Dataset, step: PlannedReceive, brought: readonly Snapshot[]): void {
+    const index = this.#push({ ...step, datasetKind: wanted.kind });
     this.#lastStep.set(wanted.id, index);
     this.#brought.set(wanted.id, [...(this.#brought.get(wanted.id) ?? []), ...brought]);
     if (step.kind !== 'receive-incremental') {

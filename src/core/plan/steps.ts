@@ -1,5 +1,5 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
-import type { Departed, MirrorRules, Properties, Snapshot } from '../events.ts';
+import type { DatasetKind, Departed, MirrorRules, Properties, Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
 import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 import type { Contested } from './settled-names.ts';
@@ -95,6 +95,7 @@ export interface CreatePlaceholderStep extends StepBase {
 }
 
 interface ReceiveStepBase extends StepBase {
+  readonly datasetKind: DatasetKind;
   /** The first snapshot that the stream brings: it shows that a dataset came from this stream, however early that broke off. */
   readonly first: SnapshotGuid;
   /** The last snapshot that the stream brings. */
