@@ -10,10 +10,17 @@ let alpha: WorldNode;
 let beta: WorldNode;
 /** The dataset that beta's ZFS does not receive into. */
 let refused: string | undefined;
+/** What happens at alpha before it bookmarks a snapshot. */
+let beforeBookmark: (snapshot: string) => Promise<void>;
 
 beforeEach(async () => {
   world = new MemoryWorld();
-  alpha = await world.start('alpha');
+  beforeBookmark = async () => undefined;
+  alpha = await world.start('alpha', undefined, {
+    onCommand: async ([, verb, snapshot = '']) => {
+      if (verb === 'bookmark') await beforeBookmark(snapshot);
+    },
+  });
   refused = undefined;
   beta = await world.start('beta', undefined, {
     onCommand: ([, verb, ...words]) => {
@@ -112,6 +119,20 @@ describe('what a peer has received', () => {
     await syncImages(beta);
     await untilLogged(`#${cursor('')}`);
     expect(await cursors(alpha, 'alpha/images/web')).toEqual([]);
+  });
+
+  it('keeps the bookmark that it had where the snapshot is gone before there is another', async () => {
+    await syncImages(beta);
+    await untilLogged(`#${cursor('')}`, `web#${cursor('web')}`);
+    const first = cursor('web');
+    await change('2');
+    beforeBookmark = async (snapshot) => {
+      if (snapshot === 'alpha/images/web@2') await alpha.zfs.destroySnapshot(at('alpha/images/web', '2'));
+    };
+    await syncImages(beta);
+    await untilLogged(`#${cursor('')}`, `web#${first}`);
+    await expect.poll(() => cursors(alpha, 'alpha/images')).toEqual([cursor('')]);
+    expect(await cursors(alpha, 'alpha/images/web')).toEqual([first]);
   });
 });
 

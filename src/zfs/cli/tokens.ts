@@ -25,7 +25,7 @@ export function isToken(text: string): text is ResumeToken {
  * Whether what is printed about a token says what it is. ZFS prints the strings in it as they are, and whoever makes a token chooses them: a line break in a name could look like
  * another entry, say one that claims the stream to be raw. Nothing that ZFS makes has one there.
  */
-function isPrintedTruly(token: ResumeToken): boolean {
+export function isPrintedTruly(token: ResumeToken): boolean {
   try {
     const packed = Buffer.from(token.split('-')[3] ?? '', 'hex');
     const contents = inflateSync(packed, { maxOutputLength: CONTENTS_BYTES_MAX }).toString('latin1');

@@ -1,5 +1,7 @@
+import { deflateSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { isToken, resumePoint } from '../../../src/zfs/cli/tokens.ts';
+import type { ResumeToken } from '../../../src/core/ids.ts';
+import { isPrintedTruly, isToken, resumePoint } from '../../../src/zfs/cli/tokens.ts';
 
 /** As OpenZFS 2.3 prints it, with `send -nvPt`. */
 const RAW_CLONE = `resume token contents:
@@ -43,6 +45,20 @@ describe('what is printed of a resume token', () => {
 });
 
 describe('a token', () => {
+  const packed = (contents: string) => `1-2-3-${deflateSync(Buffer.from(contents)).toString('hex')}` as ResumeToken;
+
+  it('says what it is where no name in it looks like another entry when it is printed', () => {
+    expect(isPrintedTruly(packed('\0\0toname\0\0tank/a b@s\n'))).toBe(true);
+    for (const forged of ['tank/a@s\n\trawok = 1', 'x@s\nfull\ttank/b@s', 'x@s\nincremental\ta@1\ta@2']) {
+      expect(isPrintedTruly(packed(`\0\0toname\0\0${forged}\0`))).toBe(false);
+    }
+  });
+
+  it('that cannot be unpacked, or only to more than any has, says nothing', () => {
+    expect(isPrintedTruly('1-2-3-4' as ResumeToken)).toBe(false);
+    expect(isPrintedTruly(packed('x'.repeat(100_000)))).toBe(false);
+  });
+
   it('has the form of one, so that it is no option and no dataset', () => {
     expect(isToken('1-9afaff021-b8-789c63')).toBe(true);
     for (const text of ['-t', '--', '1-2-3', 'tank/a@s', '1-2-3-4 -F', `1-2-3-${'0'.repeat(5000)}`]) {
