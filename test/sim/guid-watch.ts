@@ -10,6 +10,9 @@ import type { ReceiveRequest } from '../../src/zfs/zfs.ts';
 /** Commands that destroy snapshots, or could. */
 const DESTRUCTIVE: ReadonlySet<string> = new Set(['destroy', 'destroySnapshot', 'rollback']);
 
+/** A lineage holder is called as the guid of what it holds. */
+const LINEAGE_HOLDER = /\/\.pando\/lineage\/([0-9]+)$/;
+
 type Guids = ReadonlySet<SnapshotGuid>;
 
 export interface GuidWatchOptions {
@@ -30,6 +33,7 @@ export class GuidWatch {
   readonly #received = new Map<SnapshotGuid, number>();
   #known: Guids = new Set();
   readonly #givenUp = new Set<SnapshotGuid>();
+  readonly #cameAlone = new Set<SnapshotGuid>();
   /** Datasets that somebody has told the node to destroy something of. */
   readonly #commanded = new Set<string>();
 
@@ -48,6 +52,11 @@ export class GuidWatch {
       const after = await this.#guids();
       for (const guid of lost(before, after)) this.#givenUp.add(guid);
     }
+  }
+
+  /** Origins that were received alone, into a lineage holder: a dataset that gets one by a promote can have nothing older. */
+  get cameAlone(): Guids {
+    return this.#cameAlone;
   }
 
   /** What was destroyed here by hand. */
@@ -89,6 +98,8 @@ export class GuidWatch {
 
   async #watchReceive({ target }: ReceiveRequest, act: () => Promise<unknown>): Promise<unknown> {
     const { now, graceOf } = this.#options;
+    const [, alone] = LINEAGE_HOLDER.exec(target) ?? [];
+    if (alone !== undefined) this.#cameAlone.add(alone as SnapshotGuid);
     if (graceOf(target) === null) return act();
     const before = await this.#guids();
     try {

@@ -57,7 +57,12 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
         : [`${name} is called ${relative(mirror.root, copy)}`]),
       ...snapshotDifferences(
         name,
-        withoutExcused(dataset, [...copies, ...machine.guids.givenUp, ...heldBeside(ours, copy)]),
+        withoutExcused(dataset, [
+          ...copies,
+          ...machine.guids.givenUp,
+          ...heldBeside(ours, copy),
+          ...olderThanAlone(dataset, copy, machine),
+        ]),
         copy,
       ),
       ...(source.trees.has(mirror.tree) || dataset.origin !== null
@@ -101,6 +106,14 @@ function relative(root: DatasetName, { name }: ListedDataset): string {
 /** What a dataset that came as a copy lacks lies in the dataset that it would hang off. */
 function heldBeside(ours: readonly ListedDataset[], copy: ListedDataset): string[] {
   return ours.flatMap(({ name, snapshots }) => (name === copy.name ? [] : snapshots.map(({ guid }) => guid)));
+}
+
+/** An origin that came alone, and is the first snapshot of a dataset now: nothing older can be received any more. */
+function olderThanAlone(theirs: ListedDataset, ours: ListedDataset, { guids }: Machine): string[] {
+  const first = ours.snapshots[0]?.guid;
+  if (first === undefined || !guids.cameAlone.has(first)) return [];
+  const at = theirs.snapshots.findIndex(({ guid }) => guid === first);
+  return theirs.snapshots.slice(0, Math.max(0, at)).map(({ guid }) => guid);
 }
 
 /**
