@@ -1,4 +1,5 @@
 /** A few random faults on real ZFS between two hosts in namespaces of their own; `npm run torture` does it hundreds of times. */
+import { execa } from 'execa';
 import { describe, it } from 'vitest';
 import { type AvailableZfs, ensureZfs } from '../../peers/provision/ensure-zfs.ts';
 import { torture } from '../torture/torture.ts';
@@ -13,6 +14,8 @@ describe('two hosts', () => {
   it(
     `lose nothing and leave nothing behind, whatever is killed or cut: npm run torture -- --kills ${FAULTS} --seed ${seed}`,
     async () => {
+      // The hosts run what people run
+      await execa('npm', ['run', '--silent', 'build']);
       // Provides the packages; each host runs a daemon of its own
       const zfs: AvailableZfs = await ensureZfs();
       try {

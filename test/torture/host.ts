@@ -17,7 +17,6 @@ import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
 /** The built program, whether this file is built itself or run as it is. */
 const CHECKOUT = new URL('../../', import.meta.url);
 const BUILT = ['src/main.js', 'dist/src/main.js'].map((path) => fileURLToPath(new URL(path, CHECKOUT)));
-const PANDO = BUILT.find((path) => existsSync(path)) ?? '';
 /** zfs-fuse keeps its socket, locks, pool cache and keys there; with those of another daemon it would import that one's pools. */
 const ZFS_DIRECTORIES = ['/run/zfs', '/var/lock/zfs', '/var/lib/zfs', '/etc/zfs'];
 const POOL_BYTES = 3 * 1024 ** 3;
@@ -106,14 +105,14 @@ export class Host {
   async pando(
     ...words: string[]
   ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
-    const all = [...insideOf(this.pid), process.execPath, PANDO, '--config', this.#config, ...words];
+    const all = [...insideOf(this.pid), process.execPath, builtProgram(), '--config', this.#config, ...words];
     const { exitCode, stdout, stderr } = await execa('nsenter', all, { reject: false, stdin: 'ignore' });
     return { code: exitCode ?? -1, stdout, stderr };
   }
 
   async startNode(): Promise<void> {
     if (this.#node !== undefined && isRunning(this.#node)) return;
-    const words = [...insideOf(this.pid), process.execPath, PANDO, '--config', this.#config, 'serve'];
+    const words = [...insideOf(this.pid), process.execPath, builtProgram(), '--config', this.#config, 'serve'];
     const node = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
     let said = '';
     node.stderr?.on('data', (chunk: Buffer) => {
@@ -218,6 +217,12 @@ export async function connect(one: Host, other: Host, interfaces: readonly [stri
 
 function insideOf(pid: number): string[] {
   return ['--target', String(pid), '--mount', '--net', '--'];
+}
+
+function builtProgram(): string {
+  const program = BUILT.find((path) => existsSync(path));
+  if (program === undefined) throw new Error('There is no built program; "npm run build" makes it.');
+  return program;
 }
 
 function started(program: string, words: readonly string[]): Program {
