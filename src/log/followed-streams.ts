@@ -50,7 +50,7 @@ export class FollowedStreams {
       if (bytes.length === 0) return [];
       const events = bytes.map((each, index) => decodeNumbered(stream, each, from.seq + 1 + index));
       const graph = fold(before?.graph ?? EMPTY_GRAPH, events);
-      if (entriesOf(graph) > this.#roomFor(stream)) throw this.#tooMany(stream);
+      if (graph.entryCount > this.#roomFor(stream)) throw this.#tooMany(stream);
       await this.#table.append(before, { head, events, bytes, graph });
       return events;
     });
@@ -97,8 +97,8 @@ export class FollowedStreams {
     let own = 0;
     for (const [other, state] of this.#table.all()) {
       if (state.kind !== 'sound' || !other.startsWith(author)) continue;
-      if (other === stream) own = entriesOf(state.graph);
-      else room -= entriesOf(state.graph);
+      if (other === stream) own = state.graph.entryCount;
+      else room -= state.graph.entryCount;
     }
     return Math.max(room, own);
   }
@@ -141,10 +141,6 @@ function decodeNumbered(stream: StreamId, bytes: Uint8Array, seq: number): Event
   const event = decodeEvent(bytes);
   if (event.seq !== seq) throw gap(stream, seq, event.seq);
   return event;
-}
-
-function entriesOf(graph: Graph): number {
-  return graph.datasets.size + graph.snapshotCount + graph.markCount;
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { isPandoError } from '../core/errors.ts';
 import type { Bookmark, Snapshot } from '../core/events.ts';
-import { bookmarkOf, type Dataset, type Graph, snapshotOf } from '../core/graph/graph.ts';
+import { type Dataset, type Graph, snapshotOf } from '../core/graph/graph.ts';
 import {
   absoluteName,
   cursorName,
@@ -56,7 +56,8 @@ export class Cursors {
   async advance(peer: NodeId, tree: TreeName, delivered: readonly DeliveredSnapshot[]): Promise<void> {
     const newest = new Map(delivered.map(({ dataset, guid }) => [dataset, guid]));
     if (newest.size === 0 || !(await this.#options.zfs.capabilities()).bookmarks) return;
-    const { graph, root } = this.#own(tree);
+    const graph = this.#own(tree);
+    const { root } = graph;
     if (root === null) return;
     const moves = Array.from(newest).flatMap(([id, guid]) => moveTo(graph.get(id), guid, peer) ?? []);
     await this.#carryOut(tree, root, peer, moves);
@@ -68,8 +69,8 @@ export class Cursors {
     if (!(await this.#options.zfs.capabilities()).bookmarks) return;
     for (const { stream } of history.ownStreams()) {
       const { tree } = splitStreamId(stream);
-      const { graph, root } = this.#own(tree);
-      const moves = Array.from(graph.datasets.values(), (dataset) => ({
+      const { root, datasets } = this.#own(tree);
+      const moves = Array.from(datasets.values(), (dataset) => ({
         dataset,
         to: undefined,
         outdated: cursorsOf(dataset, peer),
@@ -78,11 +79,9 @@ export class Cursors {
     }
   }
 
-  #own(tree: TreeName): { readonly graph: Graph; readonly root: DatasetName | null } {
+  #own(tree: TreeName): Graph {
     const { history } = this.#options;
-    const stream = history.ownStream(tree);
-    const graph = history.graph(stream);
-    return { graph, root: graph.root };
+    return history.graph(history.ownStream(tree));
   }
 
   async #carryOut(tree: TreeName, root: DatasetName, peer: NodeId, moves: readonly Move[]): Promise<void> {
@@ -120,7 +119,7 @@ function moveTo(dataset: Dataset | undefined, guid: SnapshotGuid, peer: NodeId):
   const snapshot = dataset && snapshotOf(dataset, guid);
   if (dataset === undefined || snapshot === undefined) return undefined;
   const cursors = cursorsOf(dataset, peer);
-  const isThere = bookmarkOf({ ...dataset, bookmarks: cursors }, guid) !== undefined;
+  const isThere = cursors.some((cursor) => cursor.guid === guid);
   const outdated = cursors.filter(({ createtxg }) => createtxg < snapshot.createtxg);
   return { dataset, to: isThere ? undefined : snapshot, outdated };
 }

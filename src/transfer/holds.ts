@@ -2,7 +2,7 @@
 import { PandoError } from '../core/errors.ts';
 import type { TransferStarted } from '../core/events.ts';
 import { type DatasetName, type HoldTag, poolOf, type SnapshotGuid } from '../core/ids.ts';
-import type { SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { ListedDataset, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import { parseSnapshotText, snapshotText } from './snapshot-text.ts';
 
 export interface HeldSnapshot extends SnapshotReference {
@@ -46,11 +46,7 @@ async function releaseMoved(
 ): Promise<void> {
   const { listHolds } = await zfs.capabilities();
   for (let search = 1; search <= SEARCHES_MAX; search += 1) {
-    const moved = (await zfs.list(pool)).flatMap(({ name, snapshots }) =>
-      snapshots
-        .filter(({ guid, userrefs }) => userrefs > 0 && guids.has(guid))
-        .map((snapshot) => ({ dataset: name, snapshot: snapshot.name })),
-    );
+    const moved = heldIn(await zfs.list(pool)).filter(({ guid }) => guids.has(guid));
     const held = listHolds ? await heldUnder(zfs, tag, moved) : moved;
     if (held.length === 0 || (await zfs.release(tag, held))) return;
   }
@@ -61,6 +57,13 @@ async function releaseMoved(
       tag,
     });
   }
+}
+
+/** What is held, by whomever. */
+export function heldIn(listing: readonly ListedDataset[]): HeldSnapshot[] {
+  return listing.flatMap(({ name: dataset, snapshots }) =>
+    snapshots.filter(({ userrefs }) => userrefs > 0).map(({ guid, name: snapshot }) => ({ dataset, snapshot, guid })),
+  );
 }
 
 async function heldUnder(

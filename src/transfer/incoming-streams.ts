@@ -27,6 +27,8 @@ export interface IncomingStreamsOptions {
   readonly cancelled: AbortSignal;
   /** The peer is gone: a receive would wait for the rest of its stream for ever. */
   readonly lost: AbortSignal;
+  /** Either of the two. */
+  readonly signal: AbortSignal;
 }
 
 /** A stream that the peer has agreed to send. */
@@ -46,12 +48,10 @@ export interface IncomingStream {
 
 export class IncomingStreams {
   readonly #options: IncomingStreamsOptions;
-  readonly #signal: AbortSignal;
   #containers: Promise<void> | undefined;
 
   constructor(options: IncomingStreamsOptions) {
     this.#options = options;
-    this.#signal = AbortSignal.any([options.cancelled, options.lost]);
   }
 
   /**
@@ -60,7 +60,7 @@ export class IncomingStreams {
    */
   async receive(incoming: IncomingStream): Promise<number | null> {
     const { step, prepared, stream } = incoming;
-    const { zfs, links, peer, cancelled } = this.#options;
+    const { zfs, links, peer, cancelled, signal } = this.#options;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const request = this.#request(incoming, prepared.flags[stream] ?? PLAIN_STREAM);
     const link = await openDataLink(links, peer, prepared, prepared.tickets[stream] ?? '', cancelled);
@@ -69,7 +69,7 @@ export class IncomingStreams {
       if (bytes !== null) incoming.onBytes(bytes);
     });
     try {
-      return (await zfs.receive(request, link.source, this.#signal)).bytes;
+      return (await zfs.receive(request, link.source, signal)).bytes;
     } catch (error) {
       link.destroy();
       throw await this.#explain(error, incoming);

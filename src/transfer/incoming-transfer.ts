@@ -27,6 +27,8 @@ export interface PullOnItsWay {
   readonly metadata: MetadataReplay;
   /** The peer is gone: a receive would wait for the rest of its stream for ever. */
   readonly lost: AbortSignal;
+  /** Whoever asked has changed their mind, or the peer is gone. */
+  readonly signal: AbortSignal;
 }
 
 export class IncomingTransfer {
@@ -41,7 +43,6 @@ export class IncomingTransfer {
   readonly #held: readonly HeldSnapshot[];
   readonly #running = new Map<number, Promise<StepOutcome>>();
   readonly #streams: IncomingStreams;
-  /** Whoever asked has changed their mind, or the peer is gone. */
   readonly #signal: AbortSignal;
 
   constructor(options: PullerOptions, plan: PullOnItsWay, steps: readonly PlannedStep[]) {
@@ -54,7 +55,7 @@ export class IncomingTransfer {
     this.#receives = steps.filter(isReceivePlanned);
     this.#bases = localBases(request, this.#receives);
     this.#held = distinct(this.#bases.values());
-    this.#signal = AbortSignal.any([request.signal, lost]);
+    this.#signal = plan.signal;
     this.#streams = new IncomingStreams({
       ...options,
       peer: request.peer,
@@ -63,6 +64,7 @@ export class IncomingTransfer {
       ask: (method, params) => this.#askInTime(method, params, this.#signal),
       cancelled: request.signal,
       lost,
+      signal: plan.signal,
     });
   }
 

@@ -62,8 +62,8 @@ class Pull {
     this.#request = request;
     this.#outcomes = new Outcomes(request.onProgress);
     this.#metadata = new MetadataReplay({ ...options, tree: request.tree, root: request.root });
-    this.#plan = { request, outcomes: this.#outcomes, metadata: this.#metadata, lost };
     this.#signal = AbortSignal.any([request.signal, lost]);
+    this.#plan = { request, outcomes: this.#outcomes, metadata: this.#metadata, lost, signal: this.#signal };
   }
 
   async run(): Promise<PullReport> {

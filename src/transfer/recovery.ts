@@ -2,7 +2,7 @@ import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted, ReceiveInterrupted, RootExchangeStarted, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
-import { holdsOf, releaseHolds } from './holds.ts';
+import { heldIn, holdsOf, releaseHolds } from './holds.ts';
 import { giveUpInterrupted, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
@@ -58,9 +58,7 @@ export class TransferRecovery {
   async releaseStray(listed: readonly ListedDataset[]): Promise<void> {
     const { listHolds } = await this.#zfs.capabilities();
     if (!listHolds) return;
-    const held = listed.flatMap(({ name: dataset, snapshots }) =>
-      snapshots.filter(({ userrefs }) => userrefs > 0).map(({ name: snapshot }) => ({ dataset, snapshot })),
-    );
+    const held = heldIn(listed);
     if (held.length === 0) return;
     for (const [index, tags] of (await this.#zfs.holds(held)).entries()) {
       for (const tag of tags.filter((each) => this.#isStray(each))) {

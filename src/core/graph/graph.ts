@@ -32,7 +32,7 @@ export class Graph {
   #byName: ReadonlyMap<RelativeName, Dataset> | undefined;
   #clonesOf: ReadonlyMap<SnapshotGuid, readonly Dataset[]> | undefined;
   #snapshotCount: number | undefined;
-  #markCount: number | undefined;
+  #entryCount: number | undefined;
 
   constructor(root: DatasetName | null, datasets: ReadonlyMap<DatasetId, Dataset>) {
     this.root = root;
@@ -64,13 +64,13 @@ export class Graph {
     return this.#snapshotCount;
   }
 
-  /** Number of bookmarks and holds in all datasets. */
-  get markCount(): number {
-    this.#markCount ??= Array.from(this.datasets.values()).reduce(
-      (sum, { bookmarks, holds }) => sum + bookmarks.length + holds.length,
+  /** Number of datasets, with all that they have: snapshots, bookmarks, holds. */
+  get entryCount(): number {
+    this.#entryCount ??= Array.from(this.datasets.values()).reduce(
+      (sum, { snapshots, bookmarks, holds }) => sum + 1 + snapshots.length + bookmarks.length + holds.length,
       0,
     );
-    return this.#markCount;
+    return this.#entryCount;
   }
 
   /** All datasets in the order of their names, parents before children. */

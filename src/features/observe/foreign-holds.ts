@@ -18,10 +18,15 @@ export async function foreignHolds(
 ): Promise<ForeignHolds> {
   const { listHolds } = await zfs.capabilities();
   if (!listHolds) return null;
-  const known = new Set(Array.from(graph.datasets.values(), ({ holds }) => holds.map(({ guid }) => guid)).flat());
+  let known: ReadonlySet<SnapshotGuid> | undefined;
+  // Only what this node holds itself is asked for, which nearly always is nothing
+  const isKnown = (guid: SnapshotGuid): boolean => {
+    known ??= new Set(Array.from(graph.datasets.values()).flatMap(({ holds }) => holds.map((hold) => hold.guid)));
+    return known.has(guid);
+  };
   const doubtful = listing.flatMap(({ name: dataset, snapshots }) =>
     snapshots
-      .filter(({ guid, userrefs }) => userrefs !== ownHolds(guid) || (userrefs > 0 && known.has(guid)))
+      .filter(({ guid, userrefs }) => userrefs !== ownHolds(guid) || (userrefs > 0 && isKnown(guid)))
       .map(({ guid, name: snapshot }) => ({ dataset, snapshot, guid })),
   );
   if (doubtful.length === 0) return new Map();
