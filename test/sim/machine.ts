@@ -39,6 +39,9 @@ export interface MachineOptions {
   readonly accuse: (invariant: number, what: string) => void;
 }
 
+/** What no peer and no ZFS can bring about: a node that contradicts itself. */
+const OWN_FAULTS: ReadonlySet<unknown> = new Set(['INTERNAL', 'EVENT_INVALID']);
+
 export class Machine {
   readonly name: string;
   readonly signer: Signer;
@@ -151,7 +154,8 @@ export class Machine {
   #reported(message: string, facts: object = {}): void {
     const { trace, scheduler, name, accuse } = this.#options;
     trace.remark(scheduler.now(), name, () => message);
-    if ('stack' in facts) accuse(7, `${message} ${JSON.stringify(facts)}`);
+    const isOwnFault = 'stack' in facts || ('code' in facts && OWN_FAULTS.has(facts.code));
+    if (isOwnFault && this.hostility === null) accuse(7, `${message} ${JSON.stringify(facts)}`);
   }
 
   #after(ms: number, task: () => void, life: Life): () => void {

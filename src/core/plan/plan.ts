@@ -252,11 +252,11 @@ class Planner {
       if (wanted.snapshots.length > 0) this.#refuse({ ...place(wanted), reason: 'written-without-snapshot' });
       return;
     }
+    // What both have in common has one past: only what was destroyed of that differs, and keeps nothing from following on it
+    if (originDiffers(wanted, here)) this.#conflicts.push({ ...place(wanted), reason: 'origin-differs' });
     const source = this.#source(wanted);
     const base = snapshotOf(source, newest.guid) ?? bookmarkOf(source, newest.guid);
     if (base === undefined) return;
-    // What both have in common has one past: only what was destroyed of that differs, and keeps nothing from following on it
-    if (originDiffers(wanted, here)) this.#conflicts.push({ ...place(wanted), reason: 'origin-differs' });
     for (const segment of segmentsBehind(source, wanted, { ...newest, createtxg: base.createtxg }))
       this.#receiveIncrement(wanted, segment);
   }

@@ -57,12 +57,13 @@ function promoteUntilOwning(
   if (here === undefined || here.origin?.dataset == null || sameOrigin(here, atSource) || copy.isForeign(id))
     return undefined;
   const owns = new Set(atSource.snapshots.flatMap(({ guid }) => (copies.has(guid) ? [] : [guid])));
-  while (here?.origin?.dataset != null && ancestorAmong(copy, here, owns)) {
-    const over = copy.get(here.origin.dataset);
-    if (over === undefined) return undefined;
+  while (here !== undefined && ancestorAmong(copy, here, owns)) {
+    const below = originOf(copy, here);
+    if (below === undefined) return undefined;
+    const { over, moved } = below;
     if (copy.isForeign(over.id)) return notOwned(copy, atSource, over.id);
-    if (ownsAny(source.get(over.id), upTo(over, here.origin.snapshot), copies)) return undefined;
-    avoidCollisions(copy, here, over, atSource);
+    if (ownsAny(source.get(over.id), moved, copies)) return undefined;
+    avoidCollisions(copy, here, below, atSource);
     copy.promote(id);
     here = copy.get(id);
   }
@@ -89,12 +90,12 @@ function promoteOverGivenUp(copy: WorkingCopy, source: Graph): void {
   );
   for (const { id } of left) {
     const here = copy.get(id);
-    const over = here?.origin?.dataset == null ? undefined : copy.get(here.origin.dataset);
+    const below = here === undefined ? undefined : originOf(copy, here);
     const atSource = source.get(id);
-    if (here?.origin == null || over === undefined || atSource === undefined) continue;
-    if (copy.isForeign(over.id) || source.get(over.id) !== undefined) continue;
-    if (upTo(over, here.origin.snapshot).some(({ guid }) => guids.has(guid))) continue;
-    avoidCollisions(copy, here, over, atSource);
+    if (here === undefined || below === undefined || atSource === undefined) continue;
+    if (copy.isForeign(below.over.id) || source.get(below.over.id) !== undefined) continue;
+    if (below.moved.some(({ guid }) => guids.has(guid))) continue;
+    avoidCollisions(copy, here, below, atSource);
     copy.promote(id);
   }
 }
@@ -105,30 +106,37 @@ function sameOrigin(a: Dataset, b: Dataset): boolean {
 
 /** Whether the origin of a dataset, or a snapshot before it, is one of these. */
 function ancestorAmong(copy: WorkingCopy, dataset: Dataset, guids: ReadonlySet<SnapshotGuid>): boolean {
-  for (let { origin } = dataset; origin?.dataset != null; ) {
-    const parent = copy.get(origin.dataset);
-    if (parent === undefined) return false;
-    if (upTo(parent, origin.snapshot).some(({ guid }) => guids.has(guid))) return true;
-    origin = parent.origin;
+  for (let below = originOf(copy, dataset); below !== undefined; below = originOf(copy, below.over)) {
+    if (below.moved.some(({ guid }) => guids.has(guid))) return true;
   }
   return false;
 }
 
-/** The snapshots of a dataset from its first to that one. */
-function upTo({ snapshots }: Dataset, guid: SnapshotGuid): readonly Snapshot[] {
-  return snapshots.slice(0, snapshots.findIndex((snapshot) => snapshot.guid === guid) + 1);
+/** What a promote goes over. */
+interface OriginHere {
+  readonly over: Dataset;
+  /** The snapshots that it moves: the origin and all before it. */
+  readonly moved: readonly Snapshot[];
+}
+
+/**
+ * Where a dataset hangs here. Undefined for what is no clone of this tree; and for one of which the origin was seen to go before the clone was: somebody
+ * destroys both, and the next look will tell.
+ */
+function originOf(copy: WorkingCopy, { origin }: Dataset): OriginHere | undefined {
+  const over = origin?.dataset == null ? undefined : copy.get(origin.dataset);
+  if (origin === null || over === undefined) return undefined;
+  const at = over.snapshots.findIndex(({ guid }) => guid === origin.snapshot);
+  return at < 0 ? undefined : { over, moved: over.snapshots.slice(0, at + 1) };
 }
 
 /**
  * A promote fails where both have a snapshot of the same name. One of the two gets its name at the source already, if it has another there
  * and that is free; otherwise a temporary one.
  */
-function avoidCollisions(copy: WorkingCopy, clone: Dataset, parent: Dataset, atSource: Dataset): void {
-  const origin = clone.origin?.snapshot;
-  if (origin === undefined) return;
+function avoidCollisions(copy: WorkingCopy, clone: Dataset, { over, moved }: OriginHere, atSource: Dataset): void {
   const names = new Set(clone.snapshots.map(({ name }) => name));
-  const moved = upTo(parent, origin);
-  const taken = new Set([...names, ...parent.snapshots.map(({ name }) => name)]);
+  const taken = new Set([...names, ...over.snapshots.map(({ name }) => name)]);
   const final = new Map(atSource.snapshots.map(({ guid, name }) => [guid, name]));
   for (const { guid, name } of moved) {
     if (!names.has(name)) continue;
@@ -137,7 +145,7 @@ function avoidCollisions(copy: WorkingCopy, clone: Dataset, parent: Dataset, atS
     const movedTo = free(final.get(guid));
     const to = movedTo ?? free(final.get(other.guid)) ?? temporarySnapshotName(other.guid);
     if (movedTo === undefined) copy.renameSnapshot(clone.id, other.guid, to);
-    else copy.renameSnapshot(parent.id, guid, to);
+    else copy.renameSnapshot(over.id, guid, to);
     taken.add(to);
   }
 }
