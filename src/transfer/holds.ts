@@ -46,9 +46,10 @@ async function releaseMoved(
 ): Promise<void> {
   const { listHolds } = await zfs.capabilities();
   for (let search = 1; search <= SEARCHES_MAX; search += 1) {
-    const moved = heldIn(await zfs.list(pool)).filter(({ guid }) => guids.has(guid));
-    const held = listHolds ? await heldUnder(zfs, tag, moved) : moved;
-    if (held.length === 0 || (await zfs.release(tag, held))) return;
+    const seen = heldIn(await zfs.list(pool)).filter(({ guid }) => guids.has(guid));
+    const { held, isCertain } = listHolds ? await heldUnder(zfs, tag, seen) : { held: seen, isCertain: true };
+    const isReleased = held.length === 0 || (await zfs.release(tag, held));
+    if (isReleased && isCertain) return;
   }
   // Where tags cannot be listed, what others hold looks the same, and is all that is left
   if (listHolds) {
@@ -66,12 +67,14 @@ export function heldIn(listing: readonly ListedDataset[]): HeldSnapshot[] {
   );
 }
 
+/** Which of what is held by somebody is held under that tag. Not certain where something was seen to be held and nobody holds it by now: it may have another name. */
 async function heldUnder(
   zfs: Zfs,
   tag: HoldTag,
-  snapshots: readonly SnapshotReference[],
-): Promise<readonly SnapshotReference[]> {
-  if (snapshots.length === 0) return [];
-  const tags = await zfs.holds(snapshots);
-  return snapshots.filter((_, index) => tags[index]?.includes(tag) === true);
+  seen: readonly HeldSnapshot[],
+): Promise<{ readonly held: readonly HeldSnapshot[]; readonly isCertain: boolean }> {
+  if (seen.length === 0) return { held: [], isCertain: true };
+  const tags = await zfs.holds(seen);
+  const held = seen.filter((_, index) => tags[index]?.includes(tag) === true);
+  return { held, isCertain: tags.every((each) => each.length > 0) };
 }
