@@ -129,6 +129,28 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
     expect(await world.history(target)).toEqual(await world.history(root));
   });
 
+  test('what was altered on the way never becomes part of what is kept when it is cut short', async ({ skip }) => {
+    const world = use();
+    if (!world.capabilities.resumableReceive) return skip(CANNOT);
+    const { root, first, second } = await large(world);
+    const target = world.fresh('otherPool');
+    await world.transfer(full(first), asNew(target));
+    const bytes = await world.bytesOf(increment(first, second));
+    const altered = Buffer.from(bytes.subarray(0, Math.floor((bytes.length * 2) / 3)));
+    const inFile = Math.floor((bytes.length * 5.5) / FILES);
+    altered[inFile] = (altered[inFile] ?? 0) ^ 1;
+    const outcome = await outcomeOf(world.receiveBytes({ ...into(target), keepPartial: true }, altered));
+    expect(codeOf(outcome)).toBe('ZFS_STREAM_INVALID');
+    const { resumeToken } = await world.dataset(target);
+    if (resumeToken === null) await world.receiveBytes(into(target), bytes);
+    else await resume(world, target, increment(first, second), resumeToken);
+    expect(await world.history(target)).toEqual(await world.history(root));
+    for (let file = 0; file < FILES; file += 1) {
+      const text = await world.underTest.readFile(target, `b-${file}`);
+      expect(text === noise(FILE_CHARACTERS, file), `b-${file} is as it was sent`).toBe(true);
+    }
+  });
+
   test('a token whose snapshot is gone is still read, and nothing is sent for it', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.resumableReceive) return skip(CANNOT);

@@ -1,9 +1,10 @@
 /**
  * The byte stream that one MemoryZfs sends and another receives. In the shape of OpenZFS's: per snapshot a begin record with the
- * guids that it leads from and to, the payload, and an end record with a checksum of everything before; after the last
- * one a final record, so that a cut is noticed wherever it falls.
+ * guids that it leads from and to, the payload, and an end record; after the last one a final record, so that a cut is noticed wherever it falls.
+ * Each record has a checksum of everything up to it (`drr_checksum` in sys/zfs_ioctl.h): what was altered never gets as far as the part of a snapshot
+ * that is kept for a resume.
  *
- * Layout: magic, then records of one byte kind, four bytes length (big-endian), body.
+ * Layout: magic, then records of one byte kind, four bytes length (big-endian), body, checksum.
  */
 import { createHash } from 'node:crypto';
 import { parseSnapshotGuid, parseSnapshotName, type SnapshotGuid, type SnapshotName } from '../../core/ids.ts';
@@ -11,10 +12,14 @@ import { Refusal } from './refusal.ts';
 
 const MAGIC = Buffer.from('PANDO-MEMORY-ZFS-1\n');
 const HEADER_BYTES = 5;
+/** Of SHA-256. */
+const CHECKSUM_BYTES = 32;
 /** Longest record, in bytes. A file of a test's dataset is one; a length above it can only be damage. */
 const RECORD_BYTES_MAX = 256 * 1024 * 1024;
 /** What a send hands out at once, in bytes: small enough that back-pressure and aborts take hold in mid-file. */
 const CHUNK_BYTES = 64 * 1024;
+
+const EMPTY_BODY = Buffer.alloc(0);
 
 const KINDS = { begin: 1, file: 2, removed: 3, end: 4, final: 5 } as const;
 
@@ -31,9 +36,9 @@ export interface StreamBegin {
   readonly clone: boolean;
   /** How it was made (the feature flags of DMU_BACKUP_FEATURE_*), as `writtenFlags` writes it; raw only where the snapshot is encrypted. */
   readonly flags: string;
-  /** See `MemorySnapshot.ivset`; those of a raw stream. */
   /** How many records of the snapshot come no more, since they came before the stream was cut short. */
   readonly skipped: number;
+  /** See `MemorySnapshot.ivset`; those of a raw stream. */
   readonly fromIvset: string | null;
   readonly toIvset: string | null;
 }
@@ -42,7 +47,7 @@ export type StreamRecord =
   | StreamBegin
   | { readonly kind: 'file'; readonly path: string; readonly text: string }
   | { readonly kind: 'removed'; readonly path: string }
-  /** The snapshot is complete and its checksum right. */
+  /** The snapshot is complete. */
   | { readonly kind: 'end' };
 
 /** The bytes of a stream, in chunks of at most {@link CHUNK_BYTES}. Every snapshot's records go from `begin` to `end`. */
@@ -52,17 +57,16 @@ export function* encodeStream(records: Iterable<StreamRecord>): Generator<Buffer
     const header = Buffer.alloc(HEADER_BYTES);
     header.writeUInt8(kind, 0);
     header.writeUInt32BE(body.length, 1);
-    const bytes = Buffer.concat([header, body]);
-    hash.update(bytes);
-    return bytes;
+    hash.update(header).update(body);
+    return Buffer.concat([header, body, hash.copy().digest()]);
   };
   yield MAGIC;
   for (const record of records) {
-    const body = record.kind === 'end' ? hash.copy().digest() : Buffer.from(JSON.stringify(record));
+    const body = record.kind === 'end' ? EMPTY_BODY : Buffer.from(JSON.stringify(record));
     const bytes = frame(KINDS[record.kind], body);
     for (let start = 0; start < bytes.length; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES);
   }
-  yield frame(KINDS.final, hash.copy().digest());
+  yield frame(KINDS.final, EMPTY_BODY);
 }
 
 /**
@@ -104,14 +108,15 @@ export class StreamDecoder {
     if (header === null) return null;
     const length = header.readUInt32BE(1);
     if (length > RECORD_BYTES_MAX) throw new Refusal('ZFS_STREAM_INVALID', `a record of ${length} bytes`);
-    return this.#bytes.take(HEADER_BYTES + length);
+    return this.#bytes.take(HEADER_BYTES + length + CHECKSUM_BYTES);
   }
 
   *#read(frame: Buffer): Generator<StreamRecord> {
     const kind = frame.readUInt8(0);
-    const body = frame.subarray(HEADER_BYTES);
-    if (kind === KINDS.end || kind === KINDS.final) checkDigest(this.#hash.copy().digest(), body);
-    this.#hash.update(frame);
+    const checked = frame.subarray(0, -CHECKSUM_BYTES);
+    const body = checked.subarray(HEADER_BYTES);
+    this.#hash.update(checked);
+    checkDigest(this.#hash.copy().digest(), frame.subarray(-CHECKSUM_BYTES));
     if (this.#hasEnded) yield { kind: 'end' };
     this.#hasEnded = kind === KINDS.end;
     this.#isOver = kind === KINDS.final;
