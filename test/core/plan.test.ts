@@ -356,6 +356,15 @@ describe('a clone family that was re-rooted', () => {
   });
 });
 
+describe('a family that cannot be had as its source has it', () => {
+  it('is left as it is, and told of, where a promote would take from one what another is to have alone', () => {
+    const source = afterPromotes(graph('. @r', 'base @1 @2', 'web < base@1 @x'), 'web');
+    const planned = planFor(source, graph('. @r', 'base @1 @2', 'web < base@2 @x'));
+    expect(planned.steps).toEqual([]);
+    expect(planned.conflicts).toContainEqual({ dataset: datasetId('web'), name: 'web', reason: 'origin-differs' });
+  });
+});
+
 describe('a replica that has what its owner has not', () => {
   it('keeps it aside, and goes on from the newest snapshot in common', () => {
     const planned = planFor(graph('. @r', 'a @1 @2', 'b @1 @2'), graph('. @r', 'a @1 @mine', 'b @1'));
@@ -394,6 +403,26 @@ describe('a replica that has what its owner has not', () => {
     expect(planned.waiting.map(({ name, reason }) => `${name} ${reason}`)).toEqual([
       'new no-snapshot',
       'new/data parent-waits',
+    ]);
+  });
+
+  it('lets what lies below a dataset with a conflict wait with that, rather than have conflicts of its own', () => {
+    const source = graph(
+      '. @r',
+      'base @1',
+      'new < base@1',
+      'new/data#data @1',
+      'new/data/x#x @1 @2',
+      'new/data/x/y#y @1',
+    );
+    const planned = planFor(source, graph('. @r', 'base @1', 'data @mine', 'data/x#x @1', 'data/x/y#y @1'));
+    expect(planned.conflicts.map(({ name, reason }) => `${name} ${reason}`)).toEqual(['new/data no-common-snapshot']);
+    expect(planned.steps.map(inWords)).toEqual(['incremental data/x data/x@1..@2 -i']);
+    expect(planned.waiting.map(({ name, reason }) => `${name} ${reason}`)).toEqual([
+      'new no-snapshot',
+      'new/data parent-waits',
+      'new/data/x parent-waits',
+      'new/data/x/y parent-waits',
     ]);
   });
 

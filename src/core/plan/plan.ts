@@ -70,6 +70,8 @@ class Planner {
   readonly #waiting: Waiting[] = [];
   readonly #waitingIds = new Set<DatasetId>();
   readonly #blocked = new Set<DatasetId>();
+  /** Datasets of which neither what is here nor what is at the source can be had whole (`promotes.ts`, 1). */
+  #torn: ReadonlySet<DatasetId> = new Set();
   /** Datasets that are received under a temporary name, since what stands above them in the end is a clone of theirs. */
   readonly #unplaced = new Set<DatasetId>();
   /** Datasets whose snapshots are planned. */
@@ -155,7 +157,9 @@ class Planner {
 
   #replayMetadata(): void {
     const { source, wanted } = this.#input;
-    for (const conflict of planPromotes(this.#copy, source, wanted)) this.#refuse(conflict);
+    const { conflicts, torn } = planPromotes(this.#copy, source, wanted);
+    for (const conflict of conflicts) this.#refuse(conflict);
+    this.#torn = torn;
     planSnapshotNames(this.#copy, source);
     this.#preserveDiverged();
     for (const conflict of this.#renames.plan()) this.#refuse(conflict);
@@ -205,13 +209,21 @@ class Planner {
       this.#unplaced.delete(id);
       return true;
     }
-    if (parent === undefined || this.#blocked.has(parent.id)) {
+    return this.#comesWith(parent, wanted);
+  }
+
+  /** Has a dataset that is here wait for the place of its parent. False, with a conflict, when that will have none. */
+  #comesWith(parent: Dataset | undefined, wanted: Dataset): boolean {
+    const { id, name } = wanted;
+    if (parent !== undefined && this.#waitingIds.has(parent.id)) {
+      // It goes on under the name that it has
+      if (!this.#waitingIds.has(id)) this.#wait(wanted, 'parent-waits');
+    } else if (parent !== undefined && (!this.#blocked.has(parent.id) || this.#unplaced.has(parent.id))) {
+      this.#unplaced.add(id);
+    } else {
       this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
       return false;
     }
-    // Where its parent cannot come yet, it goes on under the name that it has
-    if (!this.#waitingIds.has(parent.id)) this.#unplaced.add(id);
-    else if (!this.#waitingIds.has(id)) this.#wait(wanted, 'parent-waits');
     return true;
   }
 
@@ -253,7 +265,9 @@ class Planner {
       return;
     }
     // What both have in common has one past: only what was destroyed of that differs, and keeps nothing from following on it
-    if (originDiffers(wanted, here)) this.#conflicts.push({ ...place(wanted), reason: 'origin-differs' });
+    if (this.#torn.has(wanted.id) || originDiffers(wanted, here)) {
+      this.#conflicts.push({ ...place(wanted), reason: 'origin-differs' });
+    }
     const source = this.#source(wanted);
     const base = snapshotOf(source, newest.guid) ?? bookmarkOf(source, newest.guid);
     if (base === undefined) return;

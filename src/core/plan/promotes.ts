@@ -18,20 +18,29 @@ import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type Sn
 import type { Conflict } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
-/** Plans the promotes, and the clones before them. Gives the conflicts: datasets that a promote would take from another owner. */
-export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): Conflict[] {
+export interface PlannedPromotes {
+  /** Datasets that a promote would take from another owner. */
+  readonly conflicts: readonly Conflict[];
+  /** Datasets that own at their source what another one has here, and that alone as well: see 1. */
+  readonly torn: ReadonlySet<DatasetId>;
+}
+
+/** Plans the promotes, and the clones before them. */
+export function planPromotes(copy: WorkingCopy, source: Graph, wanted: Graph): PlannedPromotes {
   const conflicts: Conflict[] = [];
+  const torn = new Set<DatasetId>();
   for (const { dataset, origin, guid } of movedToNewDatasets(copy, source, wanted)) {
     if (copy.isForeign(origin.id)) conflicts.push(notOwned(copy, dataset, origin.id));
     else copy.clone(dataset, origin, guid, nameForClone(copy, dataset));
   }
   const copies = inSeveral(source);
   for (const dataset of source.datasets.values()) {
-    const conflict = promoteUntilOwning(copy, dataset, { source, copies });
-    if (conflict !== undefined) conflicts.push(conflict);
+    const reason = promoteUntilOwning(copy, dataset, { source, copies });
+    if (reason === 'torn') torn.add(dataset.id);
+    else if (reason !== undefined) conflicts.push(reason);
   }
   promoteOverGivenUp(copy, source);
-  return conflicts;
+  return { conflicts, torn };
 }
 
 /** Snapshots that several datasets have, since what was a clone elsewhere was received as a copy: no promote could give each of them its own. */
@@ -47,11 +56,12 @@ function inSeveral(source: Graph): ReadonlySet<SnapshotGuid> {
   return again;
 }
 
+/** Gives why it cannot own here all that it owns there; undefined when it does. */
 function promoteUntilOwning(
   copy: WorkingCopy,
   atSource: Dataset,
   { source, copies }: { readonly source: Graph; readonly copies: ReadonlySet<SnapshotGuid> },
-): Conflict | undefined {
+): Conflict | 'torn' | undefined {
   const { id } = atSource;
   let here = copy.get(id);
   if (here === undefined || here.origin?.dataset == null || sameOrigin(here, atSource) || copy.isForeign(id))
@@ -62,7 +72,7 @@ function promoteUntilOwning(
     if (below === undefined) return undefined;
     const { over, moved } = below;
     if (copy.isForeign(over.id)) return notOwned(copy, atSource, over.id);
-    if (ownsAny(source.get(over.id), moved, copies)) return undefined;
+    if (ownsAny(source.get(over.id), moved, copies)) return 'torn';
     avoidCollisions(copy, here, below, atSource);
     copy.promote(id);
     here = copy.get(id);
