@@ -1,12 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import type { TreeName } from '../../src/core/ids.ts';
+import type { EventBody } from '../../src/core/events.ts';
+import { type BookmarkName, type HoldTag, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { Step } from '../../src/core/plan/steps.ts';
 import { Follower } from '../../src/features/mirrors/follower.ts';
+import { History } from '../../src/log/history.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
 import { systemTimers } from '../../src/sync/timers.ts';
 import type { StepOutcome } from '../../src/transfer/progress.ts';
 import { datasetId } from '../core/graph-language.ts';
+import { smallTree, snapshotCreated } from '../log/bodies.ts';
+import { signerOf } from '../log/identity.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, ROOT, type WorldNode } from '../main/memory-world.ts';
 import { FakeTimers } from '../sync/fake-timers.ts';
 
@@ -100,6 +105,39 @@ describe('a follower', () => {
     // The second of these two is to see whether anything was left
     await timers.advance(3_600_000);
     expect(outcomes).toHaveLength(0);
+    await follower.stop();
+  });
+
+  it('does nothing for bookmarks and holds at a peer, which change nothing in a mirror', async () => {
+    const owner = streamIdOf(signerOf(2).node, IMAGES);
+    const { history } = alpha.node;
+    const told = await History.open({ log: new MemoryLog(), signer: signerOf(2), now: () => 1_800_000_000_000 });
+    let known = 0;
+    const tell = async (...bodies: EventBody[]) => {
+      await told.record(IMAGES, 'observed', bodies);
+      for await (const batch of told.records(owner, known + 1)) await history.ingest(batch);
+      known += bodies.length;
+    };
+    let syncs = 0;
+    const mirror = { tree: IMAGES, from: signerOf(2).node, root: dataset('alpha/copy'), ...EVERYTHING };
+    const sync = () => {
+      syncs += 1;
+      return Promise.reject(new PandoError('TRANSFER_CANCELLED', 'no'));
+    };
+    const mirrors = { list: () => [mirror], sync };
+    const follower = new Follower({ history, mirrors, timers: new FakeTimers(), onSynced: () => undefined });
+    follower.start();
+    await tell(...smallTree(1));
+    expect(syncs).toBe(2);
+    const [{ id, snapshots } = expect.fail()] = history.graph(owner).sorted();
+    const [{ guid, createtxg } = expect.fail()] = snapshots;
+    await tell(
+      { type: 'bookmark.created', dataset: id, bookmark: { guid, createtxg, name: 'mine' as BookmarkName } },
+      { type: 'hold.placed', dataset: id, guid, tag: 'mine' as HoldTag },
+    );
+    expect(syncs).toBe(2);
+    await tell({ type: 'hold.released', dataset: id, guid, tag: 'mine' as HoldTag }, snapshotCreated(1, 2));
+    expect(syncs).toBe(3);
     await follower.stop();
   });
 

@@ -1,5 +1,6 @@
 import { type MirrorKey, type MirrorPlace, mirrorKey } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
+import type { Event } from '../../core/events.ts';
 import { splitStreamId, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
 import type { History } from '../../log/history.ts';
@@ -11,6 +12,14 @@ import type { Mirrors, SyncReport } from './mirrors.ts';
 const RETRY_MS = 60_000;
 /** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
 const LOOK_AGAIN_MS_MAX = 86_400_000;
+
+/** What changes at a peer and not in a mirror. Each delivery moves a cursor, so that otherwise every mirror would look once for each of the others. */
+const MARKS: ReadonlySet<string> = new Set<Event['type']>([
+  'bookmark.created',
+  'bookmark.destroyed',
+  'hold.placed',
+  'hold.released',
+]);
 
 export interface FollowerOptions {
   readonly history: History;
@@ -63,9 +72,11 @@ export class Follower {
 
   #heard({ head, events }: HistoryChange): void {
     const { node, tree } = splitStreamId(head.stream);
-    const isMeddled = node === this.#options.history.node && events?.some(({ cause }) => cause === 'observed') === true;
+    const isOwn = node === this.#options.history.node;
+    const isMeddled = isOwn && events?.some(({ cause }) => cause === 'observed') === true;
+    const isOfMarks = !isOwn && events?.every(({ type }) => MARKS.has(type)) === true;
     for (const mirror of this.#options.mirrors.list()) {
-      if (mirror.tree === tree && (mirror.from === node || isMeddled)) this.follow(mirror);
+      if (mirror.tree === tree && ((mirror.from === node && !isOfMarks) || isMeddled)) this.follow(mirror);
     }
   }
 
