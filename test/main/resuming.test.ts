@@ -1,7 +1,8 @@
 /** Streams that were cut short go on where they were, as long as that fits; otherwise what came is given up, and nothing is left in the way. */
 import { PassThrough } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
+import type { RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import type { MemoryZfsOptions } from '../../src/zfs/memory/memory-zfs.ts';
@@ -147,6 +148,33 @@ describe('a first stream that was cut short', () => {
     await beta.node.stop();
     beta = await world.start('beta', beta);
     expect(await partial()).toEqual([]);
+  });
+
+  it('is looked at while something else goes, which the next sync brings again', async () => {
+    await alpha.zfs.create(dataset('alpha/images/other'));
+    await change('other', '1');
+    await syncImages(beta);
+    await change('web', '2');
+    cut = { ...cut, streams: 1 };
+    await failures();
+    await beta.node.mirrors.change(IMAGES, { except: ['web'] });
+    const other = beta.node.trees.graph(IMAGES).named('other' as RelativeName) ?? expect.fail();
+    const listOnly = beta.zfs.listOnly.bind(beta.zfs);
+    vi.spyOn(beta.zfs, 'listOnly').mockImplementation(async (names, ...given) => {
+      const listed = await listOnly(names, ...given);
+      if (names.join() !== 'beta/copy/web' || beta.node.trees.graph(IMAGES).get(other.id) === undefined) return listed;
+      await beta.zfs.destroySnapshot(at('beta/copy/other', '1'));
+      await beta.zfs.destroy(dataset('beta/copy/other'));
+      const gone = { type: 'dataset.destroyed', dataset: other.id, name: other.name } as const;
+      await beta.node.history.record(IMAGES, 'observed', [gone]);
+      return listed;
+    });
+    await syncImages(beta);
+    expect(beta.node.trees.graph(IMAGES).get(other.id)).toBeUndefined();
+    const { steps } = await syncImages(beta, { refresh: false });
+    expect(steps.map(({ step, outcome }) => `${step.kind} ${step.name} ${outcome.result}`)).toEqual([
+      'receive-full other done',
+    ]);
   });
 
   it('is given up when the sender sees that it is something else', async () => {

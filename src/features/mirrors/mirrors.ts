@@ -67,11 +67,15 @@ export interface SyncReport extends PullReport {
   readonly plan: Plan;
 }
 
-/** What a sync was made from, to tell in no time that there is nothing to do. */
-interface Settled {
-  readonly basis: Source['basis'];
-  readonly mirror: Mirror;
+/** A plan, and what was known when it was made: of anything that came since it says nothing. */
+interface Made {
   readonly plan: Plan;
+  readonly basis: Source['basis'];
+}
+
+/** The last plan of a mirror that had nothing to do, to tell that again in no time. */
+interface Settled extends Made {
+  readonly mirror: Mirror;
   /** When time alone gives something to do, in Unix ms; null for never. */
   readonly until: number | null;
 }
@@ -202,7 +206,7 @@ export class Mirrors {
 
   /** What a sync would do now, by what is known of the peer. Throws as {@link get}, `TREE_UNKNOWN` when the peer shares no such tree. */
   plan(tree: TreeName, from?: NodeId): Plan {
-    return this.#make(this.get(tree, from));
+    return this.#make(this.get(tree, from)).plan;
   }
 
   /** The part of the peer's view that the mirror wants: of what follows the peer, that which its globs and its rule select. */
@@ -257,16 +261,15 @@ export class Mirrors {
       options.onPlan(settled);
       return { tree, from, plan: settled, steps: [], bytes: 0 };
     }
-    const { todo: first, isCertain } = await this.#planCertainly(mirror, options);
-    const resumed = await this.#resume(mirror, first, isCertain, options);
-    const { steps, bytes, plan: todo } = resumed;
-    if (options.signal.aborted) return { tree, from, ...resumed };
+    const { made: first, isCertain } = await this.#planCertainly(mirror, options);
+    const { steps, bytes, made } = await this.#resume(mirror, first, isCertain, options);
+    const { plan: todo, basis } = made;
+    if (options.signal.aborted) return { tree, from, plan: todo, steps, bytes };
     options.onPlan(todo);
     if (todo.steps.length === 0) {
-      const { basis } = this.sources.of(mirror);
       const until = isCertain ? firstDue(todo.retained) : 0;
       this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until });
-      return { tree, from, ...resumed };
+      return { tree, from, plan: todo, steps, bytes };
     }
     const pulled = await this.#pull(mirror, todo, options);
     const report = { steps: [...steps, ...pulled.steps], bytes: bytes + pulled.bytes };
@@ -274,7 +277,7 @@ export class Mirrors {
     if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
     await this.#options.look(tree);
-    const again = withoutDoubtful(this.#make(mirror, modified), isCertain);
+    const again = withoutDoubtful(this.#make(mirror, modified).plan, isCertain);
     options.onPlan(again);
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
@@ -288,35 +291,36 @@ export class Mirrors {
   async #planCertainly(
     mirror: Mirror,
     options: SyncOptions,
-  ): Promise<{ readonly todo: Plan; readonly isCertain: boolean }> {
+  ): Promise<{ readonly made: Made; readonly isCertain: boolean }> {
     await this.#noticeDepartures(mirror);
-    const todo = await this.#planAnew(mirror);
-    if (options.refresh || !todo.steps.some(isForDeparted)) return { todo, isCertain: true };
+    const made = await this.#planAnew(mirror);
+    if (options.refresh || !made.plan.steps.some(isForDeparted)) return { made, isCertain: true };
     try {
       await this.#catchUp(mirror, { ...options, refresh: true });
     } catch (error) {
       if (options.signal.aborted) throw error;
-      return { todo: withoutDoubtful(todo, false), isCertain: false };
+      return { made: { ...made, plan: withoutDoubtful(made.plan, false) }, isCertain: false };
     }
     await this.#noticeDepartures(mirror);
-    return { todo: await this.#planAnew(mirror), isCertain: true };
+    return { made: await this.#planAnew(mirror), isCertain: true };
   }
 
   /** Lets what was cut short go on first; what is left to do is planned anew then. */
   async #resume(
     mirror: Mirror,
-    first: Plan,
+    first: Made,
     isCertain: boolean,
     options: SyncOptions,
-  ): Promise<PullReport & { readonly plan: Plan }> {
-    const request = this.#pullRequest(mirror, first, options);
+  ): Promise<PullReport & { readonly made: Made }> {
+    const request = this.#pullRequest(mirror, first.plan, options);
     const interrupted = await this.#options.interrupted(request, this.sources.of(mirror).graph);
-    if (interrupted === null) return { plan: first, steps: [], bytes: 0 };
+    if (interrupted === null) return { made: first, steps: [], bytes: 0 };
     options.onPlan(interrupted.plan);
     const { steps, bytes } = await this.#pull(mirror, interrupted.plan, options, interrupted);
     // What could not go on is in the new plan, from its beginning
     const done = options.signal.aborted ? steps : steps.filter(({ outcome }) => outcome.result === 'done');
-    return { plan: withoutDoubtful(this.#make(mirror), isCertain), steps: done, bytes };
+    const { plan: left, basis } = this.#make(mirror);
+    return { made: { plan: withoutDoubtful(left, isCertain), basis }, steps: done, bytes };
   }
 
   /** What was planned last, where nothing can have changed since. */
@@ -380,17 +384,18 @@ export class Mirrors {
    * A conflict may have been resolved by hand since the observer last looked, a sync that failed may have left what it could not tell of, and nothing is moved
    * out of the way for what is no longer so: then the mirror is looked at first.
    */
-  async #planAnew(mirror: Mirror): Promise<Plan> {
+  async #planAnew(mirror: Mirror): Promise<Made> {
     const first = this.#make(mirror);
-    const isPlain = first.conflicts.length === 0 && !first.steps.some(({ kind }) => LOOKED_AT_FIRST.has(kind));
+    const isPlain =
+      first.plan.conflicts.length === 0 && !first.plan.steps.some(({ kind }) => LOOKED_AT_FIRST.has(kind));
     if (isPlain && !this.#unsure.has(mirrorKey(mirror))) return first;
     await this.#options.look(mirror.tree);
     return this.#make(mirror);
   }
 
-  #make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Plan {
-    const { graph, follows, contested } = this.sources.of(mirror);
-    return plan({
+  #make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Made {
+    const { graph, follows, contested, basis } = this.sources.of(mirror);
+    const made = plan({
       source: graph,
       wanted: this.wanted(mirror),
       local: this.#local(mirror.tree),
@@ -399,6 +404,7 @@ export class Mirrors {
       retention: this.#retention(mirror),
       contested,
     });
+    return { plan: made, basis };
   }
 
   #retention(mirror: Mirror): Retention {
