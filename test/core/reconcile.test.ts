@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EVENT_VERSION, type Ownership, type TreeEventBody } from '../../src/core/events.ts';
+import { difference } from '../../src/core/graph/difference.ts';
+import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { fold } from '../../src/core/graph/fold.ts';
-import type { Graph } from '../../src/core/graph/graph.ts';
+import type { Dataset, Graph } from '../../src/core/graph/graph.ts';
 import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
 import { reconcile } from '../../src/core/graph/reconcile.ts';
 import type { RelativeName } from '../../src/core/ids.ts';
@@ -70,6 +72,40 @@ describe('a look at some datasets', () => {
 
   it('tells nothing of a promote of which it shows only the side that lost by it: what is missing would contradict it', () => {
     expect(told(before, after, { scope: new Set(['base' as RelativeName]) })).toEqual([]);
+  });
+});
+
+describe('a look at what was cloned and promoted since', () => {
+  const before = graph('base @a @b', 'web < base@b @c', 'old < base@a');
+  const draft = new GraphDraft(graph('base @a @b', 'web < base@b @c', 'old < base@a', 'next < base@b'));
+  draft.promote(datasetId('next'));
+  const after = draft.finish();
+  const folded = (scope: ObservationScope): Graph => fold(before, told(before, after, { scope }).map(asEvent));
+
+  it('tells that, and nothing of what else hung off there', () => {
+    expect(told(before, after).map(({ type }) => type)).toEqual(['dataset.created', 'dataset.promoted']);
+    expect(difference(after, folded('tree'))).toEqual([]);
+  });
+
+  it('leaves no clone without its origin, though it shows only the two', () => {
+    expect(difference(after, folded(new Set(['base', 'next'] as RelativeName[])))).toEqual([]);
+  });
+
+  it('tells of one promote after the other, and of names that were given on', () => {
+    const later = new GraphDraft(after);
+    later.rename(datasetId('next'), 'between' as RelativeName);
+    later.rename(datasetId('base'), 'next' as RelativeName);
+    later.rename(datasetId('next'), 'base' as RelativeName);
+    const origin = { dataset: datasetId('next'), snapshot: after.named('old' as RelativeName)?.origin?.snapshot };
+    const top = graph('top').named('top' as RelativeName) ?? expect.fail();
+    later.add({ ...top, snapshots: [], origin: origin as Dataset['origin'] });
+    later.promote(top.id);
+    const now = later.finish();
+    const events = told(before, now);
+    expect(events.map(({ type }) => type).filter((type) => type !== 'dataset.renamed')).toEqual([
+      ...['dataset.created', 'dataset.promoted', 'dataset.created', 'dataset.promoted'],
+    ]);
+    expect(difference(now, fold(before, events.map(asEvent)))).toEqual([]);
   });
 });
 

@@ -14,6 +14,8 @@ import { dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } f
 
 /** Runs of the property; PANDO_TEST_RUNS asks for more. */
 const RUNS = Number(process.env.PANDO_TEST_RUNS ?? 20);
+/** A run takes a fraction of a second; a node that hangs is found by its seed then, in ms. */
+const HANGS_AFTER_MS = 20_000;
 const HERE = dataset('beta/copy');
 
 function gardener({ zfs }: WorldNode, root: string): Gardener {
@@ -137,7 +139,7 @@ describe('a replica', () => {
         )
         .beforeEach(begin)
         .afterEach(() => world.stop()),
-      { numRuns: RUNS },
+      { numRuns: RUNS, timeout: HANGS_AFTER_MS },
     );
   });
 
@@ -147,7 +149,7 @@ describe('a replica', () => {
         .asyncProperty(fc.array(arbitraryHistory(25), { minLength: 2, maxLength: 3 }), follows)
         .beforeEach(begin)
         .afterEach(() => world.stop()),
-      { numRuns: RUNS },
+      { numRuns: RUNS, timeout: HANGS_AFTER_MS },
     );
   });
 });

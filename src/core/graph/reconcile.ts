@@ -5,10 +5,11 @@
  *
  * 1. A dataset is the one it was when its own guid is; then another name is a rename, not a destroy and a create.
  * 2. A clone that now holds its former origin snapshot was promoted.
- * 3. A dataset whose last snapshots are gone, and that is as the newest one left it, was rolled back.
- * 4. Where only some datasets were looked at, what hangs off what is told as far as they show it: a promote moves snapshots of two datasets, and half of one
+ * 3. A dataset that is new, and off which one hangs that was known to have the snapshot itself, was cloned from that and promoted.
+ * 4. A dataset whose last snapshots are gone, and that is as the newest one left it, was rolled back.
+ * 5. Where only some datasets were looked at, what hangs off what is told as far as they show it: a promote moves snapshots of two datasets, and half of one
  *    would be a graph that cannot be. The whole tree shows the rest.
- * 5. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
+ * 6. Whatever else differs is a create, a destroy or a change; the events are such that folding them gives what was seen (invariant 4).
  *
  * Works on a graph that it folds along, so that each event is found against what the ones before have made of it.
  */
@@ -102,6 +103,38 @@ function destroyed(graph: Graph, found: readonly Identified[], scope: Observatio
     .filter(({ guid, name }) => !guids.has(guid) && (scope === 'tree' || scope.has(name)))
     .sort((a, b) => compareNames(b.name, a.name))
     .map(({ id, name }) => ({ type: 'dataset.destroyed', dataset: id, name }));
+}
+
+/**
+ * Tells of datasets that were cloned and promoted since (belief 3), one after the other, since one can hang off the next. Told as if it had come with all its snapshots, each would
+ * leave the other clones of what it was promoted over without their origins.
+ */
+function tellNewPromoted(narration: Narration, found: readonly Identified[], { ownerOf }: ReconcileOptions): void {
+  const added = found.filter(({ id }) => narration.graph.get(id) === undefined);
+  if (added.length === 0) return;
+  const left = new Map(added.map((one) => [one.observed.name, one]));
+  for (let before = -1; before !== narration.events.length; ) {
+    before = narration.events.length;
+    for (const former of found) {
+      const { origin } = former.observed;
+      const clone = origin?.dataset == null ? undefined : left.get(origin.dataset);
+      if (clone === undefined || origin === null || !ownedOrigin(narration.graph, former)) continue;
+      const owner = ownerOf(clone.id, clone.observed);
+      const created = creation(clone, { dataset: former.id, snapshot: origin.snapshot }, owner);
+      const name = narration.graph.named(created.name) === undefined ? created.name : nameInBetween(clone.id);
+      narration.tell([
+        { ...created, name },
+        { type: 'dataset.promoted', dataset: clone.id },
+      ]);
+      left.delete(clone.observed.name);
+    }
+  }
+}
+
+/** Whether a dataset was known to have the snapshot itself that it hangs off by now. */
+function ownedOrigin(graph: Graph, { id, observed: { origin } }: Identified): boolean {
+  const known = graph.get(id);
+  return known !== undefined && origin !== null && snapshotOf(known, origin.snapshot) !== undefined;
 }
 
 function wasPromoted(graph: Pick<Graph, 'get'>, { id, observed }: Identified): boolean {
@@ -342,6 +375,7 @@ export function reconcile(
   const found = identify(graph, observed, mint);
   const narration = new Narration(graph);
   // What held the origin of a clone can only have gone after that was promoted over it
+  tellNewPromoted(narration, found, options);
   tellPromotes(narration, found);
   narration.tell(destroyed(graph, found, scope));
   tellRenames(narration, found);
