@@ -50,7 +50,8 @@ function target(local: Map<string, Dataset>, step: Step, name: RelativeName = st
 }
 
 function create(source: Dataset, step: Step, origin: Dataset['origin'], snapshots: Snapshot[]): Dataset {
-  return { ...source, name: step.name, origin, snapshots };
+  // Streams bring neither
+  return { ...source, name: step.name, origin, snapshots, bookmarks: [], holds: [] };
 }
 
 function applyReceive(source: Graph, local: Map<string, Dataset>, step: ReceiveStep): void {

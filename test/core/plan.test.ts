@@ -343,6 +343,26 @@ describe('a clone family that was re-rooted', () => {
     ]);
   });
 
+  it('is left to people where bookmarks of one name would come together', () => {
+    const local = family();
+    const draft = new GraphDraft(local);
+    const name = 'mine' as BookmarkName;
+    for (const { id, snapshots } of local.sorted()) {
+      const [first] = snapshots;
+      if (first !== undefined) draft.addBookmark(id, { ...first, name });
+    }
+    const planned = planFor(afterPromotes(family(), 'web'), draft.finish());
+    expect(planned.steps).toEqual([]);
+    const conflict = {
+      dataset: datasetId('web'),
+      name: 'web',
+      reason: 'same-bookmarks',
+      by: 'base',
+      bookmarks: [name],
+    };
+    expect(planned.conflicts).toEqual([conflict]);
+  });
+
   it('has the snapshots renamed first whose names would collide', () => {
     const local = graph('. @r', 'base @c @b', 'web < base@b @c');
     const source = new GraphDraft(local);
@@ -589,8 +609,10 @@ describe('a source that has destroyed what the replica goes on from', () => {
     expect(steps(source, graph('. @r', 'base @a @b @c'))).toEqual(['incremental base base@c..@d -i']);
   });
 });
-/** What can be wrong with a root: nothing is in common, or what is in common hangs off a snapshot that one of the two has destroyed. */
-const FOR_PEOPLE: ReadonlySet<string> = new Set(['no-common-snapshot', 'written-without-snapshot', 'origin-differs']);
+/** What can be wrong with a root: nothing is in common, what is in common hangs off a snapshot that one of the two has destroyed, or people's bookmarks are in the way. */
+const FOR_PEOPLE: ReadonlySet<string> = new Set([
+  ...['no-common-snapshot', 'written-without-snapshot', 'origin-differs', 'same-bookmarks'],
+]);
 /** Events that the owner's history is far from: what is done by hand has ids of its own. */
 const BY_HAND = 10_000;
 /** Plans after which nothing may be left to do: what makes room for something else does so one plan before. */

@@ -20,6 +20,8 @@ import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode
 const RUNS = Number(process.env.PANDO_TEST_RUNS ?? 20);
 /** A run that takes longer, in ms, hangs: it usually takes a hundredth of that. */
 const HANGS_AFTER_MS = 20_000;
+/** What fails is told of after this time, in ms, however far it has shrunk: before the test itself runs out of time, with no seed to see. */
+const TOLD_AFTER_MS = 60_000;
 /** Methods that change nothing: a crash before or after one is the same. */
 const READING = new Set([
   ...['list', 'listOnly', 'listSnapshots', 'changeToken', 'capabilities', 'pools', 'holds'],
@@ -190,7 +192,7 @@ describe('a crash', () => {
         )
         .beforeEach(begin)
         .afterEach(() => world.stop()),
-      { numRuns: RUNS, timeout: HANGS_AFTER_MS },
+      { numRuns: RUNS, timeout: HANGS_AFTER_MS, interruptAfterTimeLimit: TOLD_AFTER_MS },
     );
   });
 });

@@ -16,6 +16,8 @@ import { dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } f
 const RUNS = Number(process.env.PANDO_TEST_RUNS ?? 20);
 /** A run takes a fraction of a second; a node that hangs is found by its seed then, in ms. */
 const HANGS_AFTER_MS = 20_000;
+/** What fails is told of after this time, in ms, however far it has shrunk: before the test itself runs out of time, with no seed to see. */
+const TOLD_AFTER_MS = 60_000;
 const HERE = dataset('beta/copy');
 
 function gardener({ zfs }: WorldNode, root: string): Gardener {
@@ -139,7 +141,7 @@ describe('a replica', () => {
         )
         .beforeEach(begin)
         .afterEach(() => world.stop()),
-      { numRuns: RUNS, timeout: HANGS_AFTER_MS },
+      { numRuns: RUNS, timeout: HANGS_AFTER_MS, interruptAfterTimeLimit: TOLD_AFTER_MS },
     );
   });
 
@@ -149,7 +151,7 @@ describe('a replica', () => {
         .asyncProperty(fc.array(arbitraryHistory(25), { minLength: 2, maxLength: 3 }), follows)
         .beforeEach(begin)
         .afterEach(() => world.stop()),
-      { numRuns: RUNS, timeout: HANGS_AFTER_MS },
+      { numRuns: RUNS, timeout: HANGS_AFTER_MS, interruptAfterTimeLimit: TOLD_AFTER_MS },
     );
   });
 });

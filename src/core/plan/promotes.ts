@@ -14,7 +14,14 @@
  */
 import type { Snapshot } from '../events.ts';
 import { type Dataset, type Graph, snapshotOf } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import {
+  type BookmarkName,
+  type DatasetId,
+  parentOf,
+  type RelativeName,
+  type SnapshotGuid,
+  type SnapshotName,
+} from '../ids.ts';
 import type { Conflict } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
@@ -73,6 +80,10 @@ function promoteUntilOwning(
     const { over, moved } = below;
     if (copy.isForeign(over.id)) return notOwned(copy, atSource, over.id);
     if (ownsAny(source.get(over.id), moved, copies)) return 'torn';
+    const bookmarks = bookmarksTwice(here, below);
+    if (bookmarks.length > 0) {
+      return { dataset: id, name: atSource.name, reason: 'same-bookmarks', by: copy.nameOf(over.id), bookmarks };
+    }
     avoidCollisions(copy, here, below, atSource);
     copy.promote(id);
     here = copy.get(id);
@@ -104,7 +115,7 @@ function promoteOverGivenUp(copy: WorkingCopy, source: Graph): void {
     const atSource = source.get(id);
     if (here === undefined || below === undefined || atSource === undefined) continue;
     if (copy.isForeign(below.over.id) || source.get(below.over.id) !== undefined) continue;
-    if (below.moved.some(({ guid }) => guids.has(guid))) continue;
+    if (below.moved.some(({ guid }) => guids.has(guid)) || bookmarksTwice(here, below).length > 0) continue;
     avoidCollisions(copy, here, below, atSource);
     copy.promote(id);
   }
@@ -138,6 +149,13 @@ function originOf(copy: WorkingCopy, { origin }: Dataset): OriginHere | undefine
   if (origin === null || over === undefined) return undefined;
   const at = over.snapshots.findIndex(({ guid }) => guid === origin.snapshot);
   return at < 0 ? undefined : { over, moved: over.snapshots.slice(0, at + 1) };
+}
+
+/** Names of bookmarks that a promote would bring together: ZFS has no way to give one another name, and which is to go is for people to say. */
+function bookmarksTwice(clone: Dataset, { over, moved }: OriginHere): BookmarkName[] {
+  const upTo = moved.at(-1)?.createtxg ?? 0;
+  const names = new Set(clone.bookmarks.map(({ name }) => name));
+  return over.bookmarks.filter(({ name, createtxg }) => createtxg <= upTo && names.has(name)).map(({ name }) => name);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The vocabulary of a plan: its steps, and why something cannot be planned. */
 import type { DatasetKind, Departed, MirrorRules, Properties, Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
-import type { DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
+import type { BookmarkName, DatasetId, RelativeName, SnapshotGuid, SnapshotName } from '../ids.ts';
 import type { Contested } from './settled-names.ts';
 
 /** A snapshot with its dataset, and the name that this has here by then. */
@@ -155,6 +155,7 @@ export type Conflict = {
     }
   | { readonly reason: 'origin-differs' }
   | { readonly reason: 'not-owned-together'; readonly by: RelativeName }
+  | { readonly reason: 'same-bookmarks'; readonly by: RelativeName; readonly bookmarks: readonly BookmarkName[] }
   | { readonly reason: 'written-without-snapshot' }
   | { readonly reason: 'rename-blocked'; readonly current: RelativeName }
   | { readonly reason: 'parent-missing'; readonly parent: RelativeName }

@@ -47,6 +47,8 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
       return `${dataset}, the root of the mirror, has what its owner has not (${listed(conflict.localOnly) || 'written without a snapshot'}), and cannot be kept aside, being a pool or a volume; clone or send elsewhere what you need of it, then ${goBack(dataset, conflict.lastCommon)} and sync again, or mirror the tree to a dataset in the pool and sync again.`;
     case 'not-owned-together':
       return `${dataset} cannot follow its owner, since that would change ${absoluteName(root, conflict.by)}, which belongs to another owner; have that one rename or promote it first, then sync again.`;
+    case 'same-bookmarks':
+      return `${dataset} cannot be promoted as at its owner: it and ${absoluteName(root, conflict.by)} have bookmarks of the same name (${listed(conflict.bookmarks)}); destroy those of one of the two with "zfs destroy DATASET#BOOKMARK" and sync again.`;
     case 'origin-differs':
       return `${dataset} hangs off another snapshot than at its owner, since one of the two has destroyed some, and follows all the same; to have it as it is there, move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
     case 'written-without-snapshot':

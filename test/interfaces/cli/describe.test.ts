@@ -41,6 +41,13 @@ const conflicts: { readonly [Reason in Conflict['reason']]: Extract<Conflict, { 
     localOnly: snapshots('a', 'b', 'c', 'd', 'e'),
   },
   'not-owned-together': { dataset: datasetId('web'), name, reason: 'not-owned-together', by: 'own' as RelativeName },
+  'same-bookmarks': {
+    dataset: datasetId('web'),
+    name,
+    reason: 'same-bookmarks',
+    by: 'base' as RelativeName,
+    bookmarks: ['before' as BookmarkName],
+  },
   'origin-differs': { dataset: datasetId('web'), name, reason: 'origin-differs' },
   'written-without-snapshot': { dataset: datasetId('web'), name, reason: 'written-without-snapshot' },
   'rename-blocked': { dataset: datasetId('web'), name, reason: 'rename-blocked', current: 'old' as RelativeName },
