@@ -67,7 +67,7 @@ export function heldIn(listing: readonly ListedDataset[]): HeldSnapshot[] {
   );
 }
 
-/** Which of what is held by somebody is held under that tag. Not certain where something was seen to be held and nobody holds it by now: it may have another name. */
+/** Which of what is held by somebody is held under that tag. Not certain where a snapshot that was seen has another name by now: who holds it was not asked. */
 async function heldUnder(
   zfs: Zfs,
   tag: HoldTag,
@@ -75,6 +75,7 @@ async function heldUnder(
 ): Promise<{ readonly held: readonly HeldSnapshot[]; readonly isCertain: boolean }> {
   if (seen.length === 0) return { held: [], isCertain: true };
   const tags = await zfs.holds(seen);
+  const now = await zfs.listSnapshots(seen);
   const held = seen.filter((_, index) => tags[index]?.includes(tag) === true);
-  return { held, isCertain: tags.every((each) => each.length > 0) };
+  return { held, isCertain: seen.every(({ guid }, index) => now[index]?.guid === guid) };
 }

@@ -4,7 +4,7 @@ import { EVENT_VERSION, type Ownership, type TreeEventBody } from '../../src/cor
 import { difference } from '../../src/core/graph/difference.ts';
 import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { fold } from '../../src/core/graph/fold.ts';
-import type { Dataset, Graph } from '../../src/core/graph/graph.ts';
+import { type Dataset, Graph } from '../../src/core/graph/graph.ts';
 import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
 import { reconcile } from '../../src/core/graph/reconcile.ts';
 import type { RelativeName } from '../../src/core/ids.ts';
@@ -75,6 +75,15 @@ describe('a look at some datasets', () => {
   });
 });
 
+/** Clones that hang off a snapshot which the graph has nowhere. */
+function dangling(of: Graph): string[] {
+  return of.sorted().flatMap(({ name, origin }) => {
+    const parent = origin?.dataset == null ? undefined : of.get(origin.dataset);
+    const isThere = parent?.snapshots.some(({ guid }) => guid === origin?.snapshot) === true;
+    return origin?.dataset == null || isThere ? [] : [name];
+  });
+}
+
 describe('a look at what was cloned and promoted since', () => {
   const before = graph('base @a @b', 'web < base@b @c', 'old < base@a');
   const draft = new GraphDraft(graph('base @a @b', 'web < base@b @c', 'old < base@a', 'next < base@b'));
@@ -88,7 +97,50 @@ describe('a look at what was cloned and promoted since', () => {
   });
 
   it('leaves no clone without its origin, though it shows only the two', () => {
-    expect(difference(after, folded(new Set(['base', 'next'] as RelativeName[])))).toEqual([]);
+    const seen = folded(new Set(['base', 'next'] as RelativeName[]));
+    expect(difference(after, seen)).toEqual([]);
+    expect(dangling(seen)).toEqual([]);
+  });
+
+  it('tells of the snapshot, too, that was taken for it', () => {
+    const known = graph('base @a', 'old < base@a');
+    const taken = new GraphDraft(graph('base @a @n', 'old < base@a', 'next < base@n'));
+    taken.promote(datasetId('next'));
+    for (const scope of ['tree', new Set(['base', 'next'] as RelativeName[])] as const) {
+      const events = told(known, taken.finish(), { scope });
+      expect(events.map(({ type }) => type)).toEqual(['snapshot.created', 'dataset.created', 'dataset.promoted']);
+      const seen = fold(known, events.map(asEvent));
+      expect(difference(taken.finish(), seen)).toEqual([]);
+      expect(dangling(seen)).toEqual([]);
+    }
+  });
+
+  it('takes it for a clone of what it shares most with, whichever is shown first', () => {
+    const known = graph('base @a @b', 'web < base@a @c', 'old < web@c');
+    const later = new GraphDraft(known);
+    later.promote(datasetId('web'));
+    const [web, top] = [later.get(datasetId('web')), graph('x').named('x' as RelativeName)];
+    later.add({
+      ...(top ?? expect.fail()),
+      snapshots: [],
+      origin: { dataset: datasetId('web'), snapshot: web?.snapshots[1]?.guid ?? expect.fail() },
+    });
+    later.promote(datasetId('x'));
+    const now = later.finish();
+    const events = told(known, now, { scope: new Set(['base', 'web', 'x'] as RelativeName[]) });
+    expect(events.map(({ type }) => type)).toEqual(['dataset.created', 'dataset.promoted', 'dataset.promoted']);
+    const seen = fold(known, events.map(asEvent));
+    expect(difference(now, seen)).toEqual([]);
+    expect(dangling(seen)).toEqual([]);
+  });
+
+  it('takes a copy of it for what it is: that has the same snapshots, and so has the original', () => {
+    const now = graph('base @a @b', 'web < base@b @c', 'old < base@a', 'copy @x');
+    const copied = { ...now.named('copy' as RelativeName), snapshots: now.named('base' as RelativeName)?.snapshots };
+    const datasets = new Map(now.datasets).set(datasetId('copy'), copied as Dataset);
+    expect(told(before, new Graph(now.root, datasets)).map(({ type }) => type)).toEqual([
+      ...['dataset.created', 'snapshot.created', 'snapshot.created'],
+    ]);
   });
 
   it('tells of one promote after the other, and of names that were given on', () => {
@@ -137,6 +189,24 @@ describe('a look at both sides of a promote, one of which is another dataset by 
   });
 });
 
+describe('a look at two clones that both show the snapshot that one of them hung off', () => {
+  it('tells of no promote: somebody has made a copy', () => {
+    const known = graph('c @x', 'b < c@x @s', 'a < b@s @t');
+    const draft = new GraphDraft(known);
+    draft.promote(datasetId('a'));
+    const moved = draft.get(datasetId('a'))?.snapshots[0] ?? expect.fail();
+    draft.change(datasetId('b')).snapshots.push(moved);
+    draft.change(datasetId('b')).origin = {
+      dataset: datasetId('c'),
+      snapshot: known.get(datasetId('b'))?.origin?.snapshot ?? expect.fail(),
+    };
+    const now = draft.finish();
+    const events = told(known, now);
+    expect(events.map(({ type }) => type)).not.toContain('dataset.promoted');
+    expect(difference(now, fold(known, events.map(asEvent)))).toEqual([]);
+  });
+});
+
 describe('what a peer says of who owns a dataset', () => {
   const tree = graph('base @a');
   const other: Ownership = { node: SELF, epoch: 1 };
@@ -180,8 +250,9 @@ describe('a look at a whole tree', () => {
         const forest = startForest();
         const before = grow(forest, earlier);
         const now = grow(forest, later);
-        const events = told(before, now).map((body, index) => asEvent(body, index));
-        expect(facts(fold(before, events))).toEqual(facts(now));
+        const after = fold(before, told(before, now).map(asEvent));
+        expect(facts(after)).toEqual(facts(now));
+        expect(dangling(after)).toEqual([]);
       }),
       { numRuns: 300 },
     );

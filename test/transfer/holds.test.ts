@@ -41,6 +41,19 @@ describe('the holds of a transfer', () => {
     expect(await stillHeld()).toEqual([]);
   });
 
+  it('are looked for again also when something else has got the name, which others hold', async () => {
+    await zfs.hold('somebody' as never, [at('tank/b', '1')]);
+    await zfs.release(TAG, [at('tank/b', '1')]);
+    await zfs.rename(dataset('tank/a'), dataset('tank/c'));
+    vi.spyOn(zfs, 'holds').mockImplementationOnce(async (snapshots) => {
+      await zfs.rename(dataset('tank/c'), dataset('tank/d'));
+      await zfs.rename(dataset('tank/b'), dataset('tank/c'));
+      return zfs.holds(snapshots);
+    });
+    await releaseHolds(zfs, TAG, held);
+    expect((await zfs.holds([at('tank/c', '1'), at('tank/d', '1')])).flat()).toEqual(['somebody']);
+  });
+
   it('are told of when the snapshots move all the time, so that somebody comes back to them', async () => {
     let moves = 0;
     await zfs.rename(dataset('tank/a'), dataset('tank/moved-0'));

@@ -5,7 +5,7 @@
  *
  * 1. A dataset is the one it was when its own guid is; then another name is a rename, not a destroy and a create.
  * 2. A clone that now holds its former origin snapshot was promoted.
- * 3. A dataset that is new, and off which one hangs that was known to have the snapshot itself, was cloned from that and promoted.
+ * 3. A dataset that is new, shows snapshots of a known one, and has got what hung off that, was cloned from it and promoted.
  * 4. A dataset whose last snapshots are gone, and that is as the newest one left it, was rolled back.
  * 5. Where only some datasets were looked at, what hangs off what is told as far as they show it: a promote moves snapshots of two datasets, and half of one
  *    would be a graph that cannot be. The whole tree shows the rest.
@@ -105,47 +105,92 @@ function destroyed(graph: Graph, found: readonly Identified[], scope: Observatio
     .map(({ id, name }) => ({ type: 'dataset.destroyed', dataset: id, name }));
 }
 
+/** A dataset that was cloned and promoted since the graph was as it is. */
+interface NewPromoted {
+  readonly clone: Identified;
+  /** What it was cloned from, and by which snapshot. */
+  readonly former: DatasetId;
+  readonly snapshot: SnapshotGuid;
+  /** Snapshots of that one, the last of them the origin, that were taken since as well. */
+  readonly taken: readonly Snapshot[];
+}
+
 /**
  * Tells of datasets that were cloned and promoted since (belief 3), one after the other, since one can hang off the next. Told as if it had come with all its snapshots, each would
  * leave the other clones of what it was promoted over without their origins.
  */
 function tellNewPromoted(narration: Narration, found: readonly Identified[], { ownerOf }: ReconcileOptions): void {
-  const added = found.filter(({ id }) => narration.graph.get(id) === undefined);
-  if (added.length === 0) return;
-  const left = new Map(added.map((one) => [one.observed.name, one]));
-  for (let before = -1; before !== narration.events.length; ) {
-    before = narration.events.length;
-    for (const former of found) {
-      const { origin } = former.observed;
-      const clone = origin?.dataset == null ? undefined : left.get(origin.dataset);
-      if (clone === undefined || origin === null || !ownedOrigin(narration.graph, former)) continue;
+  const left = new Set(found.filter(({ id }) => narration.graph.get(id) === undefined));
+  for (let before = -1; before !== left.size; ) {
+    before = left.size;
+    for (const clone of left) {
+      const promoted = newPromoted(narration.graph, clone, found);
+      if (promoted === undefined) continue;
+      const { former, snapshot, taken } = promoted;
       const owner = ownerOf(clone.id, clone.observed);
-      const created = creation(clone, { dataset: former.id, snapshot: origin.snapshot }, owner);
+      const created = creation(clone, { dataset: former, snapshot }, owner);
       const name = narration.graph.named(created.name) === undefined ? created.name : nameInBetween(clone.id);
       narration.tell([
+        ...taken.map(
+          (one): TreeEventBody => ({ type: 'snapshot.created', dataset: former, snapshot: plainSnapshot(one) }),
+        ),
         { ...created, name },
         { type: 'dataset.promoted', dataset: clone.id },
       ]);
-      left.delete(clone.observed.name);
+      left.delete(clone);
     }
   }
 }
 
-/** Whether a dataset was known to have the snapshot itself that it hangs off by now. */
-function ownedOrigin(graph: Graph, { id, observed: { origin } }: Identified): boolean {
-  const known = graph.get(id);
-  return known !== undefined && origin !== null && snapshotOf(known, origin.snapshot) !== undefined;
+/** Undefined for what was not cloned from anything known, such as a copy that was received: nothing else's origin has moved there. */
+function newPromoted(graph: Graph, clone: Identified, found: readonly Identified[]): NewPromoted | undefined {
+  const { name, snapshots } = clone.observed;
+  const at = new Map(snapshots.map(({ guid }, index) => [guid, index]));
+  const hanging = found.filter(
+    ({ id, observed: { origin } }) =>
+      origin?.dataset === name && at.has(origin.snapshot) && graph.get(id) !== undefined,
+  );
+  if (hanging.length === 0) return undefined;
+  const formers = Array.from(new Set(hanging.flatMap(({ id }) => [id, graph.get(id)?.origin?.dataset ?? id])));
+  const hangsAt = (id: DatasetId | undefined): number => {
+    const guid = hanging.find((one) => one.id === id)?.observed.origin?.snapshot;
+    return guid === undefined ? -1 : (at.get(guid) ?? -1);
+  };
+  const holders = snapshots.map(({ guid }) => formers.find((id) => hasGivenUp(graph.get(id), guid, found)));
+  const known = holders.findLastIndex((holder) => holder !== undefined);
+  // All that it shows can have been taken since
+  const latest = hanging.toSorted((a, b) => hangsAt(b.id) - hangsAt(a.id))[0]?.id;
+  const former = holders[known] ?? latest;
+  const origin = snapshots[Math.max(known, hangsAt(former))];
+  if (former === undefined || origin === undefined) return undefined;
+  return { clone, former, snapshot: origin.guid, taken: snapshots.slice(known + 1, snapshots.indexOf(origin) + 1) };
 }
 
-function wasPromoted(graph: Pick<Graph, 'get'>, { id, observed }: Identified): boolean {
+/** Whether a dataset was known to have a snapshot, and does not show it any more, as far as it was looked at. */
+function hasGivenUp(known: Dataset | undefined, guid: SnapshotGuid, found: readonly Identified[]): boolean {
+  if (known === undefined || snapshotOf(known, guid) === undefined) return false;
+  return !shows(found, known.id, guid);
+}
+
+function shows(found: readonly Identified[], dataset: DatasetId, guid: SnapshotGuid): boolean {
+  const seen = found.find(({ id }) => id === dataset);
+  return seen?.observed.snapshots.some((snapshot) => snapshot.guid === guid) === true;
+}
+
+function wasPromoted(graph: Pick<Graph, 'get'>, { id, observed }: Identified, found: readonly Identified[]): boolean {
   const origin = graph.get(id)?.origin;
   const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
   // Where only some datasets were looked at, the graph may not have their origins where they are by now
   if (origin == null || parent === undefined || snapshotOf(parent, origin.snapshot) === undefined) return false;
-  return observed.snapshots.some(({ guid }) => guid === origin.snapshot);
+  if (!observed.snapshots.some(({ guid }) => guid === origin.snapshot)) return false;
+  // Somebody made a copy: the snapshot is in both, and neither was promoted over the other
+  return !shows(found, parent.id, origin.snapshot);
 }
 
-/** Tells promotes until no clone holds its former origin; each turns an edge for good, so it ends. */
+/**
+ * Tells promotes until no clone holds its former origin. It ends: a promote needs a parent that does not show the origin any more, so that this is never promoted back over
+ * the same.
+ */
 function tellPromotes(narration: Narration, found: readonly Identified[]): void {
   const clones = found.filter(({ id }) => narration.graph.get(id)?.origin != null);
   const draft = new GraphDraft(narration.graph);
@@ -153,7 +198,7 @@ function tellPromotes(narration: Narration, found: readonly Identified[]): void 
   for (let before = -1; before !== events.length; ) {
     before = events.length;
     for (const clone of clones) {
-      if (!wasPromoted(draft, clone)) continue;
+      if (!wasPromoted(draft, clone, found)) continue;
       draft.promote(clone.id);
       events.push({ type: 'dataset.promoted', dataset: clone.id });
     }

@@ -264,7 +264,7 @@ class Planner {
       if (wanted.snapshots.length > 0) this.#refuse({ ...place(wanted), reason: 'written-without-snapshot' });
       return;
     }
-    // What both have in common has one past: only what was destroyed of that differs, and keeps nothing from following on it
+    // What both have in common has one past: only what was destroyed or promoted of that differs, and keeps nothing from following on it
     if (this.#torn.has(wanted.id) || originDiffers(wanted, here)) {
       this.#conflicts.push({ ...place(wanted), reason: 'origin-differs' });
     }

@@ -151,7 +151,7 @@ function originOf(copy: WorkingCopy, { origin }: Dataset): OriginHere | undefine
   return at < 0 ? undefined : { over, moved: over.snapshots.slice(0, at + 1) };
 }
 
-/** Names of bookmarks that a promote would bring together: ZFS has no way to give one another name, and which is to go is for people to say. */
+/** Names of bookmarks that a promote would bring together, which ZFS cannot (`Zfs.promote`). Which of them is to go is for people to say: they made them. */
 function bookmarksTwice(clone: Dataset, { over, moved }: OriginHere): BookmarkName[] {
   const upTo = moved.at(-1)?.createtxg ?? 0;
   const names = new Set(clone.bookmarks.map(({ name }) => name));

@@ -13,7 +13,10 @@ const RETRY_MS = 60_000;
 /** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
 const LOOK_AGAIN_MS_MAX = 86_400_000;
 
-/** What changes at a peer and not in a mirror. Each delivery moves a cursor, so that otherwise every mirror would look once for each of the others. */
+/**
+ * What a mirror need not hurry for: at most something is not protected any more. Each delivery moves a cursor, so that otherwise every mirror would look once for each of
+ * the others.
+ */
 const MARKS: ReadonlySet<string> = new Set<Event['type']>([
   'bookmark.created',
   'bookmark.destroyed',

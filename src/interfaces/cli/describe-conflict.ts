@@ -50,7 +50,7 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
     case 'same-bookmarks':
       return `${dataset} cannot be promoted as at its owner: it and ${absoluteName(root, conflict.by)} have bookmarks of the same name (${listed(conflict.bookmarks)}); destroy those of one of the two with "zfs destroy DATASET#BOOKMARK" and sync again.`;
     case 'origin-differs':
-      return `${dataset} hangs off another snapshot than at its owner, since one of the two has destroyed some, and follows all the same; to have it as it is there, move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
+      return `${dataset} does not hang where it does at its owner, since snapshots were destroyed or promoted otherwise on one of the two, and follows all the same; to have it as it is there, move it aside with ${moveAside(root, conflict.name)} and sync again to receive it anew.`;
     case 'written-without-snapshot':
       return `${dataset} has no snapshot here that its owner's could follow on; move it aside with ${moveAside(root, conflict.name)}${withAllBelow(conflict.name)} and sync again to receive it.`;
     case 'rename-blocked':

@@ -1,8 +1,8 @@
 /**
  * The byte stream that one MemoryZfs sends and another receives. In the shape of OpenZFS's: per snapshot a begin record with the
  * guids that it leads from and to, the payload, and an end record; after the last one a final record, so that a cut is noticed wherever it falls.
- * Each record has a checksum of everything up to it (`drr_checksum` in sys/zfs_ioctl.h): what was altered never gets as far as the part of a snapshot
- * that is kept for a resume.
+ * Behind each record stands a checksum of everything so far, as OpenZFS has it in the records that follow (`drr_checksum` in sys/zfs_ioctl.h): what was altered
+ * never gets as far as the part of a snapshot that is kept for a resume.
  *
  * Layout: magic, then records of one byte kind, four bytes length (big-endian), body, checksum.
  */
