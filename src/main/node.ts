@@ -377,7 +377,7 @@ export class PandoNode {
       pull: (request) => puller.pull(request),
       interrupted: (request, source) => puller.interrupted(request, source),
       linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
-      look: (tree) => this.observer.look(this.#watch(tree)),
+      look: (tree, names) => this.#look(tree, names ?? 'all', 'observed'),
       settle: (tree, ...shown) => this.observer.settle(this.#watch(tree), ...shown),
     });
   }

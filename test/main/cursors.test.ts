@@ -1,7 +1,7 @@
 /** Bookmarks as cursors: what an owner destroys that a replica goes on from is no loss. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import type { BookmarkName } from '../../src/core/ids.ts';
+import type { BookmarkName, RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
@@ -152,4 +152,33 @@ describe('an increment from a bookmark', () => {
     const { plan } = await syncImages(beta);
     expect(plan.conflicts.map(({ reason }) => reason)).toEqual(['no-common-snapshot']);
   });
+});
+
+describe('bookmarks that people have made in a replica', () => {
+  it('keep a promote from following while two have one name, until people destroy one of them', async () => {
+    await alpha.zfs.clone(at('alpha/images/web', '1'), dataset('alpha/images/next'));
+    await alpha.zfs.snapshot([at('alpha/images/next', '2')]);
+    await syncImages(beta);
+    const mine = 'mine' as BookmarkName;
+    await beta.zfs.bookmark(at('beta/copy/web', '1'), mine);
+    await beta.zfs.bookmark(at('beta/copy/next', '2'), mine);
+    await alpha.zfs.promote(dataset('alpha/images/next'));
+    const conflicts = async () =>
+      (await syncImages(beta)).plan.conflicts.map(({ name, reason }) => `${name} ${reason}`);
+    await beta.node.observer.lookAt(watched(), ['web', 'next'] as RelativeName[], 'observed');
+    expect([await conflicts(), await conflicts()]).toEqual([['next same-bookmarks'], ['next same-bookmarks']]);
+    await beta.zfs.destroyBookmark({ dataset: dataset('beta/copy/web'), bookmark: mine });
+    expect(await conflicts()).toEqual([]);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  function watched() {
+    return {
+      ...{ tree: IMAGES, root: dataset('beta/copy'), mayBeAbsent: true },
+      ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+      saidOwnerOf: () => undefined,
+      atOwner: () => new Set<never>(),
+      heard: () => null,
+    };
+  }
 });

@@ -4,7 +4,14 @@ import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
-import { type DatasetId, type DatasetName, type NodeId, streamIdOf, type TreeName } from '../../core/ids.ts';
+import {
+  type DatasetId,
+  type DatasetName,
+  type NodeId,
+  type RelativeName,
+  streamIdOf,
+  type TreeName,
+} from '../../core/ids.ts';
 import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
@@ -45,8 +52,8 @@ export interface MirrorsOptions {
   readonly announce: (tree: TreeName, root: DatasetName) => Promise<void>;
   /** Has it say that the tree is not kept any more. */
   readonly retract: (tree: TreeName) => Promise<void>;
-  /** Lets the observer look at the whole mirror now. */
-  readonly look: (tree: TreeName) => Promise<unknown>;
+  /** Lets the observer look at the whole mirror now, or at these datasets even where ZFS's change token says that nothing has changed. */
+  readonly look: (tree: TreeName, names?: readonly RelativeName[]) => Promise<unknown>;
   /** Logs listed datasets of a mirror as received. */
   readonly settle: (tree: TreeName, ...shown: Parameters<Settle>) => Promise<unknown>;
 }
@@ -267,6 +274,7 @@ export class Mirrors {
     if (options.signal.aborted) return { tree, from, plan: todo, steps, bytes };
     options.onPlan(todo);
     if (todo.steps.length === 0) {
+      if (this.#waitsForBookmarks(tree, todo).length > 0) return { tree, from, plan: todo, steps, bytes };
       const until = isCertain ? firstDue(todo.retained) : 0;
       this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until });
       return { tree, from, plan: todo, steps, bytes };
@@ -390,7 +398,17 @@ export class Mirrors {
       first.plan.conflicts.length === 0 && !first.plan.steps.some(({ kind }) => LOOKED_AT_FIRST.has(kind));
     if (isPlain && !this.#unsure.has(mirrorKey(mirror))) return first;
     await this.#options.look(mirror.tree);
+    const bookmarked = this.#waitsForBookmarks(mirror.tree, first.plan);
+    if (bookmarked.length > 0) await this.#options.look(mirror.tree, bookmarked);
     return this.#make(mirror);
+  }
+
+  /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */
+  #waitsForBookmarks(tree: TreeName, { conflicts }: Plan): RelativeName[] {
+    return conflicts.flatMap((conflict) => {
+      const here = this.#local(tree).get(conflict.dataset);
+      return conflict.reason === 'same-bookmarks' && here !== undefined ? [here.name, conflict.by] : [];
+    });
   }
 
   #make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Made {
