@@ -70,6 +70,21 @@ describe('a look at some datasets', () => {
     expect(told(before, after).map(({ type }) => type)).toEqual(['dataset.promoted']);
   });
 
+  it('tells anew what came in the place of another under its id, also where its origin is not shown', () => {
+    const known = graph('base @a', 'old#web @x');
+    const now = graph('base @a', 'web < base@a @c');
+    const web = { ...(now.get(datasetId('web')) ?? expect.fail()), guid: '77' };
+    const seen = new Graph(now.root, new Map(now.datasets).set(web.id, web));
+    const events = told(known, seen, { scope: new Set(['web' as RelativeName]) });
+    expect(events.map(({ type }) => type)).toEqual([
+      'dataset.renamed',
+      'dataset.destroyed',
+      'dataset.created',
+      'snapshot.created',
+    ]);
+    expect(difference(now, fold(known, events.map(asEvent)))).toEqual([]);
+  });
+
   it('tells nothing of a promote of which it shows only the side that lost by it: what is missing would contradict it', () => {
     expect(told(before, after, { scope: new Set(['base' as RelativeName]) })).toEqual([]);
   });

@@ -432,8 +432,10 @@ export function reconcile(
     const origin = resolve(dataset);
     const known = narration.graph.get(id);
     const isHalf = scope !== 'tree' && now.origin?.dataset != null && !seen.has(now.origin.dataset);
-    if (known !== undefined && isHalf && known.origin?.snapshot !== origin?.snapshot) continue;
-    if (known !== undefined && (isHalf || sameOrigin(known.origin, origin))) {
+    // What came in its place under its id is another dataset, whatever is known of that one
+    const isThat = known?.guid === now.guid;
+    if (isThat && isHalf && known.origin?.snapshot !== origin?.snapshot) continue;
+    if (isThat && (isHalf || sameOrigin(known.origin, origin))) {
       const back = rolledBack(dataset, known.snapshots);
       const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
       changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, options));
