@@ -12,7 +12,7 @@ const FILE_CHARACTERS = 200_000;
 const CANNOT = 'this ZFS cannot resume';
 
 export function zfsResumeContract(use: () => ZfsWorld): void {
-  /** A source with two snapshots, both large, and a replica of the first. */
+  /** A source with two snapshots, both large. */
   async function large(world: ZfsWorld) {
     const root = await world.root();
     const write = async (round: string): Promise<void> => {
@@ -25,6 +25,14 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
     await write('b');
     const second = await world.change(at(root, '2'));
     return { root, first, second };
+  }
+
+  /** The same with a replica of the first in the other pool. */
+  async function behind(world: ZfsWorld) {
+    const source = await large(world);
+    const target = world.fresh('otherPool');
+    await world.transfer(full(source.first), asNew(target));
+    return { ...source, target };
   }
 
   /** Receives two thirds of the bytes, which is a failure, and gives the token of what stays. */
@@ -67,9 +75,7 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
   test('an increment that was cut short goes on where it was', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.resumableReceive) return skip(CANNOT);
-    const { root, first, second } = await large(world);
-    const target = world.fresh('otherPool');
-    await world.transfer(full(first), asNew(target));
+    const { root, first, second, target } = await behind(world);
     const token = await cutShort(world, into(target), await world.bytesOf(increment(first, second)));
     const [one, two] = [await world.snapshot(first), await world.snapshot(second)];
     const point = { toGuid: two.guid, fromGuid: one.guid, flags: PLAIN_STREAM, snapshot: second };
@@ -109,9 +115,7 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
   test('a receive that is aborted keeps what came, where that is asked for', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.resumableReceive) return skip(CANNOT);
-    const { root, first, second } = await large(world);
-    const target = world.fresh('otherPool');
-    await world.transfer(full(first), asNew(target));
+    const { root, first, second, target } = await behind(world);
     const bytes = await world.bytesOf(increment(first, second));
     const stream = new PassThrough({ highWaterMark: bytes.length });
     const abort = new AbortController();
@@ -132,9 +136,7 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
   test('what was altered on the way never becomes part of what is kept when it is cut short', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.resumableReceive) return skip(CANNOT);
-    const { root, first, second } = await large(world);
-    const target = world.fresh('otherPool');
-    await world.transfer(full(first), asNew(target));
+    const { root, first, second, target } = await behind(world);
     const bytes = await world.bytesOf(increment(first, second));
     const altered = Buffer.from(bytes.subarray(0, Math.floor((bytes.length * 2) / 3)));
     const inFile = Math.floor((bytes.length * 5.5) / FILES);
@@ -154,9 +156,7 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
   test('a token whose snapshot is gone is still read, and nothing is sent for it', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.resumableReceive) return skip(CANNOT);
-    const { root, first, second } = await large(world);
-    const target = world.fresh('otherPool');
-    await world.transfer(full(first), asNew(target));
+    const { root, first, second, target } = await behind(world);
     const { guid } = await world.snapshot(second);
     const token = await cutShort(world, into(target), await world.bytesOf(increment(first, second)));
     await world.zfs.destroySnapshot(second);
