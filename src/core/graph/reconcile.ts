@@ -105,9 +105,8 @@ function destroyed(graph: Graph, found: readonly Identified[], scope: Observatio
     .map(({ id, name }) => ({ type: 'dataset.destroyed', dataset: id, name }));
 }
 
-/** A dataset that was cloned and promoted since the graph was as it is. */
+/** Where a dataset came from that was cloned and promoted since the graph was as it is. */
 interface NewPromoted {
-  readonly clone: Identified;
   /** What it was cloned from, and by which snapshot. */
   readonly former: DatasetId;
   readonly snapshot: SnapshotGuid;
@@ -120,50 +119,57 @@ interface NewPromoted {
  * leave the other clones of what it was promoted over without their origins.
  */
 function tellNewPromoted(narration: Narration, found: readonly Identified[], { ownerOf }: ReconcileOptions): void {
-  const left = new Set(found.filter(({ id }) => narration.graph.get(id) === undefined));
-  for (let before = -1; before !== left.size; ) {
-    before = left.size;
-    for (const clone of left) {
-      const promoted = newPromoted(narration.graph, clone, found);
-      if (promoted === undefined) continue;
-      const { former, snapshot, taken } = promoted;
-      const owner = ownerOf(clone.id, clone.observed);
-      const created = creation(clone, { dataset: former, snapshot }, owner);
-      const name = narration.graph.named(created.name) === undefined ? created.name : nameInBetween(clone.id);
-      narration.tell([
-        ...taken.map(
-          (one): TreeEventBody => ({ type: 'snapshot.created', dataset: former, snapshot: plainSnapshot(one) }),
-        ),
-        { ...created, name },
-        { type: 'dataset.promoted', dataset: clone.id },
-      ]);
-      left.delete(clone);
-    }
+  const added = new Map(
+    found.filter(({ id }) => narration.graph.get(id) === undefined).map((one) => [one.observed.name, one]),
+  );
+  if (added.size === 0) return;
+  const hanging = new Map<Identified, Identified[]>();
+  const hang = (one: Identified): void => {
+    const { origin } = one.observed;
+    const clone = origin?.dataset == null ? undefined : added.get(origin.dataset);
+    const isThere = clone?.observed.snapshots.some(({ guid }) => guid === origin?.snapshot) === true;
+    if (clone !== undefined && isThere) hanging.set(clone, [...(hanging.get(clone) ?? []), one]);
+  };
+  for (const one of found) if (narration.graph.get(one.id) !== undefined) hang(one);
+  for (const [clone, ones] of hanging) {
+    const promoted = newPromoted(narration.graph, clone, ones, found);
+    if (promoted === undefined) continue;
+    const { former, snapshot, taken } = promoted;
+    const created = creation(clone, { dataset: former, snapshot }, ownerOf(clone.id, clone.observed));
+    const name = narration.graph.named(created.name) === undefined ? created.name : nameInBetween(clone.id);
+    narration.tell([
+      ...taken.map(
+        (one): TreeEventBody => ({ type: 'snapshot.created', dataset: former, snapshot: plainSnapshot(one) }),
+      ),
+      { ...created, name },
+      { type: 'dataset.promoted', dataset: clone.id },
+    ]);
+    // What it hangs off itself may be new as well
+    hang(clone);
   }
 }
 
-/** Undefined for what was not cloned from anything known, such as a copy that was received: nothing else's origin has moved there. */
-function newPromoted(graph: Graph, clone: Identified, found: readonly Identified[]): NewPromoted | undefined {
-  const { name, snapshots } = clone.observed;
-  const at = new Map(snapshots.map(({ guid }, index) => [guid, index]));
-  const hanging = found.filter(
-    ({ id, observed: { origin } }) =>
-      origin?.dataset === name && at.has(origin.snapshot) && graph.get(id) !== undefined,
-  );
-  if (hanging.length === 0) return undefined;
+/** From what it was cloned, by the known datasets that hang off it now. */
+function newPromoted(
+  graph: Graph,
+  { observed: { snapshots } }: Identified,
+  hanging: readonly Identified[],
+  found: readonly Identified[],
+): NewPromoted | undefined {
   const formers = Array.from(new Set(hanging.flatMap(({ id }) => [id, graph.get(id)?.origin?.dataset ?? id])));
   const hangsAt = (id: DatasetId | undefined): number => {
     const guid = hanging.find((one) => one.id === id)?.observed.origin?.snapshot;
-    return guid === undefined ? -1 : (at.get(guid) ?? -1);
+    return snapshots.findIndex((snapshot) => snapshot.guid === guid);
   };
   const holders = snapshots.map(({ guid }) => formers.find((id) => hasGivenUp(graph.get(id), guid, found)));
   const known = holders.findLastIndex((holder) => holder !== undefined);
   // All that it shows can have been taken since
   const latest = hanging.toSorted((a, b) => hangsAt(b.id) - hangsAt(a.id))[0]?.id;
   const former = holders[known] ?? latest;
-  const origin = snapshots[Math.max(known, hangsAt(former))];
+  const at = Math.max(known, hangsAt(former));
+  const origin = snapshots[at];
   if (former === undefined || origin === undefined) return undefined;
-  return { clone, former, snapshot: origin.guid, taken: snapshots.slice(known + 1, snapshots.indexOf(origin) + 1) };
+  return { former, snapshot: origin.guid, taken: snapshots.slice(known + 1, at + 1) };
 }
 
 /** Whether a dataset was known to have a snapshot, and does not show it any more, as far as it was looked at. */
