@@ -91,6 +91,22 @@ async function sync() {
   return { failed, differences };
 }
 
+/** Writes the file `mine` into a replica, as somebody does who has not understood what it is. */
+async function writeByHand(replica: DatasetName): Promise<void> {
+  await execa('zfs', ['set', 'readonly=off', replica]);
+  await execa('zfs', ['mount', replica]);
+  await writeFile(join(pathOf(beta, replica), 'mine'), 'written by hand');
+}
+
+/** Where the files of a copy are that was kept aside, once it is restored. */
+async function restoredFrom(copy: string): Promise<string> {
+  await beta.node.diverged.restore(IMAGES, copy, 'kept' as RelativeName);
+  const restored = below(beta.pool, 'copy/kept');
+  const mounted = await execa('zfs', ['get', '-H', '-o', 'value', 'mounted', restored]);
+  if (mounted.stdout.trim() === 'no') await execa('zfs', ['mount', restored]);
+  return pathOf(beta, restored);
+}
+
 async function live(histories: readonly Action[][]): Promise<void> {
   const people = new Gardener({
     zfs: alpha.node.zfs,
@@ -142,21 +158,16 @@ describe('a replica on real ZFS', () => {
     };
     await take('one');
     expect(await sync()).toEqual({ failed: [], differences: [] });
-    await execa('zfs', ['set', 'readonly=off', replica]);
-    await execa('zfs', ['mount', replica]);
-    await writeFile(join(pathOf(beta, replica), 'mine'), 'written by hand');
+    await writeByHand(replica);
     await take('two');
     const { failed, differences } = await sync();
     expect(failed.filter((one) => !one.includes('ZFS_MODIFIED'))).toEqual([]);
     expect(differences).toEqual([]);
     const [kept] = await beta.node.diverged.list(IMAGES);
     expect(kept?.from).toBe(replica);
-    await beta.node.diverged.restore(IMAGES, kept?.copy ?? '', 'kept' as RelativeName);
-    const restored = below(beta.pool, 'copy/kept');
-    const mounted = await execa('zfs', ['get', '-H', '-o', 'value', 'mounted', restored]);
-    if (mounted.stdout.trim() === 'no') await execa('zfs', ['mount', restored]);
-    expect(await readFile(join(pathOf(beta, restored), 'mine'), 'utf8')).toBe('written by hand');
-    expect(await readdir(pathOf(beta, restored))).not.toContain('two');
+    const restored = await restoredFrom(kept?.copy ?? '');
+    expect(await readFile(join(restored, 'mine'), 'utf8')).toBe('written by hand');
+    expect(await readdir(restored)).not.toContain('two');
   });
 
   it('keeps what was written to its root by hand, and what lies below is where it was, mounted as it was', async () => {
@@ -173,9 +184,7 @@ describe('a replica on real ZFS', () => {
     await alpha.node.zfs.clone({ dataset: images, snapshot: 'one' as SnapshotName }, below(alpha.pool, 'images/clone'));
     await alpha.node.zfs.snapshot([{ dataset: below(alpha.pool, 'images/clone'), snapshot: 'c' as SnapshotName }]);
     expect(await sync()).toEqual({ failed: [], differences: [] });
-    await execa('zfs', ['set', 'readonly=off', copy]);
-    await execa('zfs', ['mount', copy]);
-    await writeFile(join(pathOf(beta, copy), 'mine'), 'written by hand');
+    await writeByHand(copy);
     await execa('zfs', ['create', own]);
     await writeFile(join(pathOf(beta, own), 'file'), 'of this node');
     const guidOf = async (name: DatasetName) => (await beta.node.zfs.listOnly([name]))[0]?.guid;
@@ -189,11 +198,8 @@ describe('a replica on real ZFS', () => {
     const [kept, ...others] = await beta.node.diverged.list(IMAGES);
     expect(others).toEqual([]);
     expect(kept?.from).toBe(copy);
-    await beta.node.diverged.restore(IMAGES, kept?.copy ?? '', 'kept' as RelativeName);
-    const restored = below(beta.pool, 'copy/kept');
-    const mounted = await execa('zfs', ['get', '-H', '-o', 'value', 'mounted', restored]);
-    if (mounted.stdout.trim() === 'no') await execa('zfs', ['mount', restored]);
-    expect(await readFile(join(pathOf(beta, restored), 'mine'), 'utf8')).toBe('written by hand');
+    const restored = await restoredFrom(kept?.copy ?? '');
+    expect(await readFile(join(restored, 'mine'), 'utf8')).toBe('written by hand');
     const listed = await beta.node.zfs.list(beta.pool.name as DatasetName);
     expect(listed.filter(({ name }) => /\/(pando|successor|renaming)-/.test(name))).toEqual([]);
   });
