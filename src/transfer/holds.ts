@@ -67,7 +67,10 @@ export function heldIn(listing: readonly ListedDataset[]): HeldSnapshot[] {
   );
 }
 
-/** Which of what is held by somebody is held under that tag. Not certain where a snapshot that was seen has another name by now: who holds it was not asked. */
+/**
+ * Which of what is held by somebody is held under that tag. Not certain where a snapshot that was seen has another name by now, or had when it was asked for and seemed to be held by
+ * nobody.
+ */
 async function heldUnder(
   zfs: Zfs,
   tag: HoldTag,
@@ -77,5 +80,6 @@ async function heldUnder(
   const tags = await zfs.holds(seen);
   const now = await zfs.listSnapshots(seen);
   const held = seen.filter((_, index) => tags[index]?.includes(tag) === true);
-  return { held, isCertain: seen.every(({ guid }, index) => now[index]?.guid === guid) };
+  const isCertain = seen.every(({ guid }, index) => now[index]?.guid === guid && tags[index]?.length !== 0);
+  return { held, isCertain };
 }

@@ -113,6 +113,12 @@ describe('a plan for an empty replica', () => {
     ]);
   });
 
+  it('lets a clone wait as long as its origin is in the tree, and not known to be there', () => {
+    const planned = planFor(graph('. @r', 'base @b', 'web < base@a @c @d'));
+    expect(planned.steps.map(inWords)).toEqual(['full . @r', 'full base @b']);
+    expect(planned.waiting.map(({ name, reason }) => `${name} ${reason}`)).toEqual(['web origin-waits']);
+  });
+
   it('estimates full streams by what is referenced and increments by what was written', () => {
     const planned = planFor(graph('. @a @b @c'));
     expect(planned.steps.map((step) => isReceive(step) && step.estimatedBytes)).toEqual([1000, 20]);

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import type { DatasetName, RelativeName } from '../../src/core/ids.ts';
+import type { Dataset } from '../../src/core/graph/graph.ts';
+import { type DatasetName, type RelativeName, relativeTo } from '../../src/core/ids.ts';
+import type { WatchedTree } from '../../src/features/observe/observer.ts';
 import type { ListedDataset } from '../../src/zfs/zfs.ts';
 import { at, codeOf, dataset, gate, IMAGES, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
 
@@ -18,7 +20,8 @@ interface Deed {
     | 'destroy-snapshot';
   readonly pick: number;
   readonly second: number;
-  readonly lookAfter: boolean;
+  /** What the node looks at then. */
+  readonly look: 'nothing' | 'some' | 'all';
 }
 
 const deeds = fc.array(
@@ -36,7 +39,7 @@ const deeds = fc.array(
     ),
     pick: fc.nat(1000),
     second: fc.nat(1000),
-    lookAfter: fc.boolean(),
+    look: fc.constantFrom<Deed['look']>('nothing', 'some', 'all'),
   }),
   { maxLength: 40 },
 );
@@ -102,6 +105,36 @@ let alpha: WorldNode;
 
 const look = (node: WorldNode) => node.node.verifier.verify(IMAGES);
 
+function watched(): WatchedTree {
+  return {
+    tree: IMAGES,
+    root: dataset('alpha/images'),
+    ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
+    saidOwnerOf: () => undefined,
+    atOwner: () => new Set<never>(),
+    heard: () => null,
+    mayBeAbsent: false,
+  };
+}
+
+/** As the node does after a command. */
+async function lookAtSome({ pick, second }: Deed): Promise<void> {
+  const listed = await alpha.zfs.list(dataset('alpha/images'));
+  const some = new Set([pick, second].map((number) => chosen(listed, number)?.name ?? expect.fail()));
+  const names = Array.from(some, (name) => relativeTo(dataset('alpha/images'), name) ?? expect.fail());
+  await alpha.node.observer.lookAt(watched(), names, 'observed');
+}
+
+/** Clones whose origin is not in the graph. */
+function hangingOffNothing(): string[] {
+  const graph = alpha.node.trees.graph(IMAGES);
+  const isThere = ({ origin }: Dataset): boolean => {
+    const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
+    return origin === null || parent?.snapshots.some(({ guid }) => guid === origin.snapshot) === true;
+  };
+  return graph.sorted().flatMap((one) => (isThere(one) ? [] : [one.name]));
+}
+
 async function typesSince(from: number): Promise<string[]> {
   const types: string[] = [];
   for await (const events of alpha.node.history.events(alpha.node.history.ownStream(IMAGES), from)) {
@@ -135,7 +168,9 @@ describe('the observer', () => {
           await perform(alpha, deed).catch((error: unknown) => {
             if (!(error instanceof PandoError)) throw error;
           });
-          if (deed.lookAfter) await look(alpha);
+          if (deed.look === 'all') await look(alpha);
+          if (deed.look === 'some') await lookAtSome(deed);
+          expect(hangingOffNothing()).toEqual([]);
         }
         await look(alpha);
         expect(logged(alpha)).toEqual(picture(await alpha.zfs.list(dataset('alpha/images'))));
@@ -185,10 +220,7 @@ describe('the observer', () => {
     await look(alpha);
     await zfs.promote(dataset('alpha/images/top'));
     await zfs.destroy(dataset('alpha/images/middle'));
-    const watched = { tree: IMAGES, root: dataset('alpha/images'), mayBeAbsent: false, heard: () => null };
-    const owners = { ownerOf: () => ({ node: alpha.node.id, epoch: 1 }), saidOwnerOf: () => undefined };
-    const names = ['top', 'middle'] as RelativeName[];
-    await alpha.node.observer.lookAt({ ...watched, ...owners, atOwner: () => new Set<never>() }, names, 'observed');
+    await alpha.node.observer.lookAt(watched(), ['top', 'middle'] as RelativeName[], 'observed');
     const graph = alpha.node.trees.graph(IMAGES);
     expect(graph.named('middle' as RelativeName)).toBeUndefined();
     expect(graph.named('top' as RelativeName)).toMatchObject({ snapshots: [{ name: 'm' }] });
@@ -282,19 +314,10 @@ describe('the observer', () => {
       await answer.opened;
       return changeToken.apply(alpha.zfs, words);
     };
-    const watched = {
-      tree: IMAGES,
-      root: dataset('alpha/images'),
-      ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
-      saidOwnerOf: () => undefined,
-      atOwner: () => new Set<never>(),
-      heard: () => null,
-      mayBeAbsent: false,
-    };
-    const running = alpha.node.observer.look(watched);
+    const running = alpha.node.observer.look(watched());
     await begun.opened;
     await alpha.zfs.snapshot([at('alpha/images/base', 'meanwhile')]);
-    const later = Array.from({ length: 10 }, () => alpha.node.observer.look(watched));
+    const later = Array.from({ length: 10 }, () => alpha.node.observer.look(watched()));
     answer.open();
     await running;
     const found = await Promise.all(later);

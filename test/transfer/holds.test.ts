@@ -41,6 +41,18 @@ describe('the holds of a transfer', () => {
     expect(await stillHeld()).toEqual([]);
   });
 
+  it('are looked for again when a snapshot was elsewhere just while the question was asked', async () => {
+    await zfs.rename(dataset('tank/a'), dataset('tank/c'));
+    vi.spyOn(zfs, 'holds').mockImplementationOnce(async (snapshots) => {
+      await zfs.rename(dataset('tank/c'), dataset('tank/d'));
+      const tags = await zfs.holds(snapshots);
+      await zfs.rename(dataset('tank/d'), dataset('tank/c'));
+      return tags;
+    });
+    await releaseHolds(zfs, TAG, held);
+    expect(await stillHeld()).toEqual([]);
+  });
+
   it('are looked for again also when something else has got the name, which others hold', async () => {
     await zfs.hold('somebody' as never, [at('tank/b', '1')]);
     await zfs.release(TAG, [at('tank/b', '1')]);

@@ -376,7 +376,11 @@ class Planner {
     const { dataset: id, snapshot: guid } = wanted.origin;
     const dataset = this.#input.source.get(id);
     const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
-    if (dataset === undefined || snapshot === undefined) return undefined;
+    if (dataset === undefined || snapshot === undefined) {
+      // A look at some datasets only does not tell where this is by now. Received in full, it could never have the past that it has at its source
+      this.#wait(wanted, 'origin-waits');
+      return 'missing';
+    }
     const here = this.#copy.get(id);
     if (here !== undefined && snapshotOf(here, guid) !== undefined)
       return this.#originAt(id, snapshot, this.#copy.changesOf(id));

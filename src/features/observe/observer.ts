@@ -22,6 +22,7 @@ import {
   type DatasetId,
   type DatasetName,
   ID_PROPERTY,
+  isHidden,
   type RelativeName,
   relativeTo,
   type SnapshotGuid,
@@ -139,13 +140,16 @@ export class Observer {
   }
 
   /**
-   * Looks at these datasets only. For whoever knows what it changed. Where one is not at its name any more, at the whole tree: it may have been destroyed, or have another
-   * name. Then gives none while the tree is being received into.
+   * Looks at these datasets only. For whoever knows what it changed. At the whole tree where one is not at its name any more, since it may have been destroyed, or have another
+   * name, and where one hangs off what is not known yet, since that would be a graph that cannot be. Then gives none while the tree is being received into.
    */
   lookAt(watched: WatchedTree, names: readonly RelativeName[], cause: Cause): Promise<readonly KnownEvent[]> {
     return this.#turns.run(watched.tree, async () => {
       const listing = await this.#options.zfs.listOnly(names.map((name) => absoluteName(watched.root, name)));
-      if (isAnyMissing(this.#graph(watched.tree), names, listing)) return this.#lookNow(watched, cause);
+      const graph = this.#graph(watched.tree);
+      if (isAnyMissing(graph, names, listing) || hangsOffUnknown(graph, watched.root, listing)) {
+        return this.#lookNow(watched, cause);
+      }
       return this.#log(watched, listing, new Set(names), cause);
     });
   }
@@ -283,6 +287,15 @@ function isAnyMissing(graph: Graph, names: readonly RelativeName[], listing: rea
   return names.some((name) => {
     const known = graph.named(name);
     return known !== undefined && !guids.has(known.guid);
+  });
+}
+
+function hangsOffUnknown(graph: Graph, root: DatasetName, listing: readonly ListedDataset[]): boolean {
+  return listing.some(({ origin }) => {
+    const name = origin === null ? undefined : relativeTo(root, origin.reference.dataset);
+    if (origin === null || name === undefined || isHidden(name)) return false;
+    const parent = listing.find((one) => one.name === origin.reference.dataset) ?? graph.named(name);
+    return parent?.snapshots.some(({ guid }) => guid === origin.guid) !== true;
   });
 }
 
