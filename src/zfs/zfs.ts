@@ -240,10 +240,10 @@ export interface Zfs {
    */
   destroy(name: DatasetName): Promise<void>;
   /**
-   * Takes a dataset back to one of its snapshots: what was written since is lost, and newer snapshots are destroyed with it (`zfs rollback -r`), but never their
-   * clones. Rejects with `ZFS_HAS_DEPENDENTS` when they have some, and with `ZFS_BUSY` when one is held; then nothing has changed.
+   * Takes a dataset back to one of its snapshots: what was written since is lost, and newer bookmarks go. Newer snapshots are destroyed with `destroyNewer` only, but never
+   * their clones. Rejects with `ZFS_HAS_DEPENDENTS` where there are some, or newer snapshots that may not go, and with `ZFS_BUSY` when one is held; then nothing has changed.
    */
-  rollback(snapshot: SnapshotReference): Promise<void>;
+  rollback(snapshot: SnapshotReference, options: { readonly destroyNewer: boolean }): Promise<void>;
   /**
    * Remembers a snapshot, so that a stream can still begin behind it when it is gone (zfs-bookmark.8). `ZFS_DATASET_EXISTS` for a name that is taken, `ZFS_UNSUPPORTED` where
    * `bookmarks` does not hold.

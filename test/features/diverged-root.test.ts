@@ -94,7 +94,7 @@ describe('a root that diverged', () => {
   it('is kept where its owner was rolled back and went on otherwise', async () => {
     await alpha.zfs.snapshot([at(THERE, 'lost')]);
     await sync();
-    await alpha.zfs.rollback(at(THERE, '1'));
+    await alpha.zfs.rollback(at(THERE, '1'), { destroyNewer: true });
     await alpha.zfs.snapshot([at(THERE, 'instead')]);
     expect(await sync()).toContain('preserve . done');
     expect((await beta.node.diverged.list(IMAGES)).map(({ snapshots }) => snapshots)).toEqual([['lost']]);

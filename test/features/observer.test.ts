@@ -245,7 +245,7 @@ describe('the observer', () => {
     for (const name of ['4', '5']) await take(name);
     await look(alpha);
     const from = nextSeq();
-    await alpha.zfs.rollback(at(base, '3'));
+    await alpha.zfs.rollback(at(base, '3'), { destroyNewer: true });
     await look(alpha);
     expect(await typesSince(from)).toEqual(['dataset.rolled-back']);
     await take('6');

@@ -216,7 +216,7 @@ describe('an increment that was cut short', () => {
       const snapshot = at('alpha/images/web', each);
       for (const tag of (await alpha.zfs.holds([snapshot])).flat()) await alpha.zfs.release(tag, [snapshot]);
     }
-    await alpha.zfs.rollback(at('alpha/images/web', '1'));
+    await alpha.zfs.rollback(at('alpha/images/web', '1'), { destroyNewer: true });
     await change('web', 'another');
     expect(await failures()).toEqual([]);
     expect(resumed()).toBe(0);

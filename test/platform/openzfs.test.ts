@@ -152,7 +152,7 @@ describe('What only OpenZFS has', () => {
     expect((await world.history(target)).slice(1)).toEqual(history);
 
     await world.change(at(source, '3'));
-    await world.zfs.rollback(second);
+    await world.zfs.rollback(second, { destroyNewer: true });
     expect(await world.history(source)).toEqual(history);
     await world.zfs.destroy(source);
     expect((await world.zfs.list(root)).map(({ name }) => name)).toEqual([root]);

@@ -34,8 +34,8 @@ export class GuidWatch {
   #known: Guids = new Set();
   readonly #givenUp = new Set<SnapshotGuid>();
   readonly #cameAlone = new Set<SnapshotGuid>();
-  /** Datasets that somebody has told the node to destroy something of. */
-  readonly #commanded = new Set<string>();
+  /** How many commands to destroy something of a dataset the node has been told and has not ended. */
+  readonly #commanded = new Map<string, number>();
 
   constructor(options: GuidWatchOptions) {
     this.#zfs = options.zfs;
@@ -66,11 +66,13 @@ export class GuidWatch {
 
   /** Somebody tells the node to destroy something of a dataset: it may, from now on until {@link withdraw}. */
   command(dataset: DatasetName): void {
-    this.#commanded.add(dataset);
+    this.#commanded.set(dataset, (this.#commanded.get(dataset) ?? 0) + 1);
   }
 
   withdraw(dataset: DatasetName): void {
-    this.#commanded.delete(dataset);
+    const others = (this.#commanded.get(dataset) ?? 0) - 1;
+    if (others > 0) this.#commanded.set(dataset, others);
+    else this.#commanded.delete(dataset);
   }
 
   /** Runs what the node does. */

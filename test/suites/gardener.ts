@@ -83,7 +83,8 @@ export class Gardener {
       onSnapshot(dataset, second, (snapshot) =>
         this.#garden.zfs.renameSnapshot(snapshot, freeSnapshot(dataset, pick + second)),
       ),
-    rollback: ({ dataset, second }) => onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.rollback(snapshot)),
+    rollback: ({ dataset, second }) =>
+      onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.rollback(snapshot, { destroyNewer: true })),
     // Refused where the ZFS has none
     bookmark: ({ dataset, second }) =>
       onSnapshot(dataset, second, (snapshot) => this.#garden.zfs.bookmark(snapshot, bookmarkName(second))),

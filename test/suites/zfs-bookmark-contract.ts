@@ -105,7 +105,20 @@ export function zfsBookmarkContract(use: () => ZfsWorld): void {
       await world.change(at(root, name));
       await world.zfs.bookmark(at(root, name), label(`of ${name}`));
     }
-    await world.zfs.rollback(at(root, '1'));
+    await world.zfs.rollback(at(root, '1'), { destroyNewer: true });
+    expect(await marks(world, root)).toEqual(['of 1']);
+  });
+
+  test('a rollback destroys newer bookmarks also where no snapshot may go', async ({ skip }) => {
+    const world = use();
+    if (!world.capabilities.bookmarks) return skip(WITHOUT_BOOKMARKS);
+    const root = await world.root();
+    for (const name of ['1', '2']) {
+      await world.change(at(root, name));
+      await world.zfs.bookmark(at(root, name), label(`of ${name}`));
+    }
+    await world.zfs.destroySnapshot(at(root, '2'));
+    await world.zfs.rollback(at(root, '1'), { destroyNewer: false });
     expect(await marks(world, root)).toEqual(['of 1']);
   });
 

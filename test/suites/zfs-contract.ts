@@ -445,12 +445,24 @@ function destroyTests(use: () => ZfsWorld): void {
     const root = await world.root();
     for (const name of ['1', '2', '3']) await world.change(at(root, name));
     const [first] = await world.history(root);
-    await world.zfs.rollback(at(root, '1'));
+    await world.zfs.rollback(at(root, '1'), { destroyNewer: true });
     expect(await world.history(root)).toEqual([first]);
     expect(await world.underTest.readFile(root, 'file-1')).toBe('text of 1');
     expect(await world.underTest.readFile(root, 'file-2').catch(() => '')).toBe('');
     const { referenced, written, snapshots } = await world.dataset(root);
     expect(written === null ? referenced - (snapshots[0]?.referenced ?? 0) : written).toBe(0);
+  });
+
+  test('a rollback that was not told so destroys no newer snapshot', async () => {
+    const world = use();
+    const root = await world.root();
+    for (const name of ['1', '2']) await world.change(at(root, name));
+    const back = (name: string) => world.zfs.rollback(at(root, name), { destroyNewer: false });
+    const { evidence } = await world.refuses('ZFS_HAS_DEPENDENTS', [root], () => back('1'));
+    expect(evidence.dependents).toEqual([`${root}@2`]);
+    await world.underTest.writeFile(root, 'since', 'x');
+    await back('2');
+    expect(await world.underTest.readFile(root, 'since').catch(() => '')).toBe('');
   });
 
   test('a rollback takes no clone along, and passes over no hold', async () => {
@@ -459,7 +471,7 @@ function destroyTests(use: () => ZfsWorld): void {
     const source = below(root, 'source');
     await world.zfs.create(source);
     for (const name of ['1', '2', '3']) await world.change(at(source, name));
-    const back = () => world.zfs.rollback(at(source, '1'));
+    const back = () => world.zfs.rollback(at(source, '1'), { destroyNewer: true });
     await world.zfs.clone(at(source, '3'), below(root, 'clone'));
     const { evidence } = await world.refuses('ZFS_HAS_DEPENDENTS', [root], back);
     expect(evidence.dependents).toEqual([below(root, 'clone')]);
@@ -467,7 +479,9 @@ function destroyTests(use: () => ZfsWorld): void {
     await world.zfs.hold(tag('keep'), [at(source, '2')]);
     await world.refuses('ZFS_BUSY', [root], back);
     await world.zfs.release(tag('keep'), [at(source, '2')]);
-    await world.refuses('ZFS_NOT_FOUND', [root], () => world.zfs.rollback(at(source, 'missing')));
+    await world.refuses('ZFS_NOT_FOUND', [root], () =>
+      world.zfs.rollback(at(source, 'missing'), { destroyNewer: true }),
+    );
     await back();
   });
 

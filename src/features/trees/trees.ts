@@ -189,7 +189,7 @@ export class Trees {
     const index = dataset.snapshots.findIndex((one) => one.name === snapshot);
     const newer = index < 0 ? [] : dataset.snapshots.slice(index + 1).map((one) => one.name);
     if (newer.length > 0 && !destroyNewer) throw newerSnapshots(place(tree, name), newer);
-    await this.#options.zfs.rollback({ dataset: absoluteName(this.rootOf(tree), name), snapshot });
+    await this.#options.zfs.rollback({ dataset: absoluteName(this.rootOf(tree), name), snapshot }, { destroyNewer });
     await this.#options.look(tree, [name], 'command');
   }
 

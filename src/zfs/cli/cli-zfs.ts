@@ -166,8 +166,8 @@ export class CliZfs implements Zfs {
     await destroyDataset(this.#runner, capabilities.dialect, name);
   }
 
-  rollback(snapshot: SnapshotReference): Promise<void> {
-    return rollBack(this.#runner, snapshot);
+  rollback(snapshot: SnapshotReference, options: { readonly destroyNewer: boolean }): Promise<void> {
+    return rollBack(this.#runner, snapshot, options);
   }
 
   async destroySnapshot(snapshot: SnapshotReference): Promise<void> {

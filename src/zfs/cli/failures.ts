@@ -9,7 +9,7 @@ const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [
   [/tag already exists on this dataset/, 'ZFS_HOLD_EXISTS'],
   [/no such tag on this dataset/, 'ZFS_HOLD_MISSING'],
   [/it's being held|is busy|target is busy|umount failed|contains partially-complete state/, 'ZFS_BUSY'],
-  [/has children|has dependent clones|clones of previous snapshots exist/, 'ZFS_HAS_DEPENDENTS'],
+  [/has children|has dependent clones|clones of previous snapshots exist|more recent snapshots/, 'ZFS_HAS_DEPENDENTS'],
   [/out of space|No space left on device|quota exceeded/i, 'ZFS_OUT_OF_SPACE'],
   [/does not\s+match incremental source|not an earlier snapshot from the same fs/, 'ZFS_BASE_MISSING'],
   [/local origin for clone .* does not exist|specified origin fs .* does not exist/, 'ZFS_BASE_MISSING'],

@@ -147,9 +147,17 @@ export function destroySnapshot(pools: MemoryPools, reference: SnapshotReference
 }
 
 /** Takes a dataset back to a snapshot, as `zfs rollback -r` does: newer snapshots and bookmarks go, unless the former have clones or holds. */
-export function rollBack(pools: MemoryPools, reference: SnapshotReference): void {
+export function rollBack(
+  pools: MemoryPools,
+  reference: SnapshotReference,
+  { destroyNewer }: { readonly destroyNewer: boolean },
+): void {
   const { pool, dataset, snapshot } = pools.snapshot(reference);
   const newer = dataset.snapshots.slice(dataset.snapshots.indexOf(snapshot) + 1);
+  if (newer.length > 0 && !destroyNewer) {
+    const dependents = newer.map(fullName);
+    throw new Refusal('ZFS_HAS_DEPENDENTS', dependents.join(', '), { dependents });
+  }
   for (const each of newer) requireDestroyable(pool, each);
   removeSnapshots(pool, dataset, newer);
   dataset.bookmarks = bookmarksAround(dataset, snapshot.createtxg).upTo;

@@ -302,9 +302,11 @@ export class MemoryZfs implements Zfs {
     );
   }
 
-  rollback(snapshot: SnapshotReference): Promise<void> {
+  rollback(snapshot: SnapshotReference, options: { readonly destroyNewer: boolean }): Promise<void> {
     const name = written(snapshot);
-    return this.#command(`roll back to ${name}`, ['rollback', '-r', name], () => rollBack(this.#pools, snapshot));
+    return this.#command(`roll back to ${name}`, ['rollback', '-r', name], () =>
+      rollBack(this.#pools, snapshot, options),
+    );
   }
 
   setProperties(names: readonly DatasetName[], properties: Properties): Promise<void> {
