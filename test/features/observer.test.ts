@@ -147,7 +147,7 @@ function nextSeq(): number {
   return (alpha.node.history.head(alpha.node.history.ownStream(IMAGES))?.seq ?? 0) + 1;
 }
 
-beforeEach(async () => {
+async function begin(): Promise<void> {
   world = new MemoryWorld();
   alpha = await world.start('alpha');
   await alpha.zfs.create(dataset('alpha/images'));
@@ -155,7 +155,9 @@ beforeEach(async () => {
   await alpha.zfs.snapshot([at('alpha/images/base', '1'), at('alpha/images/base', '2')]).catch(() => undefined);
   await alpha.zfs.snapshot([at('alpha/images/base', '3')]);
   await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
-});
+}
+
+beforeEach(begin);
 
 afterEach(() => world.stop());
 
@@ -163,6 +165,8 @@ describe('the observer', () => {
   it('agrees with ZFS after whatever people did with it', async () => {
     await fc.assert(
       fc.asyncProperty(deeds, async (history) => {
+        await world.stop();
+        await begin();
         for (const deed of history) {
           // What ZFS refuses did not happen; everything else must be noticed.
           await perform(alpha, deed).catch((error: unknown) => {

@@ -147,9 +147,8 @@ export class Observer {
     return this.#turns.run(watched.tree, async () => {
       const listing = await this.#options.zfs.listOnly(names.map((name) => absoluteName(watched.root, name)));
       const graph = this.#graph(watched.tree);
-      if (isAnyMissing(graph, names, listing) || hangsOffUnknown(graph, watched.root, listing)) {
-        return this.#lookNow(watched, cause);
-      }
+      const isPart = isAnyMissing(graph, names, listing) || leavesHanging(graph, watched.root, listing);
+      if (isPart) return this.#lookNow(watched, cause);
       return this.#log(watched, listing, new Set(names), cause);
     });
   }
@@ -288,6 +287,23 @@ function isAnyMissing(graph: Graph, names: readonly RelativeName[], listing: rea
     const known = graph.named(name);
     return known !== undefined && !guids.has(known.guid);
   });
+}
+
+/** Whether what is listed hangs off what is not known, or what is known would hang off what is listed as gone. */
+function leavesHanging(graph: Graph, root: DatasetName, listing: readonly ListedDataset[]): boolean {
+  const present = new Set(listing.flatMap(({ snapshots }) => snapshots.map(({ guid }) => guid)));
+  return hangsOffUnknown(graph, root, listing) || listing.some(({ name }) => hasLostOrigin(graph, root, name, present));
+}
+
+function hasLostOrigin(
+  graph: Graph,
+  root: DatasetName,
+  name: DatasetName,
+  present: ReadonlySet<SnapshotGuid>,
+): boolean {
+  const relative = relativeTo(root, name);
+  const known = relative === undefined ? undefined : graph.named(relative);
+  return known?.snapshots.some(({ guid }) => !present.has(guid) && graph.clonesOf(guid).length > 0) === true;
 }
 
 function hangsOffUnknown(graph: Graph, root: DatasetName, listing: readonly ListedDataset[]): boolean {
