@@ -1,13 +1,24 @@
-/** What a node knows of itself: peers, trees and mirrors, folded from its admin stream (design §4). */
+/** What a node knows of itself: peers, grants, trees and mirrors, folded from its admin stream (design §4). */
 import type { Event, LocalTreeAdded, MirrorAdded, MirrorRules, PeerAdded } from './events.ts';
-import type { NodeId, TreeName } from './ids.ts';
+import type { Grant, Grants } from './grants.ts';
+import type { InvitationId, NodeId, TreeName } from './ids.ts';
+import type { InvitationMade } from './trust-events.ts';
 
 export type Peer = Omit<PeerAdded, 'type'>;
 export type LocalTree = Omit<LocalTreeAdded, 'type'>;
 export type Mirror = Omit<MirrorAdded, 'type'>;
 
+export type Invitation = Omit<InvitationMade, 'type'> & {
+  /** Who has joined with it; null as long as nobody has. */
+  readonly usedBy: NodeId | null;
+};
+
 export interface AdminState {
   readonly peers: ReadonlyMap<NodeId, Peer>;
+  /** Of peers only. */
+  readonly grants: Grants;
+  /** All that were not withdrawn, also those that have expired. */
+  readonly invitations: ReadonlyMap<InvitationId, Invitation>;
   readonly trees: ReadonlyMap<TreeName, LocalTree>;
   /** A tree can be mirrored from several peers, each of which owns a part of it. */
   readonly mirrors: ReadonlyMap<MirrorKey, Mirror>;
@@ -26,7 +37,13 @@ export function mirrorsOf({ mirrors }: AdminState, tree: TreeName): Mirror[] {
   return Array.from(mirrors.values()).filter((mirror) => mirror.tree === tree);
 }
 
-export const EMPTY_ADMIN_STATE: AdminState = { peers: new Map(), trees: new Map(), mirrors: new Map() };
+export const EMPTY_ADMIN_STATE: AdminState = {
+  peers: new Map(),
+  grants: new Map(),
+  invitations: new Map(),
+  trees: new Map(),
+  mirrors: new Map(),
+};
 
 function changed<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key, value: Value | null): ReadonlyMap<Key, Value> {
   const copy = new Map(map);
@@ -39,14 +56,46 @@ function rulesOf({ only, except, keep, graceMs }: MirrorRules): MirrorRules {
   return { only, except, keep, graceMs };
 }
 
+function withGrant(grants: Grants, peer: NodeId, trees: string, role: Grant['role'] | null): Grants {
+  const given = changed(grants.get(peer) ?? new Map(), trees, role);
+  return changed(grants, peer, given.size === 0 ? null : given);
+}
+
+function applyInvitation(state: AdminState, event: Event): AdminState {
+  switch (event.type) {
+    case 'invitation.made': {
+      const { invitation, secretHash, name, expiresAt, trees, role } = event;
+      const made = { invitation, secretHash, name, expiresAt, trees, role, usedBy: null };
+      return { ...state, invitations: changed(state.invitations, invitation, made) };
+    }
+    case 'invitation.used': {
+      const made = state.invitations.get(event.invitation);
+      if (made === undefined) return state;
+      return { ...state, invitations: changed(state.invitations, made.invitation, { ...made, usedBy: event.peer }) };
+    }
+    case 'invitation.withdrawn':
+      return { ...state, invitations: changed(state.invitations, event.invitation, null) };
+    default:
+      return state;
+  }
+}
+
 function applyAdmin(state: AdminState, event: Event): AdminState {
   switch (event.type) {
     case 'peer.added': {
-      const { peer, name, address, shares, trustedLink } = event;
-      return { ...state, peers: changed(state.peers, peer, { peer, name, address, shares, trustedLink }) };
+      const { peer, name, address, trustedLink } = event;
+      return { ...state, peers: changed(state.peers, peer, { peer, name, address, trustedLink }) };
     }
     case 'peer.removed':
-      return { ...state, peers: changed(state.peers, event.peer, null) };
+      return {
+        ...state,
+        peers: changed(state.peers, event.peer, null),
+        grants: changed(state.grants, event.peer, null),
+      };
+    case 'grant.given':
+      return { ...state, grants: withGrant(state.grants, event.peer, event.trees, event.role) };
+    case 'grant.revoked':
+      return { ...state, grants: withGrant(state.grants, event.peer, event.trees, null) };
     case 'local-tree.added':
       return { ...state, trees: changed(state.trees, event.tree, { tree: event.tree, root: event.root }) };
     case 'local-tree.removed':
@@ -63,7 +112,7 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
     case 'mirror.removed':
       return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), null) };
     default:
-      return state;
+      return applyInvitation(state, event);
   }
 }
 

@@ -7,26 +7,32 @@
 import { z } from 'zod';
 import { PandoError } from './errors.ts';
 import {
-  type BookmarkName,
-  type DatasetId,
-  type DatasetName,
-  type HoldTag,
-  type NodeId,
-  parseBookmarkName,
-  parseDatasetId,
-  parseDatasetName,
-  parseNodeId,
-  parseRelativeName,
-  parseSnapshotGuid,
-  parseSnapshotName,
-  parseTransferId,
-  parseTreeName,
-  type RelativeName,
-  type SnapshotGuid,
-  type SnapshotName,
-  type TransferId,
-  type TreeName,
+  bookmarkName,
+  count,
+  datasetId,
+  datasetName,
+  glob,
+  nodeId,
+  peerName,
+  relativeName,
+  snapshotGuid,
+  snapshotName,
+  transferId,
+  treeName,
+} from './event-fields.ts';
+import type {
+  BookmarkName,
+  DatasetId,
+  DatasetName,
+  HoldTag,
+  NodeId,
+  RelativeName,
+  SnapshotGuid,
+  SnapshotName,
+  TransferId,
+  TreeName,
 } from './ids.ts';
+import { type TrustEventBody, trustEventSchemas } from './trust-events.ts';
 
 /** Version of the event envelope. A higher one is refused: its hash could be checked, its meaning not. */
 export const EVENT_VERSION = 1;
@@ -227,8 +233,6 @@ export interface PeerAdded {
   readonly name: string;
   /** `host:port` to dial, or null for a peer that dials us. */
   readonly address: string | null;
-  /** Globs of the tree names that the peer may read. */
-  readonly shares: readonly string[];
   /** Whether streams may travel outside TLS on this link (loopback, WireGuard). */
   readonly trustedLink: boolean;
 }
@@ -356,6 +360,7 @@ export interface TransferEnded {
 export type AdminEventBody =
   | PeerAdded
   | PeerRemoved
+  | TrustEventBody
   | LocalTreeAdded
   | LocalTreeRemoved
   | MirrorAdded
@@ -389,31 +394,8 @@ export interface Envelope {
 export type KnownEvent = Envelope & EventBody;
 export type Event = Envelope & (EventBody | UnknownEventBody);
 
-function branded<T>(parse: (text: string) => T) {
-  return z.string().transform((text, context): T => {
-    try {
-      return parse(text);
-    } catch (error) {
-      if (!(error instanceof PandoError)) throw error;
-      context.addIssue({ code: 'custom', message: error.message });
-      return z.NEVER;
-    }
-  });
-}
-
-const count = z.int().nonnegative();
-const datasetId = branded(parseDatasetId);
-const snapshotGuid = branded(parseSnapshotGuid);
-const relativeName = branded(parseRelativeName);
-const snapshotName = branded(parseSnapshotName);
-const bookmarkName = branded(parseBookmarkName);
-const datasetName = branded(parseDatasetName);
-const treeName = branded(parseTreeName);
-const nodeId = branded(parseNodeId);
-const transferId = branded(parseTransferId);
 const propertyName = z.string().min(1).max(256);
 const propertyValue = z.string().max(PROPERTY_VALUE_CHARACTERS_MAX);
-const glob = z.string().min(1).max(512);
 
 function boundedRecord<T extends z.ZodType>(value: T) {
   return z
@@ -446,7 +428,6 @@ const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
 ]);
 export const propertiesSchema = boundedRecord(propertyValue);
 export const datasetKindSchema = z.enum(DATASET_KINDS);
-export { datasetId as datasetIdSchema, datasetName as datasetNameSchema, relativeName as relativeNameSchema };
 
 const mirrorRules = {
   only: z.array(glob).max(GLOBS_MAX),
@@ -525,12 +506,12 @@ const bodySchemas = {
   'peer.added': z.object({
     type: z.literal('peer.added'),
     peer: nodeId,
-    name: z.string().min(1).max(64),
+    name: peerName,
     address: z.string().max(300).nullable(),
-    shares: z.array(glob).max(GLOBS_MAX),
     trustedLink: z.boolean(),
   }),
   'peer.removed': z.object({ type: z.literal('peer.removed'), peer: nodeId }),
+  ...trustEventSchemas,
   'local-tree.added': z.object({ type: z.literal('local-tree.added'), tree: treeName, root: datasetName }),
   'local-tree.removed': z.object({ type: z.literal('local-tree.removed'), tree: treeName }),
   'mirror.added': z.object({

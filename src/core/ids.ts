@@ -28,6 +28,8 @@ export type StreamId = Branded<string, 'StreamId'>;
 export type HoldTag = Branded<string, 'HoldTag'>;
 /** UUIDv7 of one transfer. */
 export type TransferId = Branded<string, 'TransferId'>;
+/** Eight hexadecimal digits, by which people name an invitation that they made. */
+export type InvitationId = Branded<string, 'InvitationId'>;
 /** ZFS's own words for where a receive was cut short (`receive_resume_token`). */
 export type ResumeToken = Branded<string, 'ResumeToken'>;
 
@@ -152,6 +154,12 @@ export function shortDatasetId(id: DatasetId): string {
 /** Throws `ID_INVALID` unless `text` is a UUIDv7. */
 export function parseTransferId(text: string): TransferId {
   return parseUuid(text, 'transfer id') as TransferId;
+}
+
+/** Throws `ID_INVALID` unless `text` is eight hexadecimal digits, in any case. */
+export function parseInvitationId(text: string): InvitationId {
+  if (/^[0-9a-f]{8}$/i.test(text)) return text.toLowerCase() as InvitationId;
+  throw new PandoError('ID_INVALID', `"${text}" is not the id of an invitation; "pando peer invitations" lists them.`);
 }
 
 const GUID_MAX = 2n ** 64n - 1n;

@@ -7,7 +7,7 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { describeError, PandoError } from '../core/errors.ts';
 import { LOOK_INTERVAL_MS } from '../features/observe/observer.ts';
-import { type Address, PORT_MAX } from '../sync/address.ts';
+import { type Address, PORT_MAX, parseAddress } from '../sync/address.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../transfer/limits.ts';
 import { parseYaml } from './yaml-config.ts';
 
@@ -36,6 +36,18 @@ const listenAddress = z.string().transform((text, context): Address => {
   return z.NEVER;
 });
 
+/** Where others find this node, as peers give addresses. */
+const publicAddress = z.string().refine(isAddress, { error: 'not an address; write "HOST:PORT" or "[IPV6]:PORT"' });
+
+function isAddress(text: string): boolean {
+  try {
+    parseAddress(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const port = z.int().min(0).max(PORT_MAX);
 const concurrency = z.int().min(1).max(CONCURRENCY_MAX);
 const path = z.string().min(1);
@@ -44,6 +56,7 @@ const schema = z.strictObject({
   dataDirectory: path.default(DEFAULT_DATA_DIRECTORY),
   socket: path.optional(),
   listen: listenAddress.prefault(DEFAULT_LISTEN),
+  publicAddress: publicAddress.nullable().default(null),
   directPort: port.nullable().default(null),
   zfs: z
     .strictObject({

@@ -23,7 +23,10 @@ import { DepartureJournal } from '../features/mirrors/departure-journal.ts';
 import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
+import { Invitations } from '../features/peers/invitations.ts';
+import { losers, PeerGrants } from '../features/peers/peer-grants.ts';
 import { Peers } from '../features/peers/peers.ts';
+import { Refusals } from '../features/peers/refusals.ts';
 import { Trees } from '../features/trees/trees.ts';
 import { Verifier } from '../features/verify/verifier.ts';
 import { AdminJournal } from '../log/admin-journal.ts';
@@ -82,6 +85,8 @@ export class PandoNode {
   readonly startedAt: number;
   readonly history: History;
   readonly peers: Peers;
+  readonly grants: PeerGrants;
+  readonly invitations: Invitations;
   readonly trees: Trees;
   readonly mirrors: Mirrors;
   readonly diverged: Diverged;
@@ -92,6 +97,7 @@ export class PandoNode {
   readonly #options: NodeOptions;
   readonly #surroundings: Surroundings;
   readonly #admin: AdminJournal;
+  readonly #refusals: Refusals;
   readonly #sender: TransferSender;
   readonly #follower: Follower;
   readonly #announcements: Announcements;
@@ -101,7 +107,7 @@ export class PandoNode {
   #direct: DirectListener | null = null;
   #address = '';
   #followed: ReadonlySet<MirrorKey>;
-  #peersBefore: ReadonlySet<NodeId>;
+  #before: AdminState;
 
   /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
   static async open(options: NodeOptions): Promise<PandoNode> {
@@ -129,11 +135,14 @@ export class PandoNode {
     this.#departures = departures;
     this.#recovery = new TransferRecovery(transfers, zfs, this.id, (tree) => mirrorsOf(admin.state, tree).length > 0);
     this.#followed = new Set(admin.state.mirrors.keys());
-    this.#peersBefore = new Set(admin.state.peers.keys());
+    this.#before = admin.state;
     this.#announcements = new Announcements({ history, admin });
     this.peers = new Peers(admin, this.id);
+    this.grants = new PeerGrants(admin);
+    this.#refusals = new Refusals(admin, this.#surroundings.timers.now);
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
+    this.invitations = this.#createInvitations();
     this.trees = new Trees({
       history,
       admin,
@@ -187,7 +196,7 @@ export class PandoNode {
         this.#sender.acceptDirect(ticket),
       );
     }
-    this.#admin.onChange(({ peers }) => this.#forgetOthers(peers));
+    this.#admin.onChange((state) => this.#withdraw(state));
     this.#address = await this.hub.start();
     reporter.info(`Node ${this.id} listens on ${this.#address}`);
     if (settings.follow) {
@@ -203,6 +212,7 @@ export class PandoNode {
     await this.hub.close();
     await this.#direct?.close();
     await this.observer.stop();
+    await this.#refusals.close();
     await this.history.close();
   }
 
@@ -216,9 +226,20 @@ export class PandoNode {
     this.#followed = new Set(mirrors.keys());
   }
 
-  #forgetOthers(peers: AdminState['peers']): void {
-    for (const peer of this.#peersBefore) if (!peers.has(peer)) this.#sender.forget(peer);
-    this.#peersBefore = new Set(peers.keys());
+  /** What somebody lost the right to ends at once: its session comes back with what is left. */
+  #withdraw(state: AdminState): void {
+    const before = this.#before;
+    this.#before = state;
+    for (const peer of before.peers.keys()) if (!state.peers.has(peer)) this.#sender.forget(peer);
+    for (const peer of losers(before.grants, state.grants)) {
+      this.#sender.endUnshared(peer);
+      this.mirrors.endUnentitled(peer);
+      this.hub.disconnect(peer, new PandoError('CONNECTION_CLOSED', `What ${this.id} lets this node do has changed.`));
+    }
+  }
+
+  #mayRead(peer: NodeId, tree: TreeName): boolean {
+    return this.grants.allows(peer, tree, 'read');
   }
 
   #announcing() {
@@ -263,7 +284,7 @@ export class PandoNode {
    */
   async #refreshFor(peer: NodeId): Promise<void> {
     const failures: unknown[] = [];
-    for (const watched of this.#watched().filter(({ tree }) => this.peers.shares(peer, tree))) {
+    for (const watched of this.#watched().filter(({ tree }) => this.#mayRead(peer, tree))) {
       await this.observer.look(watched).catch((error: unknown) => failures.push(error));
     }
     if (failures.length > 0) throw failures[0];
@@ -298,7 +319,8 @@ export class PandoNode {
       directory: {
         peers: () => this.peers.list().map(({ peer, address }) => ({ node: peer, address })),
         isKnown: (node) => this.peers.get(node) !== undefined,
-        shares: (node, tree) => this.peers.shares(node, tree),
+        refused: (node) => this.#refusals.note({ peer: node, action: 'connect', tree: null }),
+        shares: (node, tree) => this.#mayRead(node, tree),
         onChange: (listener) => this.#admin.onChange(listener),
       },
       software: settings.version,
@@ -309,6 +331,20 @@ export class PandoNode {
       random: this.#surroundings.random,
       report: (error) => this.#report(error),
     });
+  }
+
+  #createInvitations(): Invitations {
+    const invitations = new Invitations({
+      admin: this.#admin,
+      peers: this.peers,
+      node: this.id,
+      now: this.#surroundings.now,
+      randomBytes: this.#surroundings.randomBytes,
+      introduce: (address, node, question) => this.hub.introduce(address, node, question),
+      onRefused: (node) => this.#refusals.note({ peer: node, action: 'join', tree: null }),
+    });
+    this.hub.onIntroduction((node, question) => invitations.welcome(node, question));
+    return invitations;
   }
 
   #calls() {
@@ -340,7 +376,8 @@ export class PandoNode {
       journal: this.#transfers,
       recovery: this.#recovery,
       calls: this.#calls(),
-      shares: (peer, tree) => this.peers.shares(peer, tree),
+      shares: (peer, tree) => this.#mayRead(peer, tree),
+      onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'read', tree }),
       isTrustedLink: (peer) => this.isTrustedLink(peer),
       timers: this.#surroundings.timers,
       randomBytes: this.#surroundings.randomBytes,
@@ -370,6 +407,7 @@ export class PandoNode {
       admin: this.#admin,
       departures: this.#departures,
       zfs: this.zfs,
+      onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'contribute', tree }),
       ...this.#announcing(),
       catchUp: (peer, options) => this.hub.sync(peer, options),
       timers: this.#surroundings.timers,
@@ -397,7 +435,7 @@ export class PandoNode {
       history: this.history,
       look: async (tree) => (await this.observer.look(this.#watch(tree))).length,
       mirrorsOf: (tree) => mirrorsOf(this.#admin.state, tree),
-      catchUp: ({ from }) => this.hub.sync(from, { refresh: true }),
+      catchUp: (mirror) => this.mirrors.hear(mirror, { refresh: true }),
       compare: (tree) => this.mirrors.compare(tree),
     });
   }

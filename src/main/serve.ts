@@ -6,6 +6,7 @@ import { type HttpServer, startHttpServer } from '../interfaces/http/server.ts';
 import { openAdapters, settingsOf } from './adapters.ts';
 import { type Config, loadConfig } from './config.ts';
 import { type NodeReporter, PandoNode } from './node.ts';
+import { presenceOf } from './presence.ts';
 import { stopInTime } from './stop-in-time.ts';
 import { softwareVersion } from './version.ts';
 
@@ -78,6 +79,9 @@ export async function serve(configPath: string | undefined): Promise<void> {
         mirrors: node.mirrors,
         diverged: node.diverged,
         peers: node.peers,
+        grants: node.grants,
+        invitations: node.invitations,
+        presence: presenceOf(config, node.address),
         verifier: node.verifier,
         observer: node.observer,
         links: () => node.hub.status(),

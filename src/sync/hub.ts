@@ -5,6 +5,7 @@ import type { NodeId, StreamId, TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { CallHandler } from './calls.ts';
 import { type LinkStatus, PeerLink } from './peer-link.ts';
+import type { CaughtUp } from './questions.ts';
 import type { Session, SessionContext } from './session.ts';
 import type { Timers } from './timers.ts';
 import type { Connection, Transport } from './transport.ts';
@@ -17,10 +18,15 @@ export interface PeerDirectory {
   /** `address` is where the peer listens, or null when it dials us. */
   peers(): readonly { readonly node: NodeId; readonly address: string | null }[];
   isKnown(node: NodeId): boolean;
+  /** Told of a node that is not known and wanted to connect. */
+  refused(node: NodeId): void;
   shares(node: NodeId, tree: TreeName): boolean;
   /** Has `listener` called after each change. Returns the way to end it. */
   onChange(listener: () => void): () => void;
 }
+
+/** Answers a node that proved its key and need not be known. Never rejects. */
+export type IntroductionHandler = (node: NodeId, question: Uint8Array) => Promise<Uint8Array>;
 
 /** Takes a data connection that `peer` opened with `ticket`, or answers null when it expects none such. */
 export type DataHandler = (peer: NodeId, ticket: string) => ((stream: Duplex) => void) | null;
@@ -50,7 +56,9 @@ export class Hub {
   readonly #links = new Map<NodeId, PeerLink>();
   readonly #connectedListeners = new Set<(node: NodeId) => void>();
   readonly #disconnectedListeners = new Set<(node: NodeId, reason: PandoError) => void>();
+  readonly #closing = new AbortController();
   #dataHandler: DataHandler = () => null;
+  #introductionHandler: IntroductionHandler = async () => new Uint8Array();
   #unsubscribe: () => void = () => undefined;
 
   constructor(options: HubOptions) {
@@ -72,9 +80,10 @@ export class Hub {
   async start(): Promise<string> {
     const { transport, directory } = this.#options;
     const address = await transport.listen({
-      admit: (peer) => directory.isKnown(peer),
+      admit: (peer) => this.#admits(peer),
       accept: (connection) => this.#accept(connection),
       acceptData: (peer, ticket) => this.#dataHandler(peer, ticket),
+      introduce: (node, question) => this.#introductionHandler(node, question),
     });
     this.#unsubscribe = directory.onChange(() => this.#followDirectory());
     this.#followDirectory();
@@ -90,6 +99,21 @@ export class Hub {
   /** Sets who takes data connections. */
   onDataConnection(handler: DataHandler): void {
     this.#dataHandler = handler;
+  }
+
+  /** Sets who answers introductions. */
+  onIntroduction(handler: IntroductionHandler): void {
+    this.#introductionHandler = handler;
+  }
+
+  /** Asks a node that need not be a peer. Rejects as `Transport.introduce` does. */
+  introduce(address: string, node: NodeId, question: Uint8Array): Promise<Uint8Array> {
+    return this.#options.transport.introduce(address, node, question, this.#closing.signal);
+  }
+
+  /** Ends the session with a peer, if there is one. It may come back, and then has what it may have by then. */
+  disconnect(node: NodeId, reason: PandoError): void {
+    this.#links.get(node)?.disconnect(reason);
   }
 
   /** Tells of each session that comes up. Returns the way to end it. */
@@ -124,11 +148,10 @@ export class Hub {
   }
 
   /**
-   * Brings what is known of a peer's streams up to date; with `refresh` the peer looks at its ZFS first. `changed` tells
-   * whether anything came in. Waits up to CONNECT_WAIT_MS for a connection. Rejects with `PEER_UNKNOWN`,
+   * Brings what is known of a peer's streams up to date; with `refresh` the peer looks at its ZFS first. Waits up to CONNECT_WAIT_MS for a connection. Rejects with `PEER_UNKNOWN`,
    * `PEER_UNREACHABLE` (its cause is what happened last), or what made the peer's refresh fail.
    */
-  async sync(node: NodeId, options: { readonly refresh?: boolean } = {}): Promise<{ changed: boolean }> {
+  async sync(node: NodeId, options: { readonly refresh?: boolean } = {}): Promise<CaughtUp> {
     for (;;) {
       const session = await this.reach(node);
       try {
@@ -177,6 +200,7 @@ export class Hub {
   /** Ends all sessions and stops listening; takes no longer than the peers may take to hear the goodbyes. */
   async close(): Promise<void> {
     this.#unsubscribe();
+    this.#closing.abort();
     const reason = new PandoError('CONNECTION_CLOSED', `Node ${this.#options.history.node} shuts down.`);
     for (const link of this.#links.values()) link.close(reason);
     await this.#options.transport.close();
@@ -186,6 +210,13 @@ export class Hub {
     const link = this.#links.get(node);
     if (link !== undefined) return link;
     throw new PandoError('PEER_UNKNOWN', `There is no peer ${node}; "pando peer ls" lists them.`, { peer: node });
+  }
+
+  #admits(node: NodeId): boolean {
+    const { directory } = this.#options;
+    if (directory.isKnown(node)) return true;
+    directory.refused(node);
+    return false;
   }
 
   #accept(connection: Connection): void {

@@ -113,12 +113,21 @@ export class MemoryNetwork implements Wire {
     this.#breakStreams((nodes) => nodes.includes(node));
   }
 
+  introduce(self: NodeId, address: string, peer: NodeId, question: Uint8Array): Promise<Uint8Array> {
+    return this.#find(self, address, peer).options.introduce(self, question);
+  }
+
   #reach(self: NodeId, address: string, peer: NodeId): Listener {
+    const listener = this.#find(self, address, peer);
+    if (!listener.options.admit(self)) throw dialFailure.refused(peer, address, self);
+    return listener;
+  }
+
+  #find(self: NodeId, address: string, peer: NodeId): Listener {
     const listener = this.#listeners.get(address);
     if (listener === undefined) throw dialFailure.unreachable(peer, address, 'nobody listens');
     if (this.#cut.has(linkOf(self, listener.node))) throw dialFailure.unreachable(peer, address, 'no route to host');
     if (listener.node !== peer) throw dialFailure.someoneElse(peer, address, listener.node);
-    if (!listener.options.admit(self)) throw dialFailure.refused(peer, address, self);
     return listener;
   }
 
@@ -168,11 +177,15 @@ class MemoryTransport implements Transport {
     return this.#soon(address, peer, signal, () => this.#network.openData(this.#node, address, peer, ticket));
   }
 
+  introduce(address: string, peer: NodeId, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#soon(address, peer, signal, () => this.#network.introduce(this.#node, address, peer, question));
+  }
+
   async close(): Promise<void> {
     this.#network.remove(this.#node, this.#address);
   }
 
-  #soon<T>(address: string, peer: NodeId, signal: AbortSignal, connect: () => T): Promise<T> {
+  #soon<T>(address: string, peer: NodeId, signal: AbortSignal, connect: () => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const attempt = (): void => {
         try {

@@ -118,6 +118,11 @@ export class PeerLink {
     this.#current?.session.sharesChanged();
   }
 
+  /** Ends the session; whoever dialled it may dial again. */
+  disconnect(reason: PandoError): void {
+    this.#current?.session.close(reason);
+  }
+
   close(reason: PandoError): void {
     this.#closed = true;
     this.#dialling?.abort();

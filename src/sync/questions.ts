@@ -1,10 +1,19 @@
 import type { SignedHead } from '../core/codec/chain.ts';
 import { PandoError } from '../core/errors.ts';
+import type { StreamId } from '../core/ids.ts';
 import type { Have, Message } from './messages.ts';
 import { errorOfRemote } from './remote-error.ts';
 
+/** What came of a question. */
+export interface CaughtUp {
+  /** Whether anything came in. */
+  readonly changed: boolean;
+  /** The peer's streams that it shares with this node now. */
+  readonly shared: ReadonlySet<StreamId>;
+}
+
 interface Waiter {
-  readonly resolve: (outcome: { changed: boolean }) => void;
+  readonly resolve: (outcome: CaughtUp) => void;
   readonly reject: (error: PandoError) => void;
 }
 
@@ -44,7 +53,7 @@ export class Questions {
   }
 
   /** Resolves at the answer. Rejects with what made the peer's refresh fail, or when the connection ends. */
-  ask(refresh: boolean): Promise<{ changed: boolean }> {
+  ask(refresh: boolean): Promise<CaughtUp> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     return new Promise((resolve, reject) => {
       this.#next.refresh ||= refresh;
@@ -62,12 +71,13 @@ export class Questions {
   }
 
   /** The answer, with everything before it stored. */
-  answered({ failure }: Have): void {
+  answered({ failure, heads }: Have): void {
     const question = this.#open;
     this.#open = undefined;
     const changed = this.#options.storedTimes() > (question?.storedTimes ?? 0);
+    const shared = new Set(heads.map(({ stream }) => stream));
     for (const { resolve, reject } of question?.waiters ?? []) {
-      if (failure === null) resolve({ changed });
+      if (failure === null) resolve({ changed, shared });
       else reject(errorOfRemote(failure));
     }
     if (this.#next.waiters.length > 0) this.#sendNext([]);

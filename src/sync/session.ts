@@ -16,7 +16,7 @@ import { checkProtocol } from './hello.ts';
 import { Intake } from './intake.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
 import { type Goodbye, type Have, type Hello, type Message, PROTOCOL_RANGE } from './messages.ts';
-import { Questions } from './questions.ts';
+import { type CaughtUp, Questions } from './questions.ts';
 import type { Timers } from './timers.ts';
 import { type Connection, checkFrameSize, FRAME_BYTES_MAX } from './transport.ts';
 
@@ -125,9 +125,9 @@ export class Session {
 
   /**
    * Asks the peer what is new, and resolves once everything up to its answer is stored; with `refresh` the peer looks at its
-   * ZFS first. `changed` tells whether anything came in. Rejects with `CONNECTION_CLOSED`, or with what made the refresh fail.
+   * ZFS first. Rejects with `CONNECTION_CLOSED`, or with what made the refresh fail.
    */
-  sync(options: { readonly refresh?: boolean } = {}): Promise<{ changed: boolean }> {
+  sync(options: { readonly refresh?: boolean } = {}): Promise<CaughtUp> {
     return this.#questions.ask(options.refresh ?? false);
   }
 

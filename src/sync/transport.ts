@@ -6,6 +6,7 @@
  *   `admit` does not know never gets as far as a frame.
  * - A **data connection** is a plain stream of bytes beside it, for one transfer, opened with a ticket that the other side
  *   gave out before (design §8: a stream never delays a heartbeat).
+ * - An **introduction** is one question of a node that need not be known yet, and one answer; nothing stays open behind it.
  *
  * Two adapters: `websocket-transport.ts` (TLS) and `memory-transport.ts`. Both pass `test/suites/transport-contract.ts`.
  */
@@ -15,6 +16,9 @@ import type { NodeId } from '../core/ids.ts';
 
 /** Largest frame in bytes: big enough to make batches worthwhile, small enough that a heartbeat never waits long behind one. */
 export const FRAME_BYTES_MAX = 1024 * 1024;
+
+/** Largest question or answer of an introduction, in bytes: who knocks is a stranger. */
+export const INTRODUCTION_BYTES_MAX = 4_096;
 
 /** What a data connection may be asked for by: letters, digits, `_` and `-`. */
 export const TICKET_PATTERN = /^[A-Za-z0-9_-]{1,128}$/;
@@ -45,6 +49,8 @@ export interface ListenOptions {
   readonly accept: (connection: Connection) => void;
   /** Who takes the data connection that `peer` asks for, or null when nobody gave out this ticket to this peer. */
   readonly acceptData: (peer: NodeId, ticket: string) => ((stream: Duplex) => void) | null;
+  /** Answers a node that proved its key and may be anybody. Never rejects. */
+  readonly introduce: (node: NodeId, question: Uint8Array) => Promise<Uint8Array>;
 }
 
 export interface Transport {
@@ -58,6 +64,8 @@ export interface Transport {
   dial(address: string, peer: NodeId, signal: AbortSignal): Promise<Connection>;
   /** Opens a data connection. Rejects like `dial`; `PEER_REFUSED` also when the peer does not know the ticket. */
   openData(address: string, peer: NodeId, ticket: string, signal: AbortSignal): Promise<Duplex>;
+  /** Asks a node that need not know this one, and gives its answer. Rejects like `dial`, but for `PEER_REFUSED`. */
+  introduce(address: string, peer: NodeId, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
   /** Stops listening and ends whatever is still open, connections after what was sent; resolves within seconds. */
   close(): Promise<void>;
 }

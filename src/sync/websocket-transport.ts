@@ -15,6 +15,7 @@ import type { NodeId } from '../core/ids.ts';
 import { formatAddress } from './address.ts';
 import { closingError } from './close-codes.ts';
 import type { Identity } from './identity.ts';
+import { answerIntroduction, askForIntroduction } from './introductions.ts';
 import { PendingHandshakes } from './pending-handshakes.ts';
 import { connectTls, HANDSHAKE_TIMEOUT_MS, nodeOf, tlsOptions } from './tls.ts';
 import {
@@ -64,9 +65,11 @@ export class WebSocketTransport implements Transport {
   }
 
   async listen(options: ListenOptions): Promise<string> {
-    const server = createServer(tlsOptions(this.#options.identity), (_request, response) => {
-      response.writeHead(426, { connection: 'close' }).end();
+    const server = createServer(tlsOptions(this.#options.identity), (request, response) => {
+      void answerIntroduction(options, request, response);
     });
+    // A connection is one upgrade, or one introduction
+    server.maxRequestsPerSocket = 1;
     server.on('connection', (socket: Socket) => this.#pending.begin(socket));
     server.prependListener('secureConnection', (socket) => {
       if (nodeOf(socket) === null) socket.destroy();
@@ -110,6 +113,18 @@ export class WebSocketTransport implements Transport {
       });
       upgrade.on('error', (error) => refuse(dialFailure.unreachable(peer, address, describeError(error), error)));
       upgrade.end();
+    });
+  }
+
+  introduce(address: string, peer: NodeId, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#reach<Uint8Array>(address, peer, signal, (socket, done, refuse) => {
+      askForIntroduction(socket, question).then(
+        (answer) => {
+          socket.destroy();
+          done(answer);
+        },
+        (error: unknown) => refuse(dialFailure.unreachable(peer, address, describeError(error), error)),
+      );
     });
   }
 

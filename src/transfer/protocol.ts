@@ -10,7 +10,7 @@
  */
 import { z } from 'zod';
 import { PandoError } from '../core/errors.ts';
-import { datasetIdSchema, snapshotSchema } from '../core/events.ts';
+import { datasetId, snapshotGuid } from '../core/event-fields.ts';
 import { parseTransferId, parseTreeName, type ResumeToken } from '../core/ids.ts';
 import { parseFlags } from '../core/stream-flags.ts';
 
@@ -31,7 +31,7 @@ export const TRANSFERS_PER_PEER_MAX = 16;
 export const LINK_MODES = ['sealed', 'direct'] as const;
 export type LinkMode = (typeof LINK_MODES)[number];
 
-const snapshotOfDataset = z.object({ dataset: datasetIdSchema, guid: snapshotSchema.shape.guid });
+const snapshotOfDataset = z.object({ dataset: datasetId, guid: snapshotGuid });
 
 /** Longest list of flags, in characters: room for letters that later versions may bring. */
 const FLAGS_CHARACTERS_MAX = 32;

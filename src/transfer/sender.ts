@@ -57,6 +57,8 @@ export interface TransferSenderOptions {
   readonly calls: PeerCalls;
   /** Whether the peer may read the tree. */
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
+  /** Told of a peer that asked for a tree which it may not read. */
+  readonly onRefused: (peer: NodeId, tree: TreeName) => void;
   /** Whether streams to this peer may go outside TLS. */
   readonly isTrustedLink: (peer: NodeId) => boolean;
   /** That many bytes that nobody can guess. */
@@ -142,6 +144,16 @@ export class TransferSender {
     this.#later(this.#options.cursors.forget(peer));
   }
 
+  /** Ends the transfers of trees that the peer may not read any more. */
+  endUnshared(peer: NodeId): void {
+    const isUnshared = (transfer: OpenTransfer): boolean =>
+      transfer.peer === peer && !this.#options.shares(peer, transfer.tree);
+    for (const transfer of this.#open.values()) {
+      if (isUnshared(transfer)) this.#later(this.#end(transfer, 'cancelled', 0, false));
+    }
+    for (const [key, { transfer }] of this.#kept) if (isUnshared(transfer)) this.#later(this.#endKept(key));
+  }
+
   async #prepare(peer: NodeId, wanted: Prepare, signal: AbortSignal): Promise<PreparedAnswer> {
     const { zfs, recovery } = this.#options;
     await recovery.run();
@@ -189,11 +201,12 @@ export class TransferSender {
   }
 
   #shared(peer: NodeId, tree: TreeName): Omit<Shared, 'origins'> {
-    const { history, shares } = this.#options;
+    const { history, shares, onRefused } = this.#options;
     const stream = history.ownStream(tree);
     const graph = shares(peer, tree) && history.head(stream) !== null ? history.graph(stream) : undefined;
     const root = graph?.root;
     if (graph !== undefined && root != null) return { graph, root };
+    if (!shares(peer, tree)) onRefused(peer, tree);
     // The same words for a tree that is not shared and one that does not exist: a peer learns nothing of the former.
     throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
   }

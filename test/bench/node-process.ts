@@ -1,5 +1,6 @@
 /** A node in a process of its own, told what to do by the benchmark that forked it: `dist/test/bench/node-process.js DIRECTORY`. */
 import { join } from 'node:path';
+import type { Grant } from '../../src/core/grants.ts';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { isReceive } from '../../src/core/plan/steps.ts';
 import { openAdapters, settingsOf } from '../../src/main/adapters.ts';
@@ -14,7 +15,7 @@ export type NodeOrder =
       readonly peer: NodeId;
       readonly address: string;
       readonly trustedLink: boolean;
-      readonly shares: readonly string[];
+      readonly grants: readonly Grant[];
     }
   | { readonly do: 'share'; readonly tree: TreeName; readonly root: DatasetName }
   | { readonly do: 'mirror'; readonly tree: TreeName; readonly from: NodeId; readonly root: DatasetName }
@@ -102,8 +103,8 @@ async function sync(node: PandoNode, tree: TreeName, times: number): Promise<Syn
 async function obey(node: PandoNode, order: NodeOrder): Promise<unknown> {
   switch (order.do) {
     case 'introduce': {
-      const { peer, address, trustedLink, shares } = order;
-      await node.peers.add({ peer, name: peer.slice(0, 7), address, shares, trustedLink });
+      const { peer, address, trustedLink, grants } = order;
+      await node.peers.add({ peer, name: peer.slice(0, 7), address, trustedLink }, grants);
       return null;
     }
     case 'share':

@@ -125,7 +125,12 @@ class Scene {
     const accepted = new Promise<Connection>((resolve) => {
       accept = resolve;
     });
-    const address = await listening.listen({ admit: () => true, accept, acceptData: () => null });
+    const address = await listening.listen({
+      admit: () => true,
+      accept,
+      acceptData: () => null,
+      introduce: async () => new Uint8Array(),
+    });
     const relay = await Relay.to(parseAddress(address));
     const near = await dialling.dial(relay.address, author.node, new AbortController().signal);
     const refresh = async (): Promise<void> => {

@@ -83,8 +83,14 @@ class Bench {
   /** A sender and a receiver that know each other. */
   async pair(trustedLink: boolean): Promise<{ readonly sender: BenchNode; readonly receiver: BenchNode }> {
     const [sender, receiver] = [await this.node(), await this.node()];
-    await sender.order({ do: 'introduce', peer: receiver.id, address: receiver.address, trustedLink, shares: ['*'] });
-    await receiver.order({ do: 'introduce', peer: sender.id, address: sender.address, trustedLink, shares: [] });
+    await sender.order({
+      do: 'introduce',
+      peer: receiver.id,
+      address: receiver.address,
+      trustedLink,
+      grants: [{ trees: '*', role: 'reader' }],
+    });
+    await receiver.order({ do: 'introduce', peer: sender.id, address: sender.address, trustedLink, grants: [] });
     return { sender, receiver };
   }
 }

@@ -135,6 +135,7 @@ describe('a peer that is connected but does not answer', () => {
       admin: await AdminJournal.open(history),
       departures: await DepartureJournal.open(history, systemTimers),
       zfs: beta.zfs,
+      onRefused: () => undefined,
       announce: async () => undefined,
       retract: async () => undefined,
       catchUp: () => {

@@ -68,7 +68,7 @@ export interface ServedNode extends WorldNode {
   pando(words: readonly string[], options?: CliOptions): Promise<CliRun>;
 }
 
-export function servicesOf({ node, zfs }: WorldNode): DaemonServices {
+export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
   return {
     node: node.id,
     version: '1.2.3',
@@ -80,6 +80,9 @@ export function servicesOf({ node, zfs }: WorldNode): DaemonServices {
     mirrors: node.mirrors,
     diverged: node.diverged,
     peers: node.peers,
+    grants: node.grants,
+    invitations: node.invitations,
+    presence: { name: pool, address: node.address, publicAddress: node.address },
     verifier: node.verifier,
     observer: node.observer,
     links: () => node.hub.status(),

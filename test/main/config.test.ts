@@ -28,6 +28,7 @@ describe('a configuration', () => {
       directPort: null,
       zfs: { prefix: [], remoteShell: false, concurrencyPerPool: 4 },
       observeEverySeconds: 5,
+      publicAddress: null,
       follow: true,
       transfers: { perPeer: 4, perPool: 4, overall: 8 },
       log: { level: 'info', format: 'auto' },
@@ -45,6 +46,7 @@ zfs:
   prefix: [ssh, root@nas]
   remoteShell: true
 observeEverySeconds: 0.5
+publicAddress: build.example:7380
 follow: false
 transfers: { overall: 2 }
 log: { format: json }
@@ -56,6 +58,7 @@ log: { format: json }
       directPort: 7381,
       zfs: { prefix: ['ssh', 'root@nas'], remoteShell: true, concurrencyPerPool: 4 },
       observeEverySeconds: 0.5,
+      publicAddress: 'build.example:7380',
       follow: false,
       transfers: { perPeer: 4, perPool: 4, overall: 2 },
       log: { level: 'info', format: 'json' },

@@ -1,17 +1,7 @@
 /** Syncs that are cut short: by people, by the link, by a pool or a replica that goes away, by the end of the node. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import {
-  addressOf,
-  at,
-  codeOf,
-  dataset,
-  IMAGES,
-  introduce,
-  MemoryWorld,
-  syncImages,
-  type WorldNode,
-} from './memory-world.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -207,13 +197,8 @@ describe('a peer that asks this node to look at its ZFS', () => {
     alpha.zfs.addPool('secret');
     await alpha.zfs.create(dataset('secret/plans'));
     await alpha.node.trees.add({ tree: 'plans' as typeof IMAGES, root: dataset('secret/plans') });
-    await alpha.node.peers.add({
-      peer: beta.node.id,
-      name: 'beta',
-      address: addressOf('beta'),
-      shares: [IMAGES],
-      trustedLink: false,
-    });
+    await alpha.node.grants.give(beta.node.id, { trees: IMAGES, role: 'reader' });
+    await alpha.node.grants.revoke(beta.node.id, '*');
     alpha.zfs.exportPool('secret');
     await syncImages(beta, { refresh: true });
     await expectMirrored();

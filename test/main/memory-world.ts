@@ -84,18 +84,14 @@ export class MemoryWorld {
 /** Makes two nodes know each other; the owner shares all its trees with the follower. */
 export async function introduce(owner: WorldNode, follower: WorldNode): Promise<void> {
   const link = { trustedLink: false };
-  await owner.node.peers.add({
-    peer: follower.node.id,
-    name: follower.pool,
-    address: addressOf(follower.pool),
-    shares: ['*'],
-    ...link,
-  });
+  await owner.node.peers.add(
+    { peer: follower.node.id, name: follower.pool, address: addressOf(follower.pool), ...link },
+    [{ trees: '*', role: 'reader' }],
+  );
   await follower.node.peers.add({
     peer: owner.node.id,
     name: owner.pool,
     address: addressOf(owner.pool),
-    shares: [],
     ...link,
   });
 }

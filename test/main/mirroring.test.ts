@@ -7,17 +7,7 @@ import { streamIdOf, type TreeName, uuidFrom } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
-import {
-  addressOf,
-  at,
-  codeOf,
-  dataset,
-  IMAGES,
-  introduce,
-  MemoryWorld,
-  syncImages,
-  type WorldNode,
-} from './memory-world.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -281,13 +271,8 @@ describe('what goes wrong in a sync', () => {
 
   it('is a refusal when the owner shares no such tree, in the same words as when there is none', async () => {
     await shareAndMirror();
-    await alpha.node.peers.add({
-      peer: beta.node.id,
-      name: 'beta',
-      address: addressOf('beta'),
-      shares: ['other-*'],
-      trustedLink: false,
-    });
+    await alpha.node.grants.give(beta.node.id, { trees: 'other-*', role: 'reader' });
+    await alpha.node.grants.revoke(beta.node.id, '*');
     expect(await codeOf(syncImages(beta))).toBe('TREE_UNKNOWN');
     expect(beta.node.history.head(streamIdOf(alpha.node.id, IMAGES))).toBeNull();
     // Whoever asks for streams all the same, knowing guids from elsewhere, learns no more

@@ -26,7 +26,7 @@ beforeEach(async () => {
 
 afterEach(() => world.stop());
 
-/** Both share all their trees with each other. */
+/** Both share all their trees with each other, and take from each other what the other owns. */
 async function acquaint(one: WorldNode, other: WorldNode): Promise<void> {
   await introduce(one, other);
   for (const [who, whom] of [
@@ -34,7 +34,7 @@ async function acquaint(one: WorldNode, other: WorldNode): Promise<void> {
     [other, one],
   ] as const) {
     const [peer] = who.node.peers.list().filter(({ peer: id }) => id === whom.node.id);
-    if (peer !== undefined) await who.node.peers.add({ ...peer, shares: ['*'] });
+    if (peer !== undefined) await who.node.peers.add(peer, [{ trees: '*', role: 'contributor' }]);
   }
 }
 

@@ -78,8 +78,8 @@ export async function reopen(former: RealNode): Promise<RealNode> {
 export async function introduceReal(owner: RealNode, follower: RealNode, trustedLink: boolean): Promise<void> {
   const theirs = { peer: follower.node.id, name: follower.name, address: follower.node.address };
   const ours = { peer: owner.node.id, name: owner.name, address: owner.node.address };
-  await owner.node.peers.add({ ...theirs, shares: ['*'], trustedLink });
-  await follower.node.peers.add({ ...ours, shares: [], trustedLink });
+  await owner.node.peers.add({ ...theirs, trustedLink }, [{ trees: '*', role: 'reader' }]);
+  await follower.node.peers.add({ ...ours, trustedLink });
 }
 
 export function syncTree(

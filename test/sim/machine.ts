@@ -3,6 +3,7 @@
 import type { LocalTree, Mirror, Peer } from '../../src/core/admin.ts';
 import type { Signer } from '../../src/core/codec/chain.ts';
 import { describeError, isPandoError } from '../../src/core/errors.ts';
+import type { Grant } from '../../src/core/grants.ts';
 import { type DatasetName, isLineage, type NodeId, relativeTo, type TreeName } from '../../src/core/ids.ts';
 import { PandoNode } from '../../src/main/node.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
@@ -24,6 +25,9 @@ const BEGINNING_UNIX_MS = 1_767_225_600_000;
 const OBSERVE_EVERY_MS = 5_000;
 /** After this time, in ms, a person tries again what was refused. */
 const PERSON_RETRIES_MS = 5_000;
+
+/** Peers read all trees, and bring what they own into them. */
+const EVERYTHING_GRANTED: readonly Grant[] = [{ trees: '*', role: 'contributor' }];
 
 /** What every machine of a world shares. */
 export interface MachineOptions {
@@ -267,7 +271,8 @@ export class Machine {
   async #tell(node: PandoNode): Promise<void> {
     const kept = new Set(node.trees.list().map(({ tree }) => tree));
     const mirrored = new Set(node.mirrors.list().map(({ tree }) => tree));
-    for (const peer of this.peers.values()) if (node.peers.get(peer.peer) === undefined) await node.peers.add(peer);
+    for (const peer of this.peers.values())
+      if (node.peers.get(peer.peer) === undefined) await node.peers.add(peer, EVERYTHING_GRANTED);
     for (const tree of this.trees.values()) if (!kept.has(tree.tree)) await node.trees.add(tree);
     for (const mirror of this.mirrors.values()) if (!mirrored.has(mirror.tree)) await node.mirrors.add(mirror);
   }

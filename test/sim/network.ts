@@ -128,6 +128,10 @@ class SimulatedTransport implements Transport {
     return this.#transport.openData(address, peer, ticket, AbortSignal.any([signal, this.#life.signal]));
   }
 
+  introduce(address: string, peer: NodeId, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#transport.introduce(address, peer, question, AbortSignal.any([signal, this.#life.signal]));
+  }
+
   async close(): Promise<void> {
     if (!this.#life.isOver) await this.#transport.close();
   }

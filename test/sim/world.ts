@@ -222,14 +222,13 @@ function own(machine: Machine): void {
   machine.trees.set(tree, { tree, root: `${machine.name}/own` as DatasetName });
 }
 
-/** Has one machine's operator add another as a peer, who may read everything. */
+/** Has one machine's operator add another as a peer. */
 function introduce(machine: Machine, peer: Machine, address: string | null): void {
   const known = machine.peers.get(peer.id)?.address ?? null;
   machine.peers.set(peer.id, {
     peer: peer.id,
     name: peer.name,
     address: known ?? address,
-    shares: ['*'],
     trustedLink: false,
   });
 }

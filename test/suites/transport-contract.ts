@@ -64,6 +64,7 @@ class Listener {
         this.accepted.push(connection);
         this.#wake();
       },
+      introduce: async (node, question) => new Uint8Array([...question, ...Buffer.from(node)]),
       acceptData: (peer, ticket) => {
         if (ticket !== TICKET) return null;
         return (stream) => {
@@ -271,9 +272,27 @@ export function describeTransport(name: string, createBench: () => TransportBenc
         admit: () => true,
         accept: () => undefined,
         acceptData: () => (stream) => stream.end('right away'),
+        introduce: async () => new Uint8Array(),
       });
       const near = await here.transport.openData(address, eager.node, TICKET, NEVER);
       expect(String(await buffer(near))).toBe('right away');
+    });
+
+    test('a stranger may introduce itself: its question is answered to the node that its key proves', async () => {
+      const stranger = createNode();
+      const { address } = listener;
+      const answer = await stranger.transport.introduce(address, there.node, Buffer.from('hello '), NEVER);
+      expect(String(Buffer.from(answer))).toBe(`hello ${stranger.node}`);
+      await expectRejection(stranger.transport.dial(address, there.node, NEVER), 'PEER_REFUSED');
+    });
+
+    test('an introduction reaches the node that was meant, or nobody', async () => {
+      const { address } = listener;
+      const ask = (where: string, whom: NodeId, signal = NEVER) =>
+        here.transport.introduce(where, whom, new Uint8Array(1), signal);
+      await expectRejection(ask(address, createNode().node), 'PEER_UNKNOWN');
+      await expectRejection(ask(bench.deadAddress, there.node), 'PEER_UNREACHABLE');
+      await expectRejection(ask(address, there.node, AbortSignal.abort()), 'CONNECTION_CLOSED');
     });
 
     test('a data connection without a known ticket, or from a stranger, is refused', async () => {

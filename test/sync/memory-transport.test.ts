@@ -24,7 +24,9 @@ describeTransport('the memory transport', () => {
 async function pairOn(network: MemoryNetwork) {
   const [a, b] = [createIdentity().node, createIdentity().node];
   const accepted = new Promise<Connection>((accept) => {
-    void network.transport(b, 'b').listen({ admit: () => true, accept, acceptData: () => null });
+    void network
+      .transport(b, 'b')
+      .listen({ admit: () => true, accept, acceptData: () => null, introduce: async () => new Uint8Array() });
   });
   const transport = network.transport(a, 'a');
   const near = await transport.dial('b', b, new AbortController().signal);

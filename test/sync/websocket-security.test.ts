@@ -15,7 +15,7 @@ import { parseAddress } from '../../src/sync/address.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { PENDING_HANDSHAKES_MAX } from '../../src/sync/pending-handshakes.ts';
 import { HANDSHAKE_TIMEOUT_MS } from '../../src/sync/tls.ts';
-import { type Connection, FRAME_BYTES_MAX } from '../../src/sync/transport.ts';
+import { type Connection, FRAME_BYTES_MAX, INTRODUCTION_BYTES_MAX } from '../../src/sync/transport.ts';
 import { WebSocketTransport } from '../../src/sync/websocket-transport.ts';
 
 const HOST = '127.0.0.1';
@@ -32,6 +32,7 @@ let transport: WebSocketTransport;
 let address: string;
 let accepted: Connection[];
 let asked: string[];
+let introduced: string[];
 
 beforeEach(async () => {
   server = createIdentity();
@@ -39,6 +40,7 @@ beforeEach(async () => {
   transport = new WebSocketTransport({ identity: server, host: HOST, port: 0 });
   accepted = [];
   asked = [];
+  introduced = [];
   address = await transport.listen({
     admit: (peer) => {
       asked.push(peer);
@@ -46,6 +48,10 @@ beforeEach(async () => {
     },
     accept: (connection) => accepted.push(connection),
     acceptData: () => null,
+    introduce: async (_node, question) => {
+      introduced.push(Buffer.from(question).toString());
+      return new Uint8Array(1);
+    },
   });
 });
 
@@ -161,6 +167,28 @@ test.each(['/data/', '/data/..%2f', '//', 'http://[', `/data/${'x'.repeat(200)}`
     expect(await answer).toMatch(/^HTTP\/1\.1 4\d\d /);
   },
 );
+
+function introduction(body: string, length = body.length): string {
+  return `POST /introduction HTTP/1.1\r\nHost: peer\r\nContent-Length: ${length}\r\n\r\n${body}`;
+}
+
+test('a stranger that introduces itself is answered once, and then hung up on', async () => {
+  const socket = await tlsSocket(certificateOf(createIdentity()));
+  const answer = answerOn(socket);
+  socket.write(introduction('hello') + introduction('hello again'));
+  expect((await answer).match(/HTTP\/1\.1 200/g)).toHaveLength(1);
+  expect([introduced, accepted]).toEqual([['hello'], []]);
+});
+
+test('an introduction that says too much, or claims to, is cut off without an answer', async () => {
+  for (const request of [introduction('x'.repeat(INTRODUCTION_BYTES_MAX + 1)), introduction('x'.repeat(5_000), 1e12)]) {
+    const socket = await tlsSocket(certificateOf(createIdentity()));
+    const answer = answerOn(socket);
+    socket.write(request);
+    expect(await answer).toBe('');
+  }
+  expect(introduced).toEqual([]);
+});
 
 test('what is not TLS is dropped', async () => {
   const socket = connectTcp(parseAddress(address));

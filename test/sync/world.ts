@@ -162,7 +162,12 @@ export async function connectionPair(
   const address = `meeting ${pairs}`;
   const listening = network.transport(b, address);
   const accepted = new Promise<Connection>((accept) => {
-    void listening.listen({ admit: () => true, accept, acceptData: () => null });
+    void listening.listen({
+      admit: () => true,
+      accept,
+      acceptData: () => null,
+      introduce: async () => new Uint8Array(),
+    });
   });
   const near = await network.transport(a, `${a} dials`).dial(address, b, new AbortController().signal);
   return [near, await accepted];

@@ -4,16 +4,7 @@ import { PandoError } from '../../src/core/errors.ts';
 import { parseTransferId, type ResumeToken, type TransferId, type TreeName, uuidFrom } from '../../src/core/ids.ts';
 import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { FINISH, OUTCOME, PREPARE, type Prepared, TRANSFERS_PER_PEER_MAX } from '../../src/transfer/protocol.ts';
-import {
-  addressOf,
-  at,
-  codeOf,
-  dataset,
-  IMAGES,
-  introduce,
-  MemoryWorld,
-  type WorldNode,
-} from '../main/memory-world.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -137,13 +128,11 @@ describe('a sender', () => {
       return `${error.code} ${error.message.replaceAll(tree, 'TREE')}`;
     };
     const missing = await said('nothing');
-    await alpha.node.peers.add({
-      peer: beta.node.id,
-      name: 'beta',
-      address: addressOf('beta'),
-      shares: ['other-*'],
-      trustedLink: false,
-    });
+    await alpha.node.grants.give(beta.node.id, { trees: 'other-*', role: 'reader' });
+    const ended = new Promise((resolve) => beta.node.hub.onDisconnected(resolve));
+    await alpha.node.grants.revoke(beta.node.id, '*');
+    await ended;
+    await beta.node.hub.reach(alpha.node.id);
     expect(missing).toMatch(/^TREE_UNKNOWN/);
     expect(await said(IMAGES)).toBe(missing);
     expect(await heldOnAlpha()).toBe(0);

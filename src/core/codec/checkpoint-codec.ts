@@ -5,19 +5,17 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { PandoError } from '../errors.ts';
+import { datasetId, datasetName, relativeName } from '../event-fields.ts';
 import {
   type Bookmark,
   bookmarkSchema,
   type DatasetKind,
-  datasetIdSchema,
   datasetKindSchema,
-  datasetNameSchema,
   type Hold,
   holdSchema,
   originSchema,
   ownershipSchema,
   propertiesSchema,
-  relativeNameSchema,
   type Snapshot,
   snapshotSchema,
 } from '../events.ts';
@@ -143,10 +141,10 @@ export function checkpointDigest(chunks: Iterable<Uint8Array>): Hash {
 }
 
 const rowSchema = z.tuple([
-  datasetIdSchema,
+  datasetId,
   datasetKindSchema,
   snapshotSchema.shape.guid,
-  relativeNameSchema,
+  relativeName,
   originSchema.shape.dataset,
   originSchema.shape.snapshot.nullable(),
   ownershipSchema.shape.node,
@@ -161,7 +159,7 @@ const rowSchema = z.tuple([
 const chunkSchema = z.tuple([
   z.literal(CHECKPOINT_VERSION),
   z.int().nonnegative(),
-  datasetNameSchema.nullable(),
+  datasetName.nullable(),
   z.array(rowSchema),
 ]);
 

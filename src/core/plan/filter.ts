@@ -20,16 +20,6 @@ function matcher(globs: readonly string[]): (name: string) => boolean {
   return globs.length === 0 ? () => false : picomatch([...globs], { dot: true });
 }
 
-/** Matchers by the list that they were made of: who may read what is asked for each change of each stream. */
-const sharing = new WeakMap<readonly string[], (name: string) => boolean>();
-
-/** Whether a peer that was given these globs of tree names may read the tree. The list must not be changed afterwards. */
-export function sharesTree(globs: readonly string[], tree: string): boolean {
-  const known = sharing.get(globs) ?? matcher(globs);
-  sharing.set(globs, known);
-  return known(tree);
-}
-
 function selected(view: Graph, filter: Pick<MirrorRules, 'only' | 'except'>): Set<DatasetId> {
   const only = filter.only.length === 0 ? () => true : matcher(filter.only);
   const except = matcher(filter.except);

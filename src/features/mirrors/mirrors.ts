@@ -1,5 +1,5 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
-import { type Mirror, type MirrorKey, mirrorKey, mirrorsOf } from '../../core/admin.ts';
+import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey, mirrorsOf } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
@@ -20,6 +20,7 @@ import type { Plan, Retention, Step } from '../../core/plan/steps.ts';
 import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import type { CaughtUp } from '../../sync/questions.ts';
 import { type Timers, withinTime } from '../../sync/timers.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import { isGivingUp } from '../../transfer/giving-up.ts';
@@ -31,7 +32,7 @@ import type { Zfs } from '../../zfs/zfs.ts';
 import type { DepartureJournal } from './departure-journal.ts';
 import { MirrorTurns, uncancelled } from './mirror-turns.ts';
 import { checkReplicaPlace } from './replica-place.ts';
-import { type Source, Sources } from './sources.ts';
+import { notShared, type Source, Sources } from './sources.ts';
 
 export interface MirrorsOptions {
   readonly history: History;
@@ -39,7 +40,7 @@ export interface MirrorsOptions {
   readonly departures: DepartureJournal;
   readonly zfs: Zfs;
   /** Brings what is known of the peer's trees up to date; `refresh` lets the peer look at its ZFS first. */
-  readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<unknown>;
+  readonly catchUp: (peer: NodeId, options: { readonly refresh: boolean }) => Promise<CaughtUp>;
   readonly timers: Timers;
   /** How long a peer that is connected may take to answer, in ms. */
   readonly answerMsMax: number;
@@ -48,6 +49,8 @@ export interface MirrorsOptions {
   readonly interrupted: (request: PullRequest, source: Graph) => Promise<Interrupted | null>;
   /** Whether streams from this peer may go outside TLS. */
   readonly linkMode: (peer: NodeId) => LinkMode;
+  /** Told of a peer that may not contribute to the tree of this node that is mirrored from it. */
+  readonly onRefused: (peer: NodeId, tree: TreeName) => void;
   /** Has this node's stream of a tree say that it is kept at that root. */
   readonly announce: (tree: TreeName, root: DatasetName) => Promise<void>;
   /** Has it say that the tree is not kept any more. */
@@ -232,7 +235,8 @@ export class Mirrors {
   compare(tree: TreeName): Difference[] {
     const mirrors = mirrorsOf(this.#options.admin.state, tree);
     if (mirrors.length === 0) throw unknownMirror(tree);
-    const wanted = new Map(mirrors.flatMap((mirror) => [...this.wanted(mirror).datasets]));
+    const entitled = mirrors.filter((mirror) => this.sources.isEntitled(mirror));
+    const wanted = new Map(entitled.flatMap((mirror) => [...this.wanted(mirror).datasets]));
     const { node } = this.#options.history;
     const local = this.#local(tree);
     const replicas = Array.from(local.datasets).filter(([, { owner }]) => owner.node !== node);
@@ -241,6 +245,15 @@ export class Mirrors {
     return found.filter(
       ({ kind, dataset }) => kind !== 'dataset-missing' || wanted.get(dataset)?.snapshots.length !== 0,
     );
+  }
+
+  /**
+   * Brings what is known of the mirrored tree up to date; with `refresh` the peer looks at its ZFS first. Rejects with what keeps the peer from being asked, and `TREE_UNKNOWN` where it
+   * shares the tree with this node no more: what is known of it then is only what was.
+   */
+  async hear({ tree, from }: MirrorPlace, options: { readonly refresh: boolean }): Promise<void> {
+    const { shared } = await this.#options.catchUp(from, options);
+    if (!shared.has(streamIdOf(from, tree))) throw notShared(tree, from);
   }
 
   /**
@@ -260,8 +273,21 @@ export class Mirrors {
     return this.#turns.stop(new PandoError('TRANSFER_CANCELLED', 'The node is stopping; sync again once it is back.'));
   }
 
+  /** Ends the syncs that take something from a peer which may not contribute any more. */
+  endUnentitled(peer: NodeId): void {
+    for (const mirror of this.list()) {
+      if (mirror.from !== peer || this.sources.isEntitled(mirror)) continue;
+      const { tree } = mirror;
+      const reason = new PandoError('TRANSFER_CANCELLED', `The peer may not contribute to "${tree}" any more.`, {
+        tree,
+      });
+      void this.#turns.cancel(tree, reason);
+    }
+  }
+
   async #run(mirror: Mirror, options: SyncOptions): Promise<SyncReport> {
     const { tree, from } = mirror;
+    if (!this.sources.isEntitled(mirror)) this.#options.onRefused(from, tree);
     await this.#catchUp(mirror, options);
     const settled = this.#settledPlan(mirror);
     if (settled !== undefined) {
@@ -364,10 +390,10 @@ export class Mirrors {
   }
 
   async #catchUp({ tree, from }: Mirror, { refresh, signal }: SyncOptions): Promise<void> {
-    const { catchUp, answerMsMax, timers } = this.#options;
+    const { answerMsMax, timers } = this.#options;
     const inTime = { ms: answerMsMax, reason: () => silent(from, answerMsMax) };
     await withinTime(timers, inTime, (limit) =>
-      uncancelled(tree, catchUp(from, { refresh }), AbortSignal.any([signal, limit])),
+      uncancelled(tree, this.hear({ tree, from }, { refresh }), AbortSignal.any([signal, limit])),
     );
   }
 

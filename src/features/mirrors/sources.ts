@@ -6,11 +6,13 @@
  * 1. A dataset that is here follows the peer that owns it. One whose owner is not mirrored from follows the first peer that has it.
  * 2. A dataset that is not here yet follows the peer that says it is its own; where several do, the one with the higher epoch, or the smaller id (invariant 2).
  * 3. What belongs to this node follows nobody.
- * 4. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
+ * 4. Into a tree that this node shares itself comes only what belongs to who may contribute to it, from its owner or from another such.
+ * 5. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Origin, Ownership } from '../../core/events.ts';
+import { isAllowed } from '../../core/grants.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
 import { withLineage } from '../../core/graph/lineage.ts';
 import type { ObservedDataset } from '../../core/graph/observed.ts';
@@ -31,8 +33,8 @@ export interface Source {
   readonly follows: (dataset: Dataset) => boolean;
   /** What has another name here than at its owner. */
   readonly contested: readonly Contested[];
-  /** The graphs that this was made from: as long as they are the same, so is this. */
-  readonly basis: readonly (Graph | undefined)[];
+  /** What this was made from: as long as that is the same, so is this. */
+  readonly basis: readonly unknown[];
 }
 
 /** What is known of a tree at one moment. */
@@ -54,18 +56,20 @@ export class Sources {
     this.#options = options;
   }
 
-  /** Throws `TREE_UNKNOWN` when the peer shares no such tree. */
+  /** Throws `TREE_UNKNOWN` when the peer shares no such tree, and `GRANT_MISSING` when it may not contribute to one of this node's own. */
   of(mirror: Mirror): Source {
     const { tree, from } = mirror;
     const known = this.#knowledge(tree);
     known.sources ??= this.#settle(known);
     const source = known.sources.get(mirror);
     if (source !== undefined) return source;
-    throw new PandoError(
-      'TREE_UNKNOWN',
-      `Peer ${from} shares no tree "${tree}" with this node; share it there with "pando peer add … --share ${tree}".`,
-      { tree, peer: from },
-    );
+    if (!this.isEntitled(mirror)) throw this.#notEntitled(mirror);
+    throw notShared(tree, from);
+  }
+
+  /** Whether anything is taken from the peer at all (belief 4). */
+  isEntitled({ tree, from }: Mirror): boolean {
+    return this.#mayBring(from, tree);
   }
 
   /**
@@ -113,13 +117,13 @@ export class Sources {
     const mirrors = mirrorsOf(this.#options.admin.state, tree);
     const local = this.#local(tree);
     const raws = mirrors.map((mirror) => this.#raw(mirror));
-    const basis = [local, ...raws];
+    const basis = [local, this.#options.admin.state.grants, ...raws];
     const last = this.#known.get(tree);
     if (last !== undefined && isSame(last.basis, basis) && isSame(last.mirrors, mirrors)) return last;
     const views = new Map<Mirror, Graph>();
     mirrors.forEach((mirror, index) => {
       const raw = raws[index];
-      if (raw === undefined) return;
+      if (raw === undefined || !this.isEntitled(mirror)) return;
       views.set(
         mirror,
         withLineage(raw, (origin) => this.#isNowhere(mirror, origin, local, mirrors)),
@@ -130,12 +134,34 @@ export class Sources {
     return known;
   }
 
+  /** What this node owns itself, and has lost, may come back from wherever it is. */
+  #mayBring(owner: NodeId, tree: TreeName): boolean {
+    const { admin, history } = this.#options;
+    const { trees, grants } = admin.state;
+    return !trees.has(tree) || owner === history.node || isAllowed(grants, owner, tree, 'contribute');
+  }
+
+  #notEntitled({ tree, from }: Mirror): PandoError {
+    const name = this.#options.admin.state.peers.get(from)?.name ?? from;
+    return new PandoError(
+      'GRANT_MISSING',
+      `Peer "${name}" may not contribute to "${tree}", which this node shares; grant it with "pando grant add ${name} ${tree} --role contributor" if that is meant.`,
+      { peer: from, tree },
+    );
+  }
+
   #settle({ basis, mirrors, local, views }: Knowledge): Map<Mirror, Source> {
     const { node } = this.#options.history;
     const heard = Array.from(views, ([mirror, graph]) => ({
       mirror,
       graph,
-      follows: followed(mirror, { node, mirrors, local, views }),
+      follows: followed(mirror, {
+        node,
+        mirrors,
+        local,
+        views,
+        mayBring: (owner) => this.#mayBring(owner, mirror.tree),
+      }),
     }));
     const { graphs, contested } = settleNames(heard, local, ({ owner }) => owner.node === node);
     return new Map(
@@ -147,7 +173,7 @@ export class Sources {
     );
   }
 
-  /** Belief 4. */
+  /** Belief 5. */
   #isNowhere(mirror: Mirror, { dataset, snapshot }: Origin, local: Graph, mirrors: readonly Mirror[]): boolean {
     if (dataset === null) return true;
     const here = local.get(dataset);
@@ -181,15 +207,27 @@ export class Sources {
   }
 }
 
-/** Beliefs 1 to 3. */
+/** Beliefs 1 to 4. */
 function followed(
   mirror: Mirror,
-  { node, mirrors, local, views }: Omit<Knowledge, 'basis' | 'sources'> & { readonly node: NodeId },
+  {
+    node,
+    mirrors,
+    local,
+    views,
+    mayBring,
+  }: Omit<Knowledge, 'basis' | 'sources'> & {
+    readonly node: NodeId;
+    readonly mayBring: (owner: NodeId) => boolean;
+  },
 ): (dataset: Dataset) => boolean {
   const peers = new Set(mirrors.map(({ from }) => from));
   return ({ id }) => {
     const owner = local.get(id)?.owner.node;
-    if (owner === undefined) return serverOfNew(views, id) === mirror;
+    if (owner === undefined) {
+      const said = views.get(mirror)?.get(id)?.owner.node;
+      return serverOfNew(views, id) === mirror && (said === undefined || mayBring(said));
+    }
     if (owner === node) return false;
     if (peers.has(owner)) return owner === mirror.from;
     return (mirrors.find((one) => views.get(one)?.get(id) !== undefined) ?? mirrors[0]) === mirror;
@@ -213,4 +251,13 @@ function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {
 /** Whether it is marked as replicas are: nobody writes to it, and it has the id that it has at its owner. */
 function isReplica({ id, properties }: ObservedDataset): boolean {
   return id !== null && properties.readonly === 'on';
+}
+
+/** The peer has no such tree, or does not let this node read it (any more): which of the two it does not say. */
+export function notShared(tree: TreeName, peer: NodeId): PandoError {
+  return new PandoError(
+    'TREE_UNKNOWN',
+    `Peer ${peer} shares no tree "${tree}" with this node; grant it there with "pando grant add … ${tree}".`,
+    { tree, peer },
+  );
 }

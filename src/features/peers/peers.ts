@@ -1,14 +1,30 @@
 import type { Peer } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
-import { isPrivateTree, type NodeId, shortNodeId, type TreeName } from '../../core/ids.ts';
-import { sharesTree } from '../../core/plan/filter.ts';
+import type { PeerAdded } from '../../core/events.ts';
+import type { Grant } from '../../core/grants.ts';
+import { type NodeId, shortNodeId } from '../../core/ids.ts';
+import type { GrantGiven } from '../../core/trust-events.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import { parseAddress } from '../../sync/address.ts';
+import { checkGrant } from './peer-grants.ts';
 
 /** What people call a peer: letters, digits and `_ . -`, so that it can stand on a command line. */
 const PEER_NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
-/** The nodes that this one knows, and what each of them may read. */
+export function isPeerName(text: string): boolean {
+  return PEER_NAME_PATTERN.test(text);
+}
+
+/** Throws `ARGUMENT_INVALID` for what cannot be the name of a peer. */
+export function checkPeerName(name: string): void {
+  if (isPeerName(name)) return;
+  throw new PandoError(
+    'ARGUMENT_INVALID',
+    `"${name}" cannot be the name of a peer; use up to 64 letters, digits, "_", "." or "-".`,
+  );
+}
+
+/** The nodes that this one knows. */
 export class Peers {
   readonly #admin: AdminJournal;
   readonly #self: NodeId;
@@ -26,12 +42,6 @@ export class Peers {
     return this.#admin.state.peers.get(node);
   }
 
-  /** Whether the peer was given the tree; private streams of this node never are. */
-  shares(node: NodeId, tree: TreeName): boolean {
-    const peer = this.get(node);
-    return peer !== undefined && !isPrivateTree(tree) && sharesTree(peer.shares, tree);
-  }
-
   /** Finds a peer by its name or NodeId. Throws `PEER_UNKNOWN`. */
   resolve(text: string): Peer {
     const wanted = text.toUpperCase();
@@ -42,35 +52,36 @@ export class Peers {
     });
   }
 
-  /**
-   * Adds a peer, or changes what is kept of one that is known. Throws `ARGUMENT_INVALID` for a name or address that cannot be, `PEER_EXISTS`
-   * when another peer has the name.
-   */
-  async add(peer: Peer): Promise<void> {
-    if (!PEER_NAME_PATTERN.test(peer.name)) {
-      throw new PandoError(
-        'ARGUMENT_INVALID',
-        `"${peer.name}" cannot be the name of a peer; use up to 64 letters, digits, "_", "." or "-".`,
-      );
-    }
+  /** Throws as {@link add} rejects. */
+  checkAddable(peer: Peer): void {
+    checkPeerName(peer.name);
     if (peer.peer === this.#self) {
       throw new PandoError('ARGUMENT_INVALID', 'That is the id of this node itself; take the one of the other node.');
     }
     if (peer.address !== null) parseAddress(peer.address);
-    await this.#admin.change((state) => {
-      const other = Array.from(state.peers.values()).find(({ name }) => name === peer.name);
-      if (other !== undefined && other.peer !== peer.peer) {
-        throw new PandoError(
-          'PEER_EXISTS',
-          `Another peer, ${shortNodeId(other.peer)}…, is called "${peer.name}" already; choose another name or remove it first.`,
-          { name: peer.name, peer: other.peer },
-        );
-      }
-      return [{ type: 'peer.added', ...peer }];
+    const other = this.list().find(({ name }) => name === peer.name);
+    if (other === undefined || other.peer === peer.peer) return;
+    throw new PandoError(
+      'PEER_EXISTS',
+      `Another peer, ${shortNodeId(other.peer)}…, is called "${peer.name}" already; choose another name or remove it first.`,
+      { name: peer.name, peer: other.peer },
+    );
+  }
+
+  /**
+   * Adds a peer with these grants, or changes what is kept of one that is known; what that was granted before stays. Rejects with `ARGUMENT_INVALID` for a name or address that
+   * cannot be, `PEER_EXISTS` when another peer has the name.
+   */
+  async add(peer: Peer, grants: readonly Grant[] = []): Promise<void> {
+    for (const grant of grants) checkGrant(grant);
+    await this.#admin.change(() => {
+      this.checkAddable(peer);
+      const added: PeerAdded = { type: 'peer.added', ...peer };
+      return [added, ...grants.map((grant): GrantGiven => ({ type: 'grant.given', peer: peer.peer, ...grant }))];
     });
   }
 
-  /** Forgets a peer; its sessions end. Throws `MIRROR_EXISTS` while a mirror follows it. */
+  /** Forgets a peer and what it was granted; its sessions end. Throws `MIRROR_EXISTS` while a mirror follows it. */
   async remove(node: NodeId): Promise<void> {
     await this.#admin.change((state) => {
       const mirror = Array.from(state.mirrors.values()).find(({ from }) => from === node);

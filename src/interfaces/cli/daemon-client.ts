@@ -5,19 +5,22 @@
 import type { Mirror, Peer } from '../../core/admin.ts';
 import type { PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
+import type { Grant } from '../../core/grants.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId, StreamId } from '../../core/ids.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { TreeCondition } from '../../features/observe/look-memory.ts';
+import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
+import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { LinkStatus } from '../../sync/peer-link.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
 
-export type PeerStatus = Peer & { readonly link: LinkStatus | null };
+export type PeerStatus = Peer & { readonly grants: readonly Grant[]; readonly link: LinkStatus | null };
 export type TreeStatus = KeptTree & TreeCondition;
 export type MirrorStatus = Mirror & {
   /** Whether a sync is writing into it now. */
@@ -71,11 +74,34 @@ export interface DaemonClient {
     readonly name: string;
     readonly node: string;
     readonly address: string | null;
-    readonly shares: string[];
+    readonly grants: Grant[];
     readonly trustedLink: boolean;
   }): Promise<void>;
   /** By name or NodeId. */
   removePeer(peer: string): Promise<void>;
+
+  grants(): Promise<readonly PeerGrant[]>;
+  /** `peer` is a name or NodeId, here as below. */
+  giveGrant(grant: Grant & { readonly peer: string }): Promise<void>;
+  revokeGrant(peer: string, trees: string): Promise<void>;
+
+  invitations(): Promise<readonly OpenInvitation[]>;
+  /** Gives the line that the other node joins with. */
+  invite(
+    invitation: Grant & {
+      /** Null for where this node is by its configuration. */
+      readonly address: string | null;
+      readonly lifetimeMs: number;
+      readonly name: string | null;
+    },
+  ): Promise<string>;
+  withdrawInvitation(invitation: string): Promise<void>;
+  join(request: {
+    readonly line: string;
+    readonly as: string | null;
+    readonly name: string | null;
+    readonly address: string | null;
+  }): Promise<Joined>;
 
   mirrors(): Promise<readonly Mirror[]>;
   addMirror(mirror: {

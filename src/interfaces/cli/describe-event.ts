@@ -4,7 +4,8 @@ import type { AdminEventBody, Event, MirrorRules, Origin, TreeEventBody, Unknown
 import type { Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.ts';
 import { formatKeepRule } from '../../core/keep.ts';
-import { formatBytes, formatCount, formatGrace, formatPlace } from './format.ts';
+import type { AccessRefused, RefusedAction, TrustEventBody } from '../../core/trust-events.ts';
+import { formatBytes, formatCount, formatGrace, formatPlace, formatTime } from './format.ts';
 
 /** Names of datasets while a log is being read: events name most of them by id only. */
 export class DatasetNames {
@@ -99,12 +100,53 @@ function describeRules({ only, except, keep, graceMs }: MirrorRules): string {
   return `${what}${without}, keeps ${formatKeepRule(keep)}, and what its owner destroys ${formatGrace(graceMs)}`;
 }
 
+function describeTrustEvent(event: TrustEventBody): string {
+  switch (event.type) {
+    case 'grant.given':
+      return `${shortNodeId(event.peer)}… is ${event.role} of ${event.trees}.`;
+    case 'grant.revoked':
+      return `${shortNodeId(event.peer)}… may nothing in ${event.trees} any more by a grant for that.`;
+    case 'invitation.made':
+      return `Invitation ${event.invitation} was made: ${event.role} of ${event.trees}, until ${formatTime(event.expiresAt)}.`;
+    case 'invitation.used':
+      return `${event.peer} has joined with invitation ${event.invitation}.`;
+    case 'invitation.withdrawn':
+      return `Invitation ${event.invitation} was withdrawn.`;
+    case 'access.refused':
+      return describeRefusal(event);
+    default:
+      return unreachable(event);
+  }
+}
+
+const REFUSED_TO: Readonly<Record<RefusedAction, string>> = {
+  connect: 'to connect, since it is no peer',
+  join: 'to join, without an invitation that holds',
+  read: 'to read',
+  contribute: 'to contribute to',
+  'take-ownership': 'to take ownership in',
+  operate: 'to change',
+};
+
+function describeRefusal({ peer, action, tree, times }: AccessRefused): string {
+  const who = peer ?? 'Several nodes';
+  const what = tree === null ? '' : ` "${tree}"`;
+  return `${who} ${peer === null ? 'were' : 'was'} refused ${REFUSED_TO[action]}${what}${times === 1 ? '' : `, ${times} times`}.`;
+}
+
 function describeAdminEvent(event: AdminEventBody): string {
   switch (event.type) {
     case 'peer.added':
-      return `Peer "${event.name}" (${event.peer}) was added; it may read ${event.shares.join(', ') || 'nothing'}.`;
+      return `Peer "${event.name}" (${event.peer}) was added.`;
     case 'peer.removed':
       return `Peer ${event.peer} was removed.`;
+    case 'grant.given':
+    case 'grant.revoked':
+    case 'invitation.made':
+    case 'invitation.used':
+    case 'invitation.withdrawn':
+    case 'access.refused':
+      return describeTrustEvent(event);
     case 'local-tree.added':
       return `Tree "${event.tree}" was added at ${event.root}.`;
     case 'local-tree.removed':
@@ -136,6 +178,12 @@ type AdminType = AdminEventBody['type'];
 const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'peer.added': true,
   'peer.removed': true,
+  'grant.given': true,
+  'grant.revoked': true,
+  'invitation.made': true,
+  'invitation.used': true,
+  'invitation.withdrawn': true,
+  'access.refused': true,
   'local-tree.added': true,
   'local-tree.removed': true,
   'mirror.added': true,

@@ -2,9 +2,11 @@
 import { Command, CommanderError } from 'commander';
 import { describeError, PandoError } from '../../core/errors.ts';
 import { CommandContext, examples, type GlobalOptions, type Runner } from './command-context.ts';
+import { addAudit } from './commands/audit.ts';
 import { addClone } from './commands/clone.ts';
 import { addDestroy } from './commands/destroy.ts';
 import { addDiverged } from './commands/diverged.ts';
+import { addGrant } from './commands/grant.ts';
 import { addGraph } from './commands/graph.ts';
 import { addId } from './commands/id.ts';
 import { addLog } from './commands/log.ts';
@@ -31,11 +33,13 @@ const COMMANDS = [
   addId,
   addTree,
   addPeer,
+  addGrant,
   addMirror,
   addSync,
   addPlan,
   addGraph,
   addLog,
+  addAudit,
   addSnapshot,
   addClone,
   addPromote,
@@ -65,7 +69,7 @@ export function buildProgram(dependencies: CliDependencies, output: Output, ende
       examples(
         'pando serve',
         'pando tree add images tank/images',
-        'pando peer add backup ABCDEFG-… --address backup:7380 --share images',
+        'pando peer invite --tree images',
         'pando sync images',
       ),
     )

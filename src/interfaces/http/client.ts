@@ -8,6 +8,8 @@ import type { NodeId } from '../../core/ids.ts';
 import type { Plan } from '../../core/plan/steps.ts';
 import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
+import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
@@ -16,6 +18,9 @@ import type {
   AddPeerRequest,
   AddTreeRequest,
   ChangeMirrorRequest,
+  GiveGrantRequest,
+  InviteRequest,
+  JoinRequest,
   SnapshotRequest,
 } from './requests.ts';
 import type { Status } from './status.ts';
@@ -72,6 +77,36 @@ export class HttpClient {
 
   removePeer(peer: string): Promise<void> {
     return this.#done({ method: 'DELETE', path: `/v1/peers/${encodeURIComponent(peer)}` });
+  }
+
+  grants(): Promise<readonly PeerGrant[]> {
+    return this.#json({ method: 'GET', path: '/v1/grants' });
+  }
+
+  giveGrant(body: GiveGrantRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/grants', body });
+  }
+
+  revokeGrant(peer: string, trees: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: '/v1/grants', query: { peer, trees } });
+  }
+
+  invitations(): Promise<readonly OpenInvitation[]> {
+    return this.#json({ method: 'GET', path: '/v1/invitations' });
+  }
+
+  /** Gives the line that the other node joins with. */
+  async invite(body: InviteRequest): Promise<string> {
+    const { line } = await this.#json<{ readonly line: string }>({ method: 'POST', path: '/v1/invitations', body });
+    return line;
+  }
+
+  withdrawInvitation(invitation: string): Promise<void> {
+    return this.#done({ method: 'DELETE', path: `/v1/invitations/${encodeURIComponent(invitation)}` });
+  }
+
+  join(body: JoinRequest): Promise<Joined> {
+    return this.#json({ method: 'POST', path: '/v1/joins', body });
   }
 
   mirrors(): Promise<readonly Mirror[]> {

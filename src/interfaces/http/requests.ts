@@ -5,12 +5,15 @@
 import { z } from 'zod';
 import { PandoError } from '../../core/errors.ts';
 import { GLOBS_MAX } from '../../core/events.ts';
+import { ROLES } from '../../core/grants.ts';
 
 /** Longest word a request may carry, in characters: a full snapshot name has at most 511. */
 const WORD_CHARACTERS_MAX = 1024;
 
 const word = z.string().min(1).max(WORD_CHARACTERS_MAX);
 const globs = z.array(z.string().min(1).max(512)).max(GLOBS_MAX);
+
+const grant = z.strictObject({ trees: word, role: z.enum(ROLES) });
 
 /** Null for ever. */
 const graceMs = z.int().nonnegative().nullable();
@@ -26,8 +29,25 @@ export const addPeerSchema = z.strictObject({
   name: word,
   node: word,
   address: word.nullable().default(null),
-  shares: globs.default([]),
+  grants: z.array(grant).max(GLOBS_MAX).default([]),
   trustedLink: z.boolean().default(false),
+});
+/** `peer` is a name or NodeId. */
+export const giveGrantSchema = grant.extend({ peer: word });
+export const revokeGrantSchema = z.strictObject({ peer: word, trees: word });
+export const inviteSchema = grant.extend({
+  /** Where this node is to be found; without one, where it is by its configuration. */
+  address: word.nullable().default(null),
+  lifetimeMs: z.int().positive(),
+  name: word.nullable().default(null),
+});
+export const joinSchema = z.strictObject({
+  line: word,
+  /** What to call the inviting node here. */
+  as: word.nullable().default(null),
+  /** What this node calls itself there; without one, as its host. */
+  name: word.nullable().default(null),
+  address: word.nullable().default(null),
 });
 export const addMirrorSchema = z.strictObject({
   tree: word,
@@ -75,6 +95,9 @@ export const logQuerySchema = z.strictObject({
 type In<Schema extends z.ZodType> = z.input<Schema>;
 export type AddTreeRequest = In<typeof addTreeSchema>;
 export type AddPeerRequest = In<typeof addPeerSchema>;
+export type GiveGrantRequest = In<typeof giveGrantSchema>;
+export type InviteRequest = In<typeof inviteSchema>;
+export type JoinRequest = In<typeof joinSchema>;
 export type AddMirrorRequest = In<typeof addMirrorSchema>;
 export type ChangeMirrorRequest = In<typeof changeMirrorSchema>;
 export type SnapshotRequest = In<typeof snapshotSchema>;

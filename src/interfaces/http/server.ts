@@ -12,6 +12,7 @@ import { operationRoutes } from './operation-routes.ts';
 import { readingRoutes } from './reading-routes.ts';
 import type { DaemonServices } from './services.ts';
 import { settingsRoutes } from './settings-routes.ts';
+import { trustRoutes } from './trust-routes.ts';
 
 /** Leaves the socket to its owner alone (mode 0600). */
 const SOCKET_UMASK = 0o177;
@@ -46,6 +47,7 @@ function createApp(services: DaemonServices, streams: LineStreams, report: (erro
     return reply.code(404).send(error.toJSON());
   });
   settingsRoutes(app, services);
+  trustRoutes(app, services);
   datasetRoutes(app, services);
   divergedRoutes(app, services);
   readingRoutes(app, services, streams);

@@ -2,12 +2,24 @@ import type { NodeId } from '../../core/ids.ts';
 import type { Diverged } from '../../features/diverged/diverged.ts';
 import type { Mirrors } from '../../features/mirrors/mirrors.ts';
 import type { Observer } from '../../features/observe/observer.ts';
+import type { Invitations } from '../../features/peers/invitations.ts';
+import type { PeerGrants } from '../../features/peers/peer-grants.ts';
 import type { Peers } from '../../features/peers/peers.ts';
 import type { Trees } from '../../features/trees/trees.ts';
 import type { Verifier } from '../../features/verify/verifier.ts';
 import type { History } from '../../log/history.ts';
 import type { LinkStatus } from '../../sync/peer-link.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
+
+/** How this node presents itself to others. */
+export interface NodePresence {
+  /** What it calls itself: the name of its host, as far as that can be the name of a peer. */
+  readonly name: string;
+  /** Where it is to be found as far as is known, as `host:port`. */
+  readonly address: string;
+  /** The same where people configured it; null where nobody said that it can be dialled at all. */
+  readonly publicAddress: string | null;
+}
 
 /** What the API needs of a running node. */
 export interface DaemonServices {
@@ -24,6 +36,9 @@ export interface DaemonServices {
   readonly mirrors: Mirrors;
   readonly diverged: Diverged;
   readonly peers: Peers;
+  readonly grants: PeerGrants;
+  readonly invitations: Invitations;
+  readonly presence: NodePresence;
   readonly verifier: Verifier;
   readonly observer: Observer;
   /** The ties to all known peers (`Hub.status`). */

@@ -1,12 +1,11 @@
 import type { FastifyInstance } from 'fastify';
-import { parseDatasetName, parseNodeId, parseTreeName } from '../../core/ids.ts';
+import { parseDatasetName, parseTreeName } from '../../core/ids.ts';
 import { parseKeepRule } from '../../core/keep.ts';
 import { namedMirror } from './named-mirror.ts';
-import { addMirrorSchema, addPeerSchema, addTreeSchema, changeMirrorSchema, checked } from './requests.ts';
+import { addMirrorSchema, addTreeSchema, changeMirrorSchema, checked } from './requests.ts';
 import type { DaemonServices } from './services.ts';
-import { peersOf } from './status.ts';
 
-/** Trees, peers and mirrors: listed, added and removed. */
+/** Trees and mirrors: listed, added and removed. */
 export function settingsRoutes(app: FastifyInstance, services: DaemonServices): void {
   const { trees, peers, mirrors } = services;
 
@@ -18,17 +17,6 @@ export function settingsRoutes(app: FastifyInstance, services: DaemonServices): 
   });
   app.delete<{ Params: { tree: string } }>('/v1/trees/:tree', async ({ params }, reply) => {
     await trees.remove(parseTreeName(params.tree));
-    return reply.code(204).send();
-  });
-
-  app.get('/v1/peers', () => peersOf(services));
-  app.post('/v1/peers', async ({ body }, reply) => {
-    const { node, ...peer } = checked(addPeerSchema, body);
-    await peers.add({ peer: parseNodeId(node), ...peer });
-    return reply.code(204).send();
-  });
-  app.delete<{ Params: { peer: string } }>('/v1/peers/:peer', async ({ params }, reply) => {
-    await peers.remove(peers.resolve(params.peer).peer);
     return reply.code(204).send();
   });
 

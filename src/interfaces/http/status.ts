@@ -33,10 +33,15 @@ async function divergedOf({ diverged }: DaemonServices, tree: TreeName): Promise
   );
 }
 
-/** All peers, each with the tie to it. */
-export function peersOf({ peers, links }: DaemonServices) {
+/** All peers, each with what it may do here, and the tie to it. */
+export function peersOf({ peers, grants, links }: DaemonServices) {
   const ties = new Map(links().map((link) => [link.node, link]));
-  return peers.list().map((peer) => ({ ...peer, link: ties.get(peer.peer) ?? null }));
+  const given = grants.list();
+  return peers.list().map((peer) => ({
+    ...peer,
+    grants: given.filter((grant) => grant.peer === peer.peer).map(({ trees, role }) => ({ trees, role })),
+    link: ties.get(peer.peer) ?? null,
+  }));
 }
 
 /** What `pando status` tells. */

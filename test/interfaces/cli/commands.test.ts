@@ -142,7 +142,8 @@ describe('on the node that owns a tree', () => {
 
   test('log without a tree tells about the node itself', async () => {
     const { stdout } = await build.pando(['log']);
-    expect(stdout).toContain(`Peer "backup" (${backup.node.id}) was added; it may read *.`);
+    expect(stdout).toContain(`Peer "backup" (${backup.node.id}) was added.`);
+    expect(stdout).toContain('… is reader of *.');
     expect(stdout).toContain('Tree "images" was added at build/images.');
   });
 
@@ -190,12 +191,15 @@ describe('on the node that owns a tree', () => {
     expect(jsonOf(await build.pando(['id', '--json']))).toEqual({ node: build.node.id });
   });
 
-  test('peer add changes what a peer may read, and peer ls shows it', async () => {
+  test('peer add changes what is kept of a peer and adds to its grants, and peer ls shows it', async () => {
     const words = ['peer', 'add', 'backup', backup.node.id.toLowerCase(), '--address', 'backup:1', '--trusted-link'];
     expect(await build.pando([...words, '--share', 'images', 'homes-*', '--share', 'x'])).toMatchObject(DONE);
     const { stdout } = await build.pando(['peer', 'ls']);
     expect(stdout).toMatch(
-      new RegExp(`^backup +${backup.node.id} +backup:1 +images,homes-\\*,x +trusted +connected`, 'm'),
+      new RegExp(
+        `^backup +${backup.node.id} +backup:1 +\\*:reader,images:reader,homes-\\*:reader,x:reader +trusted +connected`,
+        'm',
+      ),
     );
   });
 
@@ -482,5 +486,84 @@ describe('without a node', () => {
     const none = await pando(['id']);
     expect(none.code).toBe(1);
     expect(none.stderr).toContain('the first "pando serve" makes its key');
+  });
+});
+
+describe('on two nodes that do not know each other', () => {
+  let world: ServedWorld;
+  let build: ServedNode;
+  let laptop: ServedNode;
+  beforeAll(async () => {
+    world = await ServedWorld.create();
+    build = await world.start('build');
+    laptop = await world.start('laptop');
+    await build.zfs.create(dataset('build/images'));
+    expect(await build.pando(['tree', 'add', 'images', 'build/images'])).toMatchObject(DONE);
+  });
+  afterAll(() => world.stop());
+
+  const invite = (...words: string[]) => build.pando(['peer', 'invite', '--tree', 'images', ...words]);
+
+  test('peer invite prints one line, with which peer join makes both peers', async () => {
+    const { stdout } = await invite('--role', 'contributor');
+    expect(stdout).toMatch(/^pando:\/\/build:1\/\S+\n$/);
+    const joined = await laptop.pando(['peer', 'join', stdout.trim()]);
+    expect(joined).toMatchObject(DONE);
+    expect(joined.stdout).toBe(
+      'Joined: "build" is a peer, where this node is contributor of images, and "build" reads what is here of it.\n',
+    );
+    expect((await build.pando(['peer', 'ls'])).stdout).toMatch(
+      new RegExp(`^laptop +${laptop.node.id} +laptop:1 +images:contributor +sealed`, 'm'),
+    );
+    expect((await build.pando(['peer', 'invitations'])).stdout).toBe('INVITATION  TREES  ROLE  NAME  UNTIL\n');
+    expect(await laptop.pando(['peer', 'join', stdout.trim().replace('build', 'buyld')])).toMatchObject({ code: 2 });
+  });
+
+  test('on a terminal, peer invite also draws a QR code, and says what the line is good for', async () => {
+    const { stdout } = await build.pando(['peer', 'invite', '--tree', '*', '--expires', '1h'], { isTTY: true });
+    expect(stdout).toMatch(/[▀▄█]{8}/);
+    expect(stdout).toContain('with that line within 1 h 0 min is reader of *, once.');
+  });
+
+  test('peer invitations lists what can still be used, and withdraw makes one useless', async () => {
+    const { line } = jsonOf(await invite('--json', '--name', 'desk')) as { line: string };
+    const [open] = (
+      jsonOf(await build.pando(['peer', 'invitations', '--json'])) as { name: string; invitation: string }[]
+    ).filter(({ name }) => name === 'desk');
+    expect(open).not.toHaveProperty('secretHash');
+    expect(await build.pando(['peer', 'withdraw', open?.invitation ?? ''])).toMatchObject(DONE);
+    expect(await laptop.pando(['peer', 'join', line])).toMatchObject({
+      code: 2,
+      stderr: 'pando: That invitation was used, has expired, or was withdrawn; ask for a new one.\n',
+    });
+  });
+
+  test('grant add, ls and rm change what a peer may do', async () => {
+    expect(await build.pando(['grant', 'add', 'laptop', 'homes-*', '--role', 'standby'])).toMatchObject(DONE);
+    expect((await build.pando(['grant', 'ls', 'laptop'])).stdout).toBe(
+      'PEER    TREES    ROLE\nlaptop  images   contributor\nlaptop  homes-*  standby\n',
+    );
+    expect(await build.pando(['grant', 'rm', 'laptop', 'homes-*'])).toMatchObject(DONE);
+    expect(await build.pando(['grant', 'rm', 'laptop', 'homes-*'])).toMatchObject({ code: 1 });
+    expect(jsonOf(await build.pando(['grant', 'ls', '--json']))).toEqual([
+      { peer: laptop.node.id, trees: 'images', role: 'contributor' },
+    ]);
+    expect(await build.pando(['grant', 'add', 'laptop', 'x', '--role', 'king'])).toMatchObject({ code: 2 });
+  });
+
+  test('audit tells who was trusted with what, and who was refused, and nothing else', async () => {
+    const { stdout } = await build.pando(['audit']);
+    for (const words of [
+      'was made: contributor of images',
+      'has joined with invitation',
+      'is standby of homes-*',
+      'was refused to join',
+    ]) {
+      expect(stdout).toContain(words);
+    }
+    expect(stdout).not.toContain('Tree "images" was added');
+    const types = jsonLinesOf(await build.pando(['audit', '--json'])).map(({ type }) => type);
+    expect(types).toContain('peer.added');
+    expect(types).not.toContain('local-tree.added');
   });
 });

@@ -27,6 +27,7 @@ export function hostileTransport(transport: Transport, liar: Liar): Transport {
       transport.listen({ ...options, accept: (connection) => accept(lyingOn(connection, liar)) }),
     dial: async (address, peer, signal) => lyingOn(await transport.dial(address, peer, signal), liar),
     openData: transport.openData.bind(transport),
+    introduce: transport.introduce.bind(transport),
     close: transport.close.bind(transport),
   };
 }

@@ -6,8 +6,9 @@ import type { Graph } from '../../../core/graph/graph.ts';
 import { type CommandContext, examples, positiveInteger, type Runner } from '../command-context.ts';
 import type { DaemonClient } from '../daemon-client.ts';
 import { DatasetNames, describeEvent } from '../describe-event.ts';
-import { EXIT, type ExitCode } from '../exit-codes.ts';
+import type { ExitCode } from '../exit-codes.ts';
 import { formatTime } from '../format.ts';
+import { readEvents, withTime } from '../reading-events.ts';
 
 interface LogOptions {
   readonly node?: string;
@@ -31,11 +32,11 @@ async function currentGraph(client: DaemonClient, tree: string, node: string | u
 }
 
 function writeEvent(context: CommandContext, event: Event, names: DatasetNames): void {
-  const at = unixMsOf(event.at);
   if (context.json) {
-    context.output.json({ ...event, time: new Date(at).toISOString() });
+    context.output.json(withTime(event));
     return;
   }
+  const at = unixMsOf(event.at);
   const seq = String(event.seq).padStart(SEQ_WIDTH);
   context.output.line(`${formatTime(at)}  ${seq}  ${event.cause.padEnd(CAUSE_WIDTH)}  ${describeEvent(event, names)}`);
 }
@@ -49,19 +50,9 @@ async function showLog(
   const client = await context.client();
   const fallback = tree === undefined || context.json ? undefined : await currentGraph(client, tree, node);
   const names = new DatasetNames(tree ?? '', fallback);
-  return context.interruptible(async (signal) => {
-    try {
-      for await (const event of client.log({ tree, node, from, transfers, follow, signal })) {
-        names.learn(event);
-        writeEvent(context, event, names);
-        if (!(await context.output.drained())) break;
-      }
-      return EXIT.ok;
-    } catch (error) {
-      // How people end what they follow: nothing to complain about.
-      if (signal.aborted) return EXIT.interrupted;
-      throw error;
-    }
+  return readEvents(context, { tree, node, from, transfers, follow }, (event) => {
+    names.learn(event);
+    writeEvent(context, event, names);
   });
 }
 

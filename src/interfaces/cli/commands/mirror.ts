@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import { PandoError } from '../../../core/errors.ts';
 import { formatKeepRule } from '../../../core/keep.ts';
 import { examples, type Runner } from '../command-context.ts';
+import { parseGrace } from '../duration.ts';
 import { formatGrace } from '../format.ts';
-import { parseGrace } from '../grace.ts';
 
 interface RuleOptions {
   readonly only?: string[];

@@ -1,10 +1,14 @@
 import type { Command } from 'commander';
+import type { Role } from '../../../core/grants.ts';
 import { examples, type Runner } from '../command-context.ts';
 import { describeLink } from '../describe-link.ts';
+import { roleOption } from '../role-option.ts';
+import { addInvitations } from './invitation.ts';
 
 interface AddOptions {
   readonly address?: string;
   readonly share?: string[];
+  readonly role: Role;
   readonly trustedLink?: boolean;
 }
 
@@ -26,12 +30,12 @@ export function addPeer(program: Command, run: Runner): void {
         if (context.json) return context.output.json(peers);
         const now = context.dependencies.now();
         context.output.table(
-          ['PEER', 'NODE', 'ADDRESS', 'MAY READ', 'LINK', 'STATE'],
+          ['PEER', 'NODE', 'ADDRESS', 'GRANTS', 'LINK', 'STATE'],
           peers.map((one) => [
             one.name,
             one.peer,
             one.address ?? '-',
-            one.shares.join(',') || '-',
+            one.grants.map(({ trees, role }) => `${trees}:${role}`).join(',') || '-',
             one.trustedLink ? 'trusted' : 'sealed',
             describeLink(one, now),
           ]),
@@ -45,7 +49,8 @@ export function addPeer(program: Command, run: Runner): void {
     .argument('<name>', 'what to call it here')
     .argument('<node>', 'its id, as "pando id" prints it there')
     .option('--address <host:port>', 'where it listens; without it, the peer has to dial this node')
-    .option('--share <tree...>', 'trees that it may read, by name or glob')
+    .option('--share <tree...>', 'trees that it is granted, by name or glob ("pando grant" gives and takes more)')
+    .addOption(roleOption())
     .option('--trusted-link', 'let data travel outside TLS on this link, if the peer says so too (WireGuard, loopback)')
     .addHelpText(
       'after',
@@ -55,19 +60,21 @@ export function addPeer(program: Command, run: Runner): void {
       ),
     )
     .action(
-      run(async (context, name: string, node: string, { address, share, trustedLink }: AddOptions) => {
+      run(async (context, name: string, node: string, { address, share = [], role, trustedLink }: AddOptions) => {
         const added = {
           name,
           node,
           address: address ?? null,
-          shares: share ?? [],
+          grants: share.map((trees) => ({ trees, role })),
           trustedLink: trustedLink === true,
         };
         await (await context.client()).addPeer(added);
-        const reads = added.shares.length === 0 ? 'no tree' : added.shares.join(', ');
-        context.done(`Peer "${name}" may read ${reads}.`, added);
+        const what = share.length === 0 ? '' : `, ${role} of ${share.join(', ')}`;
+        context.done(`Peer "${name}" is known here${what}.`, added);
       }),
     );
+
+  addInvitations(peer, run);
 
   peer
     .command('rm')

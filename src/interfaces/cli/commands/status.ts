@@ -46,7 +46,7 @@ function describeMirror({ behind, error, receiving, diverged }: MirrorStatus): s
     ...(diverged === null || diverged === 0
       ? []
       : [`${diverged === 1 ? '1 copy' : `${diverged} copies`} of what diverged ("pando diverged ls")`]),
-    ...(waiting.length === 0 ? [] : [`${formatCount(waiting.length, 'dataset')} waiting for a first snapshot`]),
+    ...(waiting.length === 0 ? [] : [`${formatCount(waiting.length, 'dataset')} waiting ("pando plan" explains)`]),
   ];
   return `${now}${notes.join(', ')}`;
 }

@@ -1,0 +1,364 @@
+/** Who gets in, how far, and until when: grants, invitations and what the log tells of both. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Event } from '../../src/core/events.ts';
+import { ROLES, type Role } from '../../src/core/grants.ts';
+import { ADMIN_TREE, type RelativeName, streamIdOf, type TreeName } from '../../src/core/ids.ts';
+import { formatInvitation, parseInvitation } from '../../src/core/invitation.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { systemSurroundings } from '../../src/main/surroundings.ts';
+import { PREPARE } from '../../src/transfer/protocol.ts';
+import {
+  addressOf,
+  at,
+  codeOf,
+  dataset,
+  gate,
+  IMAGES,
+  introduce,
+  MemoryWorld,
+  syncImages,
+  type WorldNode,
+} from './memory-world.ts';
+
+const DAY_MS = 86_400_000;
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+let beta: WorldNode;
+/** What the nodes take for the time, in Unix ms. */
+let now: number;
+
+beforeEach(async () => {
+  now = Date.UTC(2026, 0, 1);
+  world = new MemoryWorld({ ...systemSurroundings, now: () => now });
+  alpha = await world.start('alpha');
+  beta = await world.start('beta');
+  await alpha.zfs.create(dataset('alpha/images'));
+  await alpha.zfs.snapshot([at('alpha/images', '1')]);
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+});
+
+afterEach(() => world.stop());
+
+async function auditOf({ node }: WorldNode): Promise<Event[]> {
+  const events: Event[] = [];
+  for await (const some of node.history.events(node.history.ownStream(ADMIN_TREE), 1)) events.push(...some);
+  return events;
+}
+
+async function typesOf(who: WorldNode): Promise<string[]> {
+  return (await auditOf(who)).map(({ type }) => type);
+}
+
+async function refusalsOf(who: WorldNode): Promise<string[]> {
+  await who.node.stop();
+  const events = await auditOf(await world.start(who.pool, who));
+  return events.flatMap((event) =>
+    event.type === 'access.refused' ? [`${event.action} ${event.tree ?? '-'} ${event.times}`] : [],
+  );
+}
+
+function invite(role: Role = 'reader', given: { lifetimeMs?: number; name?: string } = {}): Promise<string> {
+  const { lifetimeMs = DAY_MS, name = null } = given;
+  return alpha.node.invitations.make({ trees: IMAGES, role, address: addressOf('alpha'), lifetimeMs, name });
+}
+
+function join({ node, pool }: WorldNode, line: string) {
+  return node.invitations.join(line, { as: 'alpha', name: pool, address: addressOf(pool) });
+}
+
+async function follow(): Promise<void> {
+  await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('beta/images'), ...EVERYTHING });
+}
+
+async function has({ zfs }: WorldNode, name: string, snapshot: string): Promise<boolean> {
+  const [found] = await zfs.listSnapshots([at(name, snapshot)]);
+  return found != null;
+}
+
+/** Resolves when the session that this node has with another ends. */
+function sessionEnded({ node }: WorldNode): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = node.hub.onDisconnected(() => {
+      stop();
+      resolve();
+    });
+  });
+}
+
+describe('an invitation', () => {
+  it('makes two nodes peers for good, with what it was made for', async () => {
+    const joined = await join(beta, await invite());
+    expect(joined).toMatchObject({
+      peer: { name: 'alpha', address: addressOf('alpha') },
+      trees: 'images',
+      role: 'reader',
+    });
+    await follow();
+    await syncImages(beta);
+    expect(await has(beta, 'beta/images', '1')).toBe(true);
+    expect(alpha.node.peers.list()).toMatchObject([{ peer: beta.node.id, name: 'beta', address: addressOf('beta') }]);
+    expect(alpha.node.grants.list()).toEqual([{ peer: beta.node.id, trees: 'images', role: 'reader' }]);
+    expect(alpha.node.invitations.list()).toEqual([]);
+  });
+
+  it('is good for one node only, though that may come again', async () => {
+    const line = await invite();
+    await join(beta, line);
+    await join(beta, line);
+    const gamma = await world.start('gamma');
+    expect(await codeOf(join(gamma, line))).toBe('INVITATION_INVALID');
+    expect(alpha.node.peers.list()).toHaveLength(1);
+    expect(gamma.node.peers.list()).toEqual([]);
+    expect((await typesOf(alpha)).filter((type) => type === 'invitation.used')).toHaveLength(1);
+  });
+
+  it('is good until it expires, by the clock of the node that made it', async () => {
+    const line = await invite('reader', { lifetimeMs: 1_000 });
+    now += 1_001;
+    expect(await codeOf(join(beta, line))).toBe('INVITATION_INVALID');
+    // As if the line said otherwise, and the check were made to fit
+    const later = formatInvitation({ ...parseInvitation(line), expiresAt: now + DAY_MS });
+    expect(await codeOf(join(beta, later))).toBe('INVITATION_INVALID');
+    expect(alpha.node.peers.list()).toEqual([]);
+    expect(alpha.node.invitations.list()).toEqual([]);
+  });
+
+  it('is useless once it is withdrawn', async () => {
+    const line = await invite();
+    const [open] = alpha.node.invitations.list();
+    await alpha.node.invitations.withdraw(open?.invitation ?? expect.fail());
+    expect(await codeOf(join(beta, line))).toBe('INVITATION_INVALID');
+    expect(await codeOf(alpha.node.invitations.withdraw(open?.invitation ?? expect.fail()))).toBe('INVITATION_UNKNOWN');
+  });
+
+  it('gives its secret to nobody but the node that made it, and keeps it nowhere', async () => {
+    const line = parseInvitation(await invite());
+    const gamma = await world.start('gamma');
+    const led = formatInvitation({ ...line, address: addressOf('gamma') });
+    expect(await codeOf(join(beta, led))).toBe('PEER_UNKNOWN');
+    expect(await codeOf(join(alpha, formatInvitation(line)))).toBe('INVITATION_INVALID');
+    expect(JSON.stringify(await auditOf(alpha))).not.toContain(Buffer.from(line.secret).toString('hex'));
+    expect(gamma.node.peers.list()).toEqual([]);
+  });
+
+  it('is refused with a secret that nobody gave out, which the log tells', async () => {
+    const line = parseInvitation(await invite());
+    const guessed = formatInvitation({ ...line, secret: line.secret.map((byte) => byte ^ 1) });
+    for (let time = 0; time < 3; time += 1) expect(await codeOf(join(beta, guessed))).toBe('INVITATION_INVALID');
+    expect(await refusalsOf(alpha)).toEqual(['join - 1', 'join - 2']);
+  });
+
+  it('names the peer as it was told to, and tells two of one name apart', async () => {
+    await join(beta, await invite('reader', { name: 'backup' }));
+    const gamma = await world.start('gamma');
+    await join(gamma, await invite('reader', { name: 'backup' }));
+    expect(alpha.node.peers.list().map(({ name }) => name)).toEqual(['backup', 'backup-2']);
+  });
+
+  it('survives a restart of the node that made it', async () => {
+    const line = await invite();
+    await alpha.node.stop();
+    alpha = await world.start('alpha', alpha);
+    await join(beta, line);
+    expect(alpha.node.peers.list()).toHaveLength(1);
+  });
+
+  it('lets a contributor be read as well, so that its part can be taken', async () => {
+    await join(beta, await invite('contributor'));
+    expect(beta.node.grants.list()).toEqual([{ peer: alpha.node.id, trees: 'images', role: 'reader' }]);
+  });
+
+  it('is refused to people who ask for what cannot be', async () => {
+    const { invitations } = alpha.node;
+    const request = { trees: 'images', role: 'reader', address: 'a:1', lifetimeMs: 1, name: null } as const;
+    for (const wrong of [
+      { trees: '../x' },
+      { address: 'nowhere' },
+      { lifetimeMs: 0 },
+      { lifetimeMs: 31 * DAY_MS },
+      { name: '-' },
+    ]) {
+      expect(await codeOf(invitations.make({ ...request, ...wrong }))).toBe('ARGUMENT_INVALID');
+    }
+  });
+});
+
+describe('a peer without a grant for a tree', () => {
+  it('learns nothing of it, and what it asks for all the same is told in the log', async () => {
+    await introduce(alpha, beta);
+    await alpha.node.grants.give(beta.node.id, { trees: 'homes', role: 'operator' });
+    await alpha.node.grants.revoke(beta.node.id, '*');
+    await beta.node.hub.sync(alpha.node.id);
+    expect(beta.node.history.streams().filter(({ stream }) => stream === streamIdOf(alpha.node.id, IMAGES))).toEqual(
+      [],
+    );
+    const snapshot = { dataset: '0197f2a0-0000-7000-8000-000000000001', guid: '1' };
+    const asked = beta.node.hub.session(alpha.node.id)?.call(PREPARE, {
+      transfer: '0197f2a0-0000-7000-8000-000000000002',
+      tree: IMAGES,
+      streams: [{ snapshot, base: null, flags: null, resume: null }],
+      mode: 'sealed',
+      takes: '',
+      resumable: false,
+    });
+    await expect(asked).rejects.toMatchObject({ code: 'TREE_UNKNOWN' });
+    expect(await refusalsOf(alpha)).toEqual(['read images 1']);
+  });
+});
+
+describe('a grant that is taken back', () => {
+  beforeEach(async () => {
+    await introduce(alpha, beta);
+    await follow();
+    await syncImages(beta);
+  });
+
+  it('ends the session within a second, and what comes after is not told to the peer', async () => {
+    const ended = sessionEnded(beta);
+    const since = performance.now();
+    await alpha.node.grants.revoke(beta.node.id, '*');
+    await ended;
+    expect(performance.now() - since).toBeLessThan(1_000);
+    await alpha.zfs.snapshot([at('alpha/images', '2')]);
+    await alpha.node.verifier.verify(IMAGES);
+    expect(await codeOf(syncImages(beta))).toBe('TREE_UNKNOWN');
+    expect(await codeOf(beta.node.verifier.verify(IMAGES))).toBe('TREE_UNKNOWN');
+    const told = beta.node.history.graph(streamIdOf(alpha.node.id, IMAGES));
+    expect(told.named('' as RelativeName)?.snapshots).toHaveLength(1);
+  });
+
+  it('ends the transfer that lived by it, and leaves no hold', async () => {
+    alpha.zfs.write('alpha/images', 'file', 'x'.repeat(10_000));
+    await alpha.zfs.snapshot([at('alpha/images', '2')]);
+    const begun = gate();
+    const { send } = alpha.zfs;
+    alpha.zfs.send = (request, target, signal) => {
+      begun.open();
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          send.call(alpha.zfs, request, target, signal).catch(reject);
+        });
+      });
+    };
+    const syncing = syncImages(beta);
+    await begun.opened;
+    await alpha.node.grants.revoke(beta.node.id, '*');
+    const { steps } = await syncing;
+    expect(steps.map(({ outcome }) => outcome.result)).toEqual(['failed']);
+    const [listed] = await alpha.zfs.list(dataset('alpha/images'));
+    expect(listed?.snapshots.map(({ userrefs }) => userrefs)).toEqual([0, 0]);
+  });
+
+  it('leaves the peer what it was granted besides', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: IMAGES, role: 'reader' });
+    const ended = sessionEnded(beta);
+    await alpha.node.grants.revoke(beta.node.id, '*');
+    await ended;
+    await beta.node.hub.reach(alpha.node.id);
+    await alpha.zfs.snapshot([at('alpha/images', '2')]);
+    await syncImages(beta);
+    expect(await has(beta, 'beta/images', '2')).toBe(true);
+  });
+
+  it('is one that was given, by exactly that name or glob, to somebody who is a peer', async () => {
+    const { grants } = alpha.node;
+    expect(await codeOf(grants.revoke(beta.node.id, 'images'))).toBe('GRANT_UNKNOWN');
+    const stranger = (await world.start('gamma')).node.id;
+    expect(await codeOf(grants.give(stranger, { trees: 'images', role: 'reader' }))).toBe('PEER_UNKNOWN');
+  });
+});
+
+describe('a tree that this node shares', () => {
+  beforeEach(async () => {
+    await introduce(alpha, beta);
+    await beta.node.grants.give(alpha.node.id, { trees: '*', role: 'reader' });
+    await follow();
+    await syncImages(beta);
+    const root = { tree: IMAGES, name: '' as RelativeName, snapshot: '1' as never };
+    await beta.node.trees.clone(root, 'web' as RelativeName);
+    await beta.zfs.snapshot([at('beta/images/web', 'w')]);
+    await alpha.node.mirrors.add({ tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING });
+  });
+
+  const take = () =>
+    alpha.node.mirrors.sync(IMAGES, {
+      signal: new AbortController().signal,
+      refresh: true,
+      onPlan: () => undefined,
+      onProgress: () => undefined,
+    });
+  const hasWeb = async () => (await alpha.zfs.listOnly([dataset('alpha/images/web')])).length === 1;
+
+  it.each(ROLES)('takes what a %s owns into it only if that may contribute', async (role) => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role });
+    if (role === 'reader') {
+      expect(await codeOf(take())).toBe('GRANT_MISSING');
+    } else {
+      await take();
+    }
+    expect(await hasWeb()).toBe(role !== 'reader');
+  });
+
+  it('tells of the refusal in the log, and stays whole for all others', async () => {
+    expect(await codeOf(take())).toBe('GRANT_MISSING');
+    expect(await codeOf(take())).toBe('GRANT_MISSING');
+    expect((await alpha.node.verifier.verify(IMAGES)).ok).toBe(true);
+    expect(await refusalsOf(alpha)).toEqual(['contribute images 1', 'contribute images 1']);
+  });
+
+  it('keeps what came from a contributor that is none any more, and takes nothing more', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await take();
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'reader' });
+    await beta.zfs.snapshot([at('beta/images/web', 'x')]);
+    expect(await codeOf(take())).toBe('GRANT_MISSING');
+    expect(await hasWeb()).toBe(true);
+    expect(await has(alpha, 'alpha/images/web', 'x')).toBe(false);
+  });
+
+  it('takes nothing of a third node that hands its own on through a contributor', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    const gamma = await world.start('gamma');
+    await introduce(beta, gamma);
+    await introduce(gamma, beta);
+    await beta.node.grants.give(gamma.node.id, { trees: '*', role: 'contributor' });
+    const rules = { tree: IMAGES, ...EVERYTHING };
+    await gamma.node.mirrors.add({ ...rules, from: beta.node.id, root: dataset('gamma/images') });
+    await syncImages(gamma);
+    const root = { tree: IMAGES, name: '' as RelativeName, snapshot: '1' as never };
+    await gamma.node.trees.clone(root, 'theirs' as RelativeName);
+    await gamma.zfs.snapshot([at('gamma/images/theirs', 't')]);
+    await beta.node.mirrors.add({ ...rules, from: gamma.node.id, root: dataset('beta/images') });
+    const quiet = {
+      signal: new AbortController().signal,
+      refresh: true,
+      onPlan: () => undefined,
+      onProgress: () => undefined,
+    };
+    await beta.node.mirrors.sync(IMAGES, quiet, gamma.node.id);
+    expect(await beta.zfs.listOnly([dataset('beta/images/theirs')])).toHaveLength(1);
+    await take();
+    expect(await hasWeb()).toBe(true);
+    expect(await alpha.zfs.listOnly([dataset('alpha/images/theirs')])).toEqual([]);
+  });
+});
+
+it('a stranger that knocks is told of in the log', async () => {
+  await beta.node.peers.add({
+    peer: alpha.node.id,
+    name: 'alpha',
+    address: addressOf('alpha'),
+    trustedLink: false,
+  });
+  expect(await codeOf(beta.node.hub.reach(alpha.node.id))).toBe('PEER_UNREACHABLE');
+  const [first] = await refusalsOf(alpha);
+  expect(first).toBe('connect - 1');
+}, 30_000);
+
+it('grants of a peer go with it', async () => {
+  await introduce(alpha, beta);
+  await alpha.node.peers.remove(beta.node.id);
+  expect(alpha.node.grants.list()).toEqual([]);
+  expect(alpha.node.grants.allows(beta.node.id, 'images' as TreeName, 'read')).toBe(false);
+});
