@@ -4,12 +4,19 @@ import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
 import { chainProperties, PLAIN_STREAM, type StreamFlags } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 
+/** What a file of somebody else could become dangerous by, once people here mount it (zfsprops.7). */
+const POWERS = ['setuid', 'devices', 'exec'] as const;
+
+function powers(value: 'on' | 'off'): Properties {
+  return Object.fromEntries(POWERS.map((name) => [name, value]));
+}
+
 /**
  * What every replica is set to: nothing writes to it and nothing mounts it by itself, since as little as an atime update makes the next
- * increment fail (zfs-rules, "-F, rollback, divergence").
+ * increment fail (zfs-rules, "-F, rollback, divergence"); and whoever mounts it gets no powers from whoever wrote it, unless people here say so.
  */
 const REPLICA_PROPERTIES: Readonly<Record<DatasetKind, Properties>> = {
-  filesystem: { readonly: 'on', canmount: 'noauto' },
+  filesystem: { readonly: 'on', canmount: 'noauto', ...powers('off') },
   // A volume is never mounted, and `zfs set` and `zfs clone` refuse what does not apply to it
   volume: { readonly: 'on' },
 };
@@ -49,4 +56,9 @@ export async function markReplicas(zfs: Zfs, replicas: readonly ReceivedReplica[
 /** The properties of an empty stand-in for a dataset without snapshots: as a replica, and never mounted at all. */
 export function placeholderProperties(dataset: DatasetId): Properties {
   return { ...replicaProperties(dataset, PLAIN_STREAM), canmount: 'off', [PLACEHOLDER_PROPERTY]: 'on' };
+}
+
+/** What makes a dataset among replicas one of this node's own: below them it would inherit what they are set to. */
+export function ownProperties(kind: DatasetKind): Properties {
+  return { readonly: 'off', ...(kind === 'filesystem' ? powers('on') : {}) };
 }

@@ -150,6 +150,7 @@ describe('a mirror', () => {
     for (const { name, properties } of await beta.zfs.list(dataset('beta/copy'))) {
       const id = ids.get(name === 'beta/copy' ? 'beta/copy/' : name);
       expect(properties).toMatchObject({ readonly: 'on', canmount: 'noauto', 'pando:id': id });
+      expect(properties).toMatchObject({ setuid: 'off', devices: 'off', exec: 'off' });
     }
   });
 

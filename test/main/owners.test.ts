@@ -93,6 +93,16 @@ describe('a clone that another node made of what it mirrors', () => {
     expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
   });
 
+  it('can be written and run at its owner, and has no powers elsewhere', async () => {
+    await sync(alpha, beta);
+    const powers = async ({ zfs }: WorldNode, name: string) => {
+      const { readonly, setuid, devices, exec } = (await zfs.listOnly([dataset(name)]))[0]?.properties ?? {};
+      return [readonly, setuid, devices, exec];
+    };
+    expect(await powers(beta, 'beta/images/web')).toEqual(['off', 'on', 'on', 'on']);
+    expect(await powers(alpha, 'alpha/images/web')).toEqual(['on', 'off', 'off', 'off']);
+  });
+
   it('is not for others to change', async () => {
     await sync(alpha, beta);
     const web = { tree: IMAGES, name: 'web' as RelativeName };

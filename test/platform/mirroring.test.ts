@@ -125,6 +125,8 @@ describe.each([
     const first = await syncTree(beta, IMAGES);
     expect(results(first)).toEqual(first.plan.steps.map(({ kind, name }) => `${kind} ${name} done`));
     await expectSame();
+    const powers = ['get', '-H', '-o', 'value', 'setuid,devices,exec', below(beta.pool, 'copy/web')];
+    expect((await zfsCommand(...powers)).split('\n')).toEqual(['off', 'off', 'off']);
     await writeRandom(alpha, 'images/web', 'c');
     await zfsCommand('snapshot', `${below(alpha.pool, 'images/web')}@c`);
     await zfsCommand('clone', `${below(alpha.pool, 'images/layer')}@extracted`, below(alpha.pool, 'images/db'));

@@ -14,6 +14,7 @@ import {
 import { checkRootIsFree } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import { ownProperties } from '../../transfer/replica-properties.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
 import type { DatasetPlace, SnapshotPlace } from './tree-names.ts';
 
@@ -131,8 +132,7 @@ export class Trees {
     const root = this.rootOf(tree);
     const origin = requireDataset(this.graph(tree), name);
     this.#requirePlaceFor(tree, target);
-    // Among replicas it would inherit that nobody writes to them
-    const properties = this.#isOwned(origin) ? {} : { readonly: 'off' };
+    const properties = this.#isOwned(origin) ? {} : ownProperties(origin.kind);
     await this.#options.zfs.clone(
       { dataset: absoluteName(root, name), snapshot },
       absoluteName(root, target),
