@@ -24,6 +24,7 @@ export function settingsOf(config: Config): NodeSettings {
     observeEveryMs: config.observeEverySeconds * MS_PER_SECOND,
     follow: config.follow,
     transfers: config.transfers,
+    contributions: config.contributions,
   };
 }
 

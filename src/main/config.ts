@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { describeError, PandoError } from '../core/errors.ts';
+import { DEFAULT_ALLOWANCE } from '../core/plan/allowance.ts';
 import { LOOK_INTERVAL_MS } from '../features/observe/observer.ts';
 import { type Address, PORT_MAX, parseAddress } from '../sync/address.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../transfer/limits.ts';
@@ -76,6 +77,12 @@ const schema = z.strictObject({
       perPeer: concurrency.default(DEFAULT_TRANSFER_LIMITS.perPeer),
       perPool: concurrency.default(DEFAULT_TRANSFER_LIMITS.perPool),
       overall: concurrency.default(DEFAULT_TRANSFER_LIMITS.overall),
+    })
+    .prefault({}),
+  contributions: z
+    .strictObject({
+      filesystems: z.int().min(0).default(DEFAULT_ALLOWANCE.filesystems),
+      snapshots: z.int().min(0).default(DEFAULT_ALLOWANCE.snapshots),
     })
     .prefault({}),
   log: z

@@ -24,6 +24,7 @@ import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
 import { Invitations } from '../features/peers/invitations.ts';
+import { LIMITED, type Limited, limitedOf, Notices } from '../features/peers/notices.ts';
 import { losers, PeerGrants } from '../features/peers/peer-grants.ts';
 import { Peers } from '../features/peers/peers.ts';
 import { Refusals } from '../features/peers/refusals.ts';
@@ -87,6 +88,7 @@ export class PandoNode {
   readonly peers: Peers;
   readonly grants: PeerGrants;
   readonly invitations: Invitations;
+  readonly notices: Notices;
   readonly trees: Trees;
   readonly mirrors: Mirrors;
   readonly diverged: Diverged;
@@ -143,6 +145,7 @@ export class PandoNode {
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
     this.invitations = this.#createInvitations();
+    this.notices = this.#createNotices();
     this.trees = new Trees({
       history,
       admin,
@@ -333,6 +336,23 @@ export class PandoNode {
     });
   }
 
+  /** What it cannot be told now, it is told at the next sync. */
+  #tellLimited(peer: NodeId, limited: Limited): void {
+    this.hub
+      .session(peer)
+      ?.call(LIMITED, limited)
+      .catch(() => undefined);
+  }
+
+  #createNotices(): Notices {
+    const { reporter } = this.#options;
+    const notices = new Notices((peer, { tree, text }) => {
+      reporter.warn(`Peer "${this.peers.get(peer)?.name ?? peer}" ${text}`, { peer, tree });
+    });
+    this.hub.handle(LIMITED, async (peer, params) => notices.take(peer, params));
+    return notices;
+  }
+
   #createInvitations(): Invitations {
     const invitations = new Invitations({
       admin: this.#admin,
@@ -407,6 +427,8 @@ export class PandoNode {
       admin: this.#admin,
       departures: this.#departures,
       zfs: this.zfs,
+      allowance: this.#options.settings.contributions,
+      onLimited: ({ tree, from }, names) => this.#tellLimited(from, limitedOf(tree, names)),
       onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'contribute', tree }),
       ...this.#announcing(),
       catchUp: (peer, options) => this.hub.sync(peer, options),

@@ -81,6 +81,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         peers: node.peers,
         grants: node.grants,
         invitations: node.invitations,
+        notices: node.notices,
         presence: presenceOf(config, node.address),
         verifier: node.verifier,
         observer: node.observer,

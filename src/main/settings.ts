@@ -1,3 +1,4 @@
+import type { Allowance } from '../core/plan/steps.ts';
 import type { TransferLimits } from '../transfer/limits.ts';
 
 /** What a node is told by its configuration, with the defaults filled in. */
@@ -12,4 +13,6 @@ export interface NodeSettings {
   /** Whether mirrors are brought up to date by themselves. */
   readonly follow: boolean;
   readonly transfers: TransferLimits;
+  /** How much one peer may bring into a tree that this node shares itself. */
+  readonly contributions: Allowance;
 }

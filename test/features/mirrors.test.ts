@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
+import { DEFAULT_ALLOWANCE } from '../../src/core/plan/allowance.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { DepartureJournal } from '../../src/features/mirrors/departure-journal.ts';
 import { Mirrors } from '../../src/features/mirrors/mirrors.ts';
@@ -135,6 +136,8 @@ describe('a peer that is connected but does not answer', () => {
       admin: await AdminJournal.open(history),
       departures: await DepartureJournal.open(history, systemTimers),
       zfs: beta.zfs,
+      allowance: DEFAULT_ALLOWANCE,
+      onLimited: () => undefined,
       onRefused: () => undefined,
       announce: async () => undefined,
       retract: async () => undefined,

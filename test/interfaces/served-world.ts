@@ -82,6 +82,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     peers: node.peers,
     grants: node.grants,
     invitations: node.invitations,
+    notices: node.notices,
     presence: { name: pool, address: node.address, publicAddress: node.address },
     verifier: node.verifier,
     observer: node.observer,

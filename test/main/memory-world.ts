@@ -1,6 +1,7 @@
 /** Nodes in one process: the whole of Pando on the in-memory adapters, each with a ZFS, a log and an address of its own. */
 import { PandoError } from '../../src/core/errors.ts';
 import type { DatasetName, RelativeName, SnapshotName, TreeName } from '../../src/core/ids.ts';
+import { DEFAULT_ALLOWANCE } from '../../src/core/plan/allowance.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import type { Log } from '../../src/log/log.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
@@ -66,6 +67,7 @@ export class MemoryWorld {
         observeEveryMs: NEVER_MS,
         follow: false,
         transfers: DEFAULT_TRANSFER_LIMITS,
+        contributions: DEFAULT_ALLOWANCE,
         ...settings,
       },
       reporter: { info: () => undefined, warn: (message) => warnings.push(message) },

@@ -362,3 +362,92 @@ it('grants of a peer go with it', async () => {
   expect(alpha.node.grants.list()).toEqual([]);
   expect(alpha.node.grants.allows(beta.node.id, 'images' as TreeName, 'read')).toBe(false);
 });
+
+describe('a contributor', () => {
+  const FILESYSTEMS = 3;
+  const SNAPSHOTS = 5;
+  let build: WorldNode;
+
+  beforeEach(async () => {
+    build = await world.start(
+      'build',
+      undefined,
+      {},
+      { contributions: { filesystems: FILESYSTEMS, snapshots: SNAPSHOTS } },
+    );
+    await build.zfs.create(dataset('build/shared'));
+    await build.zfs.snapshot([at('build/shared', '1')]);
+    await build.node.trees.add({ tree: SHARED, root: dataset('build/shared') });
+    await introduce(build, beta);
+    await build.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await beta.node.grants.give(build.node.id, { trees: '*', role: 'reader' });
+    await beta.node.mirrors.add({ tree: SHARED, from: build.node.id, root: dataset('beta/shared'), ...EVERYTHING });
+    await beta.node.mirrors.sync(SHARED, QUIET);
+    await build.node.mirrors.add({ tree: SHARED, from: beta.node.id, root: dataset('build/shared'), ...EVERYTHING });
+  });
+
+  const SHARED = 'shared' as TreeName;
+  const QUIET = {
+    signal: new AbortController().signal,
+    refresh: true,
+    onPlan: () => undefined,
+    onProgress: () => undefined,
+  };
+
+  async function contribute(name: string, ...snapshots: readonly string[]): Promise<void> {
+    if ((await beta.zfs.listOnly([dataset(`beta/shared/${name}`)])).length === 0) {
+      await beta.zfs.create(dataset(`beta/shared/${name}`), { readonly: 'off' });
+    }
+    for (const snapshot of snapshots) await beta.zfs.snapshot([at(`beta/shared/${name}`, snapshot)]);
+  }
+
+  async function take(): Promise<string[]> {
+    const { plan } = await build.node.mirrors.sync(SHARED, QUIET);
+    return plan.conflicts.map((conflict) =>
+      conflict.reason === 'limit-reached' ? `${conflict.name} ${conflict.limit} ${conflict.allowed}` : conflict.reason,
+    );
+  }
+
+  async function here(): Promise<string[]> {
+    const listed = await build.zfs.list(dataset('build/shared'));
+    return listed.slice(1).map(({ name, snapshots }) => `${name.slice('build/shared/'.length)} ${snapshots.length}`);
+  }
+
+  it('brings as many datasets as it may, and is told what is left out', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) await contribute(name, '1');
+    expect(await take()).toEqual(['d filesystems 3']);
+    expect(await here()).toEqual(['a 1', 'b 1', 'c 1']);
+    await beta.node.hub.sync(build.node.id);
+    expect(beta.node.notices.of(build.node.id)).toMatchObject([
+      { tree: 'shared', text: expect.stringContaining('"d"') },
+    ]);
+    expect(beta.warnings.filter((text) => text.includes('has reached a limit'))).toHaveLength(1);
+    await beta.zfs.destroy(dataset('beta/shared/d'));
+    expect(await take()).toEqual([]);
+    // What was said to it before this answer has arrived
+    await beta.node.hub.sync(build.node.id);
+    expect(beta.node.notices.of(build.node.id)).toEqual([]);
+  });
+
+  it('brings as many snapshots as it may, the oldest of them, and the others go on', async () => {
+    await contribute('a', '1', '2', '3');
+    await contribute('b', '1');
+    expect(await take()).toEqual([]);
+    await contribute('a', '4', '5');
+    expect(await take()).toEqual(['a snapshots 5']);
+    expect(await here()).toEqual(['a 4', 'b 1']);
+    await beta.node.mirrors.sync(SHARED, QUIET);
+    await build.zfs.snapshot([at('build/shared', '2')]);
+    await beta.node.mirrors.sync(SHARED, QUIET);
+    expect(await has(beta, 'beta/shared', '2')).toBe(true);
+  });
+
+  it('gains nothing by destroying what it brought, as long as that is kept here', async () => {
+    for (const name of ['a', 'b', 'c']) await contribute(name, '1');
+    await take();
+    for (const name of ['a', 'b']) await beta.zfs.destroy(dataset(`beta/shared/${name}`));
+    await contribute('e', '1');
+    expect(await take()).toEqual(['e filesystems 3']);
+    expect(await here()).toEqual(['a 1', 'b 1', 'c 1']);
+  });
+});

@@ -26,6 +26,8 @@ const OBSERVE_EVERY_MS = 5_000;
 /** After this time, in ms, a person tries again what was refused. */
 const PERSON_RETRIES_MS = 5_000;
 
+/** Far above what people make in a world: what a limit leaves out has tests of its own. */
+const UNLIMITED = { filesystems: 10_000, snapshots: 100_000 };
 /** Peers read all trees, and bring what they own into them. */
 const EVERYTHING_GRANTED: readonly Grant[] = [{ trees: '*', role: 'contributor' }];
 
@@ -227,6 +229,7 @@ export class Machine {
         directPort: null,
         observeEveryMs: OBSERVE_EVERY_MS,
         follow: true,
+        contributions: UNLIMITED,
         transfers: DEFAULT_TRANSFER_LIMITS,
       },
       reporter: {

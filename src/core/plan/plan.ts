@@ -18,6 +18,7 @@
 import type { Snapshot } from '../events.ts';
 import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
 import { type DatasetId, parentOf, type RelativeName, ROOT_STAND_IN, type SnapshotGuid } from '../ids.ts';
+import { withinAllowance } from './allowance.ts';
 import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
 import { planPromotes } from './promotes.ts';
@@ -87,12 +88,19 @@ class Planner {
   readonly #neededAsParent = new Set<RelativeName>();
 
   constructor(input: PlanInput) {
-    const { wanted, conflicts } = withoutRefusedNames(input.wanted, input.local.root);
-    this.#input = { ...input, wanted: withoutForeign(wanted, input) };
+    const named = withoutRefusedNames(input.wanted, input.local.root);
+    const own = withoutForeign(named.wanted, input);
+    const allowed = input.allowance === undefined ? undefined : withinAllowance(own, input, input.allowance);
+    this.#input = { ...input, wanted: allowed?.wanted ?? own };
     this.#copy = new WorkingCopy(input);
     this.#renames = new Renames(this.#copy, this.#input.wanted);
     this.#local = input.local;
-    for (const conflict of conflicts) this.#refuse(conflict);
+    for (const conflict of named.conflicts) this.#refuse(conflict);
+    for (const conflict of allowed?.conflicts ?? []) {
+      // The others go on as far as they may
+      if (allowed?.wanted.get(conflict.dataset) === undefined) this.#refuse(conflict);
+      else this.#conflicts.push(conflict);
+    }
   }
 
   run(): Plan {

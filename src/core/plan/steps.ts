@@ -139,6 +139,12 @@ export type MetadataStep =
   | TakeRootStep;
 export type Step = MetadataStep | ReceiveStep;
 
+/** How much of its own a peer may bring: of one peer in one tree, all that is here of it counted, whether its owner has it still or not. */
+export interface Allowance {
+  readonly filesystems: number;
+  readonly snapshots: number;
+}
+
 /** Why a dataset cannot follow, with what a person needs to see it. */
 export type Conflict = {
   readonly dataset: DatasetId;
@@ -158,6 +164,7 @@ export type Conflict = {
   | { readonly reason: 'same-bookmarks'; readonly by: RelativeName; readonly bookmarks: readonly BookmarkName[] }
   | { readonly reason: 'written-without-snapshot' }
   | { readonly reason: 'rename-blocked'; readonly current: RelativeName }
+  | { readonly reason: 'limit-reached'; readonly limit: 'filesystems' | 'snapshots'; readonly allowed: number }
   | { readonly reason: 'parent-missing'; readonly parent: RelativeName }
   | { readonly reason: 'origin-missing'; readonly snapshot: SnapshotName }
 );
@@ -221,6 +228,8 @@ export interface PlanInput {
   readonly local: Graph;
   /** Whether a dataset follows this source. What this node owns, or follows another source, is never changed for the sake of this one. */
   readonly follows: (dataset: Dataset) => boolean;
+  /** How much of the source's own may come; undefined where nobody limits it. */
+  readonly allowance?: Allowance | undefined;
   /** Replicas that were written to since their newest snapshot. */
   readonly modified: ReadonlySet<DatasetId>;
   readonly retention: Retention;

@@ -12,11 +12,12 @@ import {
   streamIdOf,
   type TreeName,
 } from '../../core/ids.ts';
+
 import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
 import { firstDue } from '../../core/plan/retention.ts';
-import type { Plan, Retention, Step } from '../../core/plan/steps.ts';
+import type { Allowance, Plan, Retention, Step } from '../../core/plan/steps.ts';
 import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
@@ -49,6 +50,10 @@ export interface MirrorsOptions {
   readonly interrupted: (request: PullRequest, source: Graph) => Promise<Interrupted | null>;
   /** Whether streams from this peer may go outside TLS. */
   readonly linkMode: (peer: NodeId) => LinkMode;
+  /** How much a peer may bring into a tree that this node shares itself. */
+  readonly allowance: Allowance;
+  /** Told after each plan what is left out because the peer has reached a limit: datasets by their names, none when it has not. */
+  readonly onLimited: (mirror: MirrorPlace, names: readonly RelativeName[]) => void;
   /** Told of a peer that may not contribute to the tree of this node that is mirrored from it. */
   readonly onRefused: (peer: NodeId, tree: TreeName) => void;
   /** Has this node's stream of a tree say that it is kept at that root. */
@@ -117,6 +122,8 @@ export class Mirrors {
   readonly sources: Sources;
   readonly #receiving = new Set<TreeName>();
   readonly #settled = new Map<MirrorKey, Settled>();
+  /** Mirrors whose peers were told that they have reached a limit. */
+  readonly #limited = new Set<MirrorKey>();
   /** Mirrors whose last sync failed in part: more may be there than was logged. */
   readonly #unsure = new Set<MirrorKey>();
 
@@ -299,6 +306,7 @@ export class Mirrors {
     const { plan: todo, basis } = made;
     if (options.signal.aborted) return { tree, from, plan: todo, steps, bytes };
     options.onPlan(todo);
+    this.#tellLimits(mirror, todo);
     if (todo.steps.length === 0) {
       if (this.#waitsForBookmarks(tree, todo).length > 0) return { tree, from, plan: todo, steps, bytes };
       const until = isCertain ? firstDue(todo.retained) : 0;
@@ -444,11 +452,22 @@ export class Mirrors {
       wanted: this.wanted(mirror),
       local: this.#local(mirror.tree),
       follows,
+      allowance: this.#options.admin.state.trees.has(mirror.tree) ? this.#options.allowance : undefined,
       modified,
       retention: this.#retention(mirror),
       contested,
     });
     return { plan: made, basis };
+  }
+
+  /** Of one that has been told so before, the peer is told when it holds no more. */
+  #tellLimits(mirror: Mirror, { conflicts }: Plan): void {
+    const names = conflicts.flatMap(({ reason, name }) => (reason === 'limit-reached' ? [name] : []));
+    const key = mirrorKey(mirror);
+    if (names.length === 0 && !this.#limited.has(key)) return;
+    if (names.length === 0) this.#limited.delete(key);
+    else this.#limited.add(key);
+    this.#options.onLimited(mirror, names);
   }
 
   #retention(mirror: Mirror): Retention {

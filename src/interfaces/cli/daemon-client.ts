@@ -13,6 +13,7 @@ import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { TreeCondition } from '../../features/observe/look-memory.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
+import type { Notice } from '../../features/peers/notices.ts';
 import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
@@ -20,7 +21,12 @@ import type { LinkStatus } from '../../sync/peer-link.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
 
-export type PeerStatus = Peer & { readonly grants: readonly Grant[]; readonly link: LinkStatus | null };
+export type PeerStatus = Peer & {
+  readonly grants: readonly Grant[];
+  /** What it tells of this node. */
+  readonly notices: readonly Notice[];
+  readonly link: LinkStatus | null;
+};
 export type TreeStatus = KeptTree & TreeCondition;
 export type MirrorStatus = Mirror & {
   /** Whether a sync is writing into it now. */

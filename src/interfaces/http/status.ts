@@ -34,12 +34,13 @@ async function divergedOf({ diverged }: DaemonServices, tree: TreeName): Promise
 }
 
 /** All peers, each with what it may do here, and the tie to it. */
-export function peersOf({ peers, grants, links }: DaemonServices) {
+export function peersOf({ peers, grants, notices, links }: DaemonServices) {
   const ties = new Map(links().map((link) => [link.node, link]));
   const given = grants.list();
   return peers.list().map((peer) => ({
     ...peer,
     grants: given.filter((grant) => grant.peer === peer.peer).map(({ trees, role }) => ({ trees, role })),
+    notices: notices.of(peer.peer),
     link: ties.get(peer.peer) ?? null,
   }));
 }

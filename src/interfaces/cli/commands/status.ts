@@ -29,11 +29,11 @@ function describeTree(tree: TreeStatus, now: number): string {
 }
 
 function describePeer(peer: PeerStatus, now: number): string {
-  const { link, trustedLink } = peer;
+  const { link, trustedLink, notices } = peer;
   const bytes = link === null ? '' : `, ${formatBytes(link.bytesReceived)} in, ${formatBytes(link.bytesSent)} out`;
   const error = link === null || link.state === 'connected' ? null : link.lastError;
   const mode = trustedLink ? 'trusted link' : 'sealed link';
-  return `${describeLink(peer, now)}, ${mode}${bytes}${error === null ? '' : `; ${error.message}`}`;
+  return `${describeLink(peer, now)}, ${mode}${bytes}${error === null ? '' : `; ${error.message}`}${notices.map(({ text }) => `; it ${text}`).join('')}`;
 }
 
 function describeMirror({ behind, error, receiving, diverged }: MirrorStatus): string {
