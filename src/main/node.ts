@@ -28,6 +28,7 @@ import { LIMITED, type Limited, limitedOf, Notices } from '../features/peers/not
 import { losers, PeerGrants } from '../features/peers/peer-grants.ts';
 import { Peers } from '../features/peers/peers.ts';
 import { Refusals } from '../features/peers/refusals.ts';
+import { CHANGE, Operators } from '../features/trees/operators.ts';
 import { Trees } from '../features/trees/trees.ts';
 import { Verifier } from '../features/verify/verifier.ts';
 import { AdminJournal } from '../log/admin-journal.ts';
@@ -90,6 +91,7 @@ export class PandoNode {
   readonly invitations: Invitations;
   readonly notices: Notices;
   readonly trees: Trees;
+  readonly operators: Operators;
   readonly mirrors: Mirrors;
   readonly diverged: Diverged;
   readonly verifier: Verifier;
@@ -153,6 +155,7 @@ export class PandoNode {
       ...this.#announcing(),
       look: (tree, names, cause) => this.#look(tree, names, cause),
     });
+    this.operators = this.#createOperators();
     this.diverged = new Diverged({
       zfs,
       rootOf: (tree) => this.trees.rootOf(tree),
@@ -351,6 +354,21 @@ export class PandoNode {
     });
     this.hub.handle(LIMITED, async (peer, params) => notices.take(peer, params));
     return notices;
+  }
+
+  #createOperators(): Operators {
+    const operators = new Operators({
+      trees: this.trees,
+      allows: (peer, tree, action) => this.grants.allows(peer, tree, action),
+      onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'operate', tree }),
+      onChanged: (peer, change) => {
+        const { name = peer } = this.peers.get(peer) ?? {};
+        this.#options.reporter.info(`Peer "${name}" had tree "${change.tree}" changed`, { peer, ...change });
+      },
+      call: async (peer, method, params) => (await this.hub.reach(peer)).call(method, params),
+    });
+    this.hub.handle(CHANGE, (peer, params) => operators.answer(peer, params));
+    return operators;
   }
 
   #createInvitations(): Invitations {

@@ -76,6 +76,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         address: node.address,
         history: node.history,
         trees: node.trees,
+        operators: node.operators,
         mirrors: node.mirrors,
         diverged: node.diverged,
         peers: node.peers,

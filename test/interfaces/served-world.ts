@@ -77,6 +77,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     address: node.address,
     history: node.history,
     trees: node.trees,
+    operators: node.operators,
     mirrors: node.mirrors,
     diverged: node.diverged,
     peers: node.peers,

@@ -2,9 +2,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Event } from '../../src/core/events.ts';
 import { ROLES, type Role } from '../../src/core/grants.ts';
-import { ADMIN_TREE, type RelativeName, streamIdOf, type TreeName } from '../../src/core/ids.ts';
+import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import { formatInvitation, parseInvitation } from '../../src/core/invitation.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { TreeChange } from '../../src/features/trees/tree-changes.ts';
 import { systemSurroundings } from '../../src/main/surroundings.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
 import {
@@ -449,5 +450,72 @@ describe('a contributor', () => {
     await contribute('e', '1');
     expect(await take()).toEqual(['e filesystems 3']);
     expect(await here()).toEqual(['a 1', 'b 1', 'c 1']);
+  });
+});
+
+describe('a peer that has this node change a tree', () => {
+  const ROOT_NAME = '' as RelativeName;
+  const snapshot = {
+    change: 'snapshot',
+    tree: IMAGES,
+    name: ROOT_NAME,
+    snapshot: '2' as never,
+    recursive: false,
+  } as const;
+  const ask = (change: TreeChange) => beta.node.operators.ask({ peer: alpha.node.id, name: 'alpha' }, change);
+
+  beforeEach(async () => {
+    await introduce(alpha, beta);
+  });
+
+  it.each(ROLES)('has it done if it is an operator, and is refused as a %s', async (role) => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role });
+    const outcome = await ask(snapshot).then(
+      () => 'done',
+      ({ code }: { readonly code: string }) => code,
+    );
+    expect(outcome).toBe(role === 'operator' ? 'done' : 'GRANT_MISSING');
+    expect(await has(alpha, 'alpha/images', '2')).toBe(role === 'operator');
+    expect(await refusalsOf(alpha)).toEqual(role === 'operator' ? [] : ['operate images 1']);
+  });
+
+  it('learns nothing of a tree that it may not read', async () => {
+    await alpha.node.grants.revoke(beta.node.id, '*');
+    await expect(ask(snapshot)).rejects.toMatchObject({ code: 'TREE_UNKNOWN' });
+    await expect(ask({ ...snapshot, tree: 'nowhere' as TreeName })).rejects.toMatchObject({ code: 'TREE_UNKNOWN' });
+  });
+
+  it('can do all that people here can, and is kept from what they are kept from', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'operator' });
+    const web = { tree: IMAGES, name: 'web' as RelativeName };
+    const first = { snapshot: '1' as SnapshotName };
+    await ask({ change: 'clone', tree: IMAGES, name: ROOT_NAME, ...first, to: web.name });
+    await ask({ change: 'snapshot', ...web, snapshot: 'a' as SnapshotName, recursive: false });
+    await ask({ change: 'rename-snapshot', ...web, snapshot: 'a' as SnapshotName, to: 'b' as SnapshotName });
+    await ask({ change: 'rollback', ...web, snapshot: 'b' as SnapshotName, destroyNewer: false });
+    await ask({ change: 'promote', ...web });
+    await ask({ change: 'rename', ...web, to: 'shop' as RelativeName });
+    const shop = { tree: IMAGES, name: 'shop' as RelativeName };
+    await expect(ask({ change: 'destroy', ...shop })).rejects.toMatchObject({
+      code: 'ZFS_HAS_DEPENDENTS',
+      message: expect.stringMatching(/^On "alpha": /),
+    });
+    await ask({ change: 'destroy-snapshot', ...shop, snapshot: 'b' as SnapshotName });
+    const [, listed] = await alpha.zfs.list(dataset('alpha/images'));
+    expect(listed).toMatchObject({ name: 'alpha/images/shop', snapshots: [{ name: '1' }] });
+  });
+
+  it('is refused what is not well formed, or no change at all', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'operator' });
+    for (const wrong of [
+      null,
+      {},
+      { ...snapshot, change: 'format' },
+      { ...snapshot, name: '../etc' },
+      { ...snapshot, more: 1 },
+    ]) {
+      const asked = beta.node.hub.reach(alpha.node.id).then((session) => session.call('tree.change', wrong));
+      await expect(asked).rejects.toMatchObject({ code: 'PROTOCOL_FRAME_INVALID' });
+    }
   });
 });

@@ -66,6 +66,11 @@ export interface SyncCall {
   readonly onProgress: (progress: TransferProgress) => void;
 }
 
+/** Which node does it: a peer, by its name or id; undefined for the one that is asked. */
+interface On {
+  readonly on?: string | undefined;
+}
+
 /** Every call rejects with `DAEMON_UNREACHABLE` when no node answers; one whose signal is aborted with `CALL_CANCELLED`. */
 export interface DaemonClient {
   identity(): Promise<{ readonly node: NodeId; readonly version: string }>;
@@ -150,13 +155,13 @@ export interface DaemonClient {
   }): AsyncIterable<Event>;
   verify(tree: string, signal: AbortSignal): Promise<TreeVerification>;
 
-  snapshot(request: { readonly snapshot: string; readonly recursive: boolean }): Promise<void>;
-  clone(snapshot: string, name: string): Promise<void>;
-  rename(from: string, to: string): Promise<void>;
-  promote(dataset: string): Promise<void>;
-  rollback(snapshot: string, options: { readonly destroyNewer: boolean }): Promise<void>;
+  snapshot(request: { readonly snapshot: string; readonly recursive: boolean } & On): Promise<void>;
+  clone(request: { readonly snapshot: string; readonly name: string } & On): Promise<void>;
+  rename(request: { readonly from: string; readonly to: string } & On): Promise<void>;
+  promote(request: { readonly dataset: string } & On): Promise<void>;
+  rollback(request: { readonly snapshot: string; readonly destroyNewer: boolean } & On): Promise<void>;
+  destroy(request: { readonly target: string } & On): Promise<void>;
   diverged(tree: string): Promise<readonly DivergedCopy[]>;
   restoreDiverged(tree: string, copy: string, name: string): Promise<void>;
   dropDiverged(tree: string, copy: string): Promise<void>;
-  destroy(target: string): Promise<void>;
 }

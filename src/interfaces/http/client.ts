@@ -18,9 +18,14 @@ import type {
   AddPeerRequest,
   AddTreeRequest,
   ChangeMirrorRequest,
+  CloneRequest,
+  DestroyRequest,
   GiveGrantRequest,
   InviteRequest,
   JoinRequest,
+  PromoteRequest,
+  RenameRequest,
+  RollbackRequest,
   SnapshotRequest,
 } from './requests.ts';
 import type { Status } from './status.ts';
@@ -141,20 +146,20 @@ export class HttpClient {
     return this.#done({ method: 'POST', path: '/v1/snapshot', body });
   }
 
-  clone(snapshot: string, name: string): Promise<void> {
-    return this.#done({ method: 'POST', path: '/v1/clone', body: { snapshot, name } });
+  clone(body: CloneRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/clone', body });
   }
 
-  rename(from: string, to: string): Promise<void> {
-    return this.#done({ method: 'POST', path: '/v1/rename', body: { from, to } });
+  rename(body: RenameRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/rename', body });
   }
 
-  promote(dataset: string): Promise<void> {
-    return this.#done({ method: 'POST', path: '/v1/promote', body: { dataset } });
+  promote(body: PromoteRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/promote', body });
   }
 
-  rollback(snapshot: string, { destroyNewer }: { readonly destroyNewer: boolean }): Promise<void> {
-    return this.#done({ method: 'POST', path: '/v1/rollback', body: { snapshot, destroyNewer } });
+  rollback(body: RollbackRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/rollback', body });
   }
 
   diverged(tree: string): Promise<readonly DivergedCopy[]> {
@@ -169,8 +174,8 @@ export class HttpClient {
     return this.#done({ method: 'DELETE', path: divergedPath(tree, copy) });
   }
 
-  destroy(target: string): Promise<void> {
-    return this.#done({ method: 'POST', path: '/v1/destroy', body: { target } });
+  destroy(body: DestroyRequest): Promise<void> {
+    return this.#done({ method: 'POST', path: '/v1/destroy', body });
   }
 
   /** Syncs a mirror; `signal` cancels it, and then this rejects with `CALL_CANCELLED`. */

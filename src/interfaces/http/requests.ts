@@ -69,13 +69,15 @@ export const changeMirrorSchema = z.strictObject({
 /** Which mirror of a tree, where there are several: name or NodeId of its peer. */
 export const mirrorQuerySchema = z.strictObject({ from: word.optional() });
 export const syncSchema = z.strictObject({ refresh: z.boolean().default(false) });
-export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false) });
-export const cloneSchema = z.strictObject({ snapshot: word, name: word });
-export const renameSchema = z.strictObject({ from: word, to: word });
-export const promoteSchema = z.strictObject({ dataset: word });
-export const rollbackSchema = z.strictObject({ snapshot: word, destroyNewer: z.boolean().default(false) });
+/** The peer that is to do it; this node where none is named. */
+const on = word.optional();
+export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false), on });
+export const cloneSchema = z.strictObject({ snapshot: word, name: word, on });
+export const renameSchema = z.strictObject({ from: word, to: word, on });
+export const promoteSchema = z.strictObject({ dataset: word, on });
+export const rollbackSchema = z.strictObject({ snapshot: word, destroyNewer: z.boolean().default(false), on });
 export const restoreSchema = z.strictObject({ name: word });
-export const destroySchema = z.strictObject({ target: word });
+export const destroySchema = z.strictObject({ target: word, on });
 
 /** `at` is a Unix time in ms. */
 export const graphQuerySchema = z.strictObject({
@@ -101,6 +103,11 @@ export type JoinRequest = In<typeof joinSchema>;
 export type AddMirrorRequest = In<typeof addMirrorSchema>;
 export type ChangeMirrorRequest = In<typeof changeMirrorSchema>;
 export type SnapshotRequest = In<typeof snapshotSchema>;
+export type CloneRequest = In<typeof cloneSchema>;
+export type RenameRequest = In<typeof renameSchema>;
+export type PromoteRequest = In<typeof promoteSchema>;
+export type RollbackRequest = In<typeof rollbackSchema>;
+export type DestroyRequest = In<typeof destroySchema>;
 
 /** Checks what a client sent. Throws `ARGUMENT_INVALID` with each thing that is wrong. */
 export function checked<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {

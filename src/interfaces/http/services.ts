@@ -6,6 +6,7 @@ import type { Invitations } from '../../features/peers/invitations.ts';
 import type { Notices } from '../../features/peers/notices.ts';
 import type { PeerGrants } from '../../features/peers/peer-grants.ts';
 import type { Peers } from '../../features/peers/peers.ts';
+import type { Operators } from '../../features/trees/operators.ts';
 import type { Trees } from '../../features/trees/trees.ts';
 import type { Verifier } from '../../features/verify/verifier.ts';
 import type { History } from '../../log/history.ts';
@@ -34,6 +35,7 @@ export interface DaemonServices {
   readonly address: string;
   readonly history: History;
   readonly trees: Trees;
+  readonly operators: Operators;
   readonly mirrors: Mirrors;
   readonly diverged: Diverged;
   readonly peers: Peers;

@@ -227,7 +227,7 @@ describe('on a node with a mirror', () => {
     await build.zfs.create(dataset('build/images/base'));
     await build.client.addTree({ tree: 'images', root: 'build/images' });
     await build.client.snapshot({ snapshot: 'images/base@v1', recursive: false });
-    await build.client.clone('images/base@v1', 'web');
+    await build.client.clone({ snapshot: 'images/base@v1', name: 'web' });
     await build.client.snapshot({ snapshot: 'images/web@a', recursive: false });
   });
   afterAll(() => world.stop());
@@ -549,6 +549,20 @@ describe('on two nodes that do not know each other', () => {
       { peer: laptop.node.id, trees: 'images', role: 'contributor' },
     ]);
     expect(await build.pando(['grant', 'add', 'laptop', 'x', '--role', 'king'])).toMatchObject({ code: 2 });
+  });
+
+  test('an operator changes a tree on a peer with --on', async () => {
+    const refused = await laptop.pando(['snapshot', 'images@far', '--on', 'build']);
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^pando: On "build": You are no operator/),
+    });
+    expect(await build.pando(['grant', 'add', 'laptop', 'images', '--role', 'operator'])).toMatchObject(DONE);
+    const done = await laptop.pando(['snapshot', 'images@far', '--on', 'build']);
+    expect(done).toMatchObject({ ...DONE, stdout: 'Took images@far on "build".\n' });
+    expect((await build.zfs.listSnapshots([at('build/images', 'far')]))[0]).not.toBeNull();
+    expect(await laptop.pando(['destroy', 'images@far', '--on', 'build'])).toMatchObject(DONE);
+    expect(await laptop.pando(['destroy', 'images@far', '--on', 'nobody'])).toMatchObject({ code: 1 });
   });
 
   test('audit tells who was trusted with what, and who was refused, and nothing else', async () => {
