@@ -3,6 +3,7 @@
 import { runProgram } from './interfaces/cli/program.ts';
 import { HttpClient } from './interfaces/http/client.ts';
 import { loadConfig } from './main/config.ts';
+import { readPassphrase } from './main/passphrase.ts';
 import { softwareVersion } from './main/version.ts';
 import { readIdentity } from './sync/identity.ts';
 
@@ -14,7 +15,10 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   // Loaded only for the daemon: the other commands answer in a fraction of the time without LevelDB, TLS and the HTTP server.
   serve: async (configPath) => (await import('./main/serve.ts')).serve(configPath),
   client: (socket) => new HttpClient(socket),
-  readIdentity: async (dataDirectory) => (await readIdentity(dataDirectory))?.node ?? null,
+  readIdentity: async (configPath) => {
+    const config = await loadConfig(configPath);
+    return (await readIdentity(config.dataDirectory, await readPassphrase(config)))?.node ?? null;
+  },
   loadConfig,
   stdout: process.stdout,
   stderr: process.stderr,

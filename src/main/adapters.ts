@@ -7,6 +7,7 @@ import { WebSocketTransport } from '../sync/websocket-transport.ts';
 import { CliZfs } from '../zfs/cli/cli-zfs.ts';
 import type { Config } from './config.ts';
 import type { NodeAdapters } from './node.ts';
+import { readPassphrase } from './passphrase.ts';
 import type { NodeSettings } from './settings.ts';
 import { softwareVersion } from './version.ts';
 
@@ -34,7 +35,7 @@ export function settingsOf(config: Config): NodeSettings {
  */
 export async function openAdapters(config: Config, onSkipped: (name: string) => void): Promise<NodeAdapters> {
   await makeDataDirectory(config.dataDirectory);
-  const identity = await loadOrCreateIdentity(config.dataDirectory);
+  const identity = await loadOrCreateIdentity(config.dataDirectory, await readPassphrase(config));
   const log = await LevelLog.open(join(config.dataDirectory, LOG_DIRECTORY));
   return {
     signer: identity,

@@ -53,11 +53,18 @@ const port = z.int().min(0).max(PORT_MAX);
 const concurrency = z.int().min(1).max(CONCURRENCY_MAX);
 const path = z.string().min(1);
 
+/** As systemd takes it: the name of a file in the directory of credentials. */
+const credentialName = z.string().regex(/^[A-Za-z0-9_.-]{1,255}$/, { error: 'not the name of a credential' });
+
 const schema = z.strictObject({
   dataDirectory: path.default(DEFAULT_DATA_DIRECTORY),
   socket: path.optional(),
   listen: listenAddress.prefault(DEFAULT_LISTEN),
   publicAddress: publicAddress.nullable().default(null),
+  keyPassphrase: z
+    .union([z.strictObject({ file: path }), z.strictObject({ credential: credentialName })])
+    .nullable()
+    .default(null),
   directPort: port.nullable().default(null),
   zfs: z
     .strictObject({
@@ -122,7 +129,12 @@ export function parseConfig(text: string, file: string): Config {
   const config = parseYaml(text, file, schema);
   const dataDirectory = resolve(dirname(file), config.dataDirectory);
   const socket = config.socket === undefined ? join(dataDirectory, SOCKET_NAME) : resolve(dirname(file), config.socket);
-  return { ...config, dataDirectory, socket };
+  const { keyPassphrase } = config;
+  const passphrase =
+    keyPassphrase !== null && 'file' in keyPassphrase
+      ? { file: resolve(dirname(file), keyPassphrase.file) }
+      : keyPassphrase;
+  return { ...config, dataDirectory, socket, keyPassphrase: passphrase };
 }
 
 /**

@@ -19,6 +19,11 @@ export const KEY_FILE_NAME = 'node-key.pem';
 const KEY_FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
 const OTHERS_MODE_BITS = 0o077;
+/** How PKCS#8 in PEM begins that takes a passphrase (RFC 7468 §11). */
+const ENCRYPTED_PEM = '-----BEGIN ENCRYPTED PRIVATE KEY-----';
+/** How a key is encrypted at rest (RFC 8018 §6.2, with OpenSSL's PBKDF2). */
+const KEY_CIPHER = 'aes-256-cbc';
+const RESTORE = 'restore it from a backup, or remove it to become a new node that every peer has to add again';
 
 /** The 32 bytes of an Ed25519 public key (RFC 8410 §4: they end its SubjectPublicKeyInfo). */
 export function rawPublicKey(publicKey: KeyObject): Uint8Array {
@@ -62,7 +67,28 @@ async function openKeyFile(path: string): Promise<FileHandle | undefined> {
   }
 }
 
-async function readKey(path: string, file: FileHandle): Promise<KeyObject> {
+/** A key file's content, and whether it takes a passphrase to read it (RFC 7468 §11). */
+interface StoredKey {
+  readonly key: KeyObject;
+  readonly isEncrypted: boolean;
+}
+
+function decodeKey(path: string, pem: string, passphrase: string | null): StoredKey {
+  const isEncrypted = pem.includes(ENCRYPTED_PEM);
+  if (isEncrypted && passphrase === null) {
+    throw invalid(path, 'is encrypted; name where its passphrase is with "keyPassphrase" in the configuration');
+  }
+  try {
+    const key = createPrivateKey({ key: pem, ...(isEncrypted && { passphrase: passphrase ?? '' }) });
+    return { key, isEncrypted };
+  } catch (error) {
+    // What OpenSSL says of a wrong passphrase differs by version; all of it is of no use to people
+    if (isEncrypted) throw invalid(path, 'does not open with the passphrase that is configured; correct that', error);
+    throw invalid(path, `is not a private key in PEM; ${RESTORE}`, error);
+  }
+}
+
+async function readKey(path: string, file: FileHandle, passphrase: string | null): Promise<StoredKey> {
   const { mode } = await file.stat();
   if ((mode & OTHERS_MODE_BITS) !== 0) {
     throw invalid(
@@ -70,15 +96,17 @@ async function readKey(path: string, file: FileHandle): Promise<KeyObject> {
       `can be read or changed by others; run "chmod 600" on it, or replace it if someone else saw it`,
     );
   }
-  const restore = 'restore it from a backup, or remove it to become a new node that every peer has to add again';
-  let key: KeyObject;
+  const stored = decodeKey(path, await readText(path, file), passphrase);
+  if (stored.key.asymmetricKeyType !== 'ed25519') throw invalid(path, `is not an Ed25519 key; ${RESTORE}`);
+  return stored;
+}
+
+async function readText(path: string, file: FileHandle): Promise<string> {
   try {
-    key = createPrivateKey(await file.readFile('utf8'));
+    return await file.readFile('utf8');
   } catch (error) {
-    throw invalid(path, `is not a private key in PEM; ${restore}`, error);
+    throw invalid(path, `is not a private key in PEM; ${RESTORE}`, error);
   }
-  if (key.asymmetricKeyType !== 'ed25519') throw invalid(path, `is not an Ed25519 key; ${restore}`);
-  return key;
 }
 
 async function synchronise(path: string): Promise<void> {
@@ -91,12 +119,19 @@ async function synchronise(path: string): Promise<void> {
 }
 
 /** Writes beside the name and renames, so that a crash leaves a whole key or none. */
-async function writeKey(directory: string, path: string, identity: Identity): Promise<void> {
+async function writeKey(
+  directory: string,
+  path: string,
+  { privateKey }: Identity,
+  passphrase: string | null,
+): Promise<void> {
+  const encryption = passphrase === null ? {} : { cipher: KEY_CIPHER, passphrase };
+  const pem = privateKey.export({ format: 'pem', type: 'pkcs8', ...encryption });
   const temporary = `${path}.${process.pid}.new`;
   try {
     const file = await open(temporary, 'w', KEY_FILE_MODE);
     try {
-      await file.writeFile(identity.privateKeyPem);
+      await file.writeFile(pem);
       await file.sync();
     } finally {
       await file.close();
@@ -118,30 +153,42 @@ function unwritable(directory: string, error: unknown): PandoError {
   );
 }
 
-/** The identity kept in `directory`, or null when no node has run there. Rejects with `IDENTITY_INVALID` like {@link loadOrCreateIdentity}. */
-export async function readIdentity(directory: string): Promise<Identity | null> {
+/**
+ * The identity kept in `directory`, or null when no node has run there. `passphrase` opens a key that is encrypted; null where there is none. Rejects with `IDENTITY_INVALID` like
+ * {@link loadOrCreateIdentity}.
+ */
+export async function readIdentity(directory: string, passphrase: string | null): Promise<Identity | null> {
+  return (await readStored(directory, passphrase))?.identity ?? null;
+}
+
+async function readStored(directory: string, passphrase: string | null) {
   const path = join(directory, KEY_FILE_NAME);
   const file = await openKeyFile(path);
-  if (file === undefined) return null;
+  if (file === undefined) return undefined;
   try {
-    return identityOf(await readKey(path, file));
+    const { key, isEncrypted } = await readKey(path, file, passphrase);
+    return { identity: identityOf(key), isEncrypted };
   } finally {
     await file.close();
   }
 }
 
 /**
- * The identity kept in `directory`, made there on the first start (directory mode 0700, key file mode 0600).
- * Rejects with `IDENTITY_INVALID` when the key file is there but cannot be trusted: unreadable, garbled, of another
- * kind, or open to others; with `DATA_DIRECTORY_UNWRITABLE` when a new key cannot be kept.
+ * The identity kept in `directory`, made there on the first start (directory mode 0700, key file mode 0600). With a passphrase the file is encrypted, also one that was not before.
+ * Rejects with `IDENTITY_INVALID` when the key file is there but cannot be trusted or read: garbled, of another
+ * kind, open to others, or encrypted under another passphrase; with `DATA_DIRECTORY_UNWRITABLE` when a new key cannot be kept.
  */
-export async function loadOrCreateIdentity(directory: string): Promise<Identity> {
-  const known = await readIdentity(directory);
-  if (known !== null) return known;
+export async function loadOrCreateIdentity(directory: string, passphrase: string | null): Promise<Identity> {
+  const path = join(directory, KEY_FILE_NAME);
+  const known = await readStored(directory, passphrase);
+  if (known !== undefined) {
+    if (passphrase !== null && !known.isEncrypted) await writeKey(directory, path, known.identity, passphrase);
+    return known.identity;
+  }
   await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE }).catch((error: unknown) => {
     throw unwritable(directory, error);
   });
   const identity = createIdentity();
-  await writeKey(directory, join(directory, KEY_FILE_NAME), identity);
+  await writeKey(directory, path, identity, passphrase);
   return identity;
 }

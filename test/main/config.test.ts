@@ -29,6 +29,7 @@ describe('a configuration', () => {
       zfs: { prefix: [], remoteShell: false, concurrencyPerPool: 4 },
       observeEverySeconds: 5,
       publicAddress: null,
+      keyPassphrase: null,
       contributions: { filesystems: 32, snapshots: 128 },
       follow: true,
       transfers: { perPeer: 4, perPool: 4, overall: 8 },
@@ -48,6 +49,7 @@ zfs:
   remoteShell: true
 observeEverySeconds: 0.5
 publicAddress: build.example:7380
+keyPassphrase: { file: secret }
 contributions: { snapshots: 7 }
 follow: false
 transfers: { overall: 2 }
@@ -61,6 +63,7 @@ log: { format: json }
       zfs: { prefix: ['ssh', 'root@nas'], remoteShell: true, concurrencyPerPool: 4 },
       observeEverySeconds: 0.5,
       publicAddress: 'build.example:7380',
+      keyPassphrase: { file: '/etc/pando/secret' },
       contributions: { filesystems: 32, snapshots: 7 },
       follow: false,
       transfers: { perPeer: 4, perPool: 4, overall: 2 },

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { nodeIdOfPublicKey, signHead, verifyHead } from '../../src/core/codec/chain.ts';
 import { streamIdOf, type TreeName } from '../../src/core/ids.ts';
-import { KEY_FILE_NAME, loadOrCreateIdentity } from '../../src/sync/identity.ts';
+import { KEY_FILE_NAME, loadOrCreateIdentity, readIdentity } from '../../src/sync/identity.ts';
 
 let parent: string;
 let directory: string;
@@ -18,28 +18,28 @@ beforeEach(async () => {
 afterEach(() => rm(parent, { recursive: true, force: true }));
 
 test('the first start makes a key that every later start finds again', async () => {
-  const first = await loadOrCreateIdentity(directory);
-  const second = await loadOrCreateIdentity(directory);
+  const first = await loadOrCreateIdentity(directory, null);
+  const second = await loadOrCreateIdentity(directory, null);
   expect(second.node).toBe(first.node);
   expect(first.node).toBe(nodeIdOfPublicKey(first.publicKey));
 });
 
 test('key file and directory are open to their owner alone, and nothing else is left there', async () => {
-  await loadOrCreateIdentity(directory);
+  await loadOrCreateIdentity(directory, null);
   expect((await stat(directory)).mode & 0o777).toBe(0o700);
   expect((await stat(join(directory, KEY_FILE_NAME))).mode & 0o777).toBe(0o600);
   expect(await readdir(directory)).toEqual([KEY_FILE_NAME]);
 });
 
 test('an identity signs heads that others can verify', async () => {
-  const identity = await loadOrCreateIdentity(directory);
+  const identity = await loadOrCreateIdentity(directory, null);
   const stream = streamIdOf(identity.node, 'images' as TreeName);
   verifyHead(signHead({ stream, incarnation: 1, seq: 1, hash: new Uint8Array(32) }, identity));
 });
 
 test('the certificate holds the key, signed with it, and is made afresh at every start', async () => {
-  const first = await loadOrCreateIdentity(directory);
-  const second = await loadOrCreateIdentity(directory);
+  const first = await loadOrCreateIdentity(directory, null);
+  const second = await loadOrCreateIdentity(directory, null);
   const certificate = new X509Certificate(first.certificatePem);
   expect(certificate.verify(certificate.publicKey)).toBe(true);
   expect(certificate.subject).toBe(`CN=${first.node}`);
@@ -50,9 +50,9 @@ test('the certificate holds the key, signed with it, and is made afresh at every
 });
 
 test('a key file that others can read is refused, with the remedy', async () => {
-  await loadOrCreateIdentity(directory);
+  await loadOrCreateIdentity(directory, null);
   await chmod(join(directory, KEY_FILE_NAME), 0o640);
-  await expect(loadOrCreateIdentity(directory)).rejects.toMatchObject({
+  await expect(loadOrCreateIdentity(directory, null)).rejects.toMatchObject({
     code: 'IDENTITY_INVALID',
     message: expect.stringContaining('chmod 600'),
   });
@@ -66,21 +66,54 @@ test.each([
     generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'pem', type: 'pkcs8' }),
   ],
 ])('a key file that is %s is refused and left as it is', async (_kind, content) => {
-  await loadOrCreateIdentity(directory);
+  await loadOrCreateIdentity(directory, null);
   const path = join(directory, KEY_FILE_NAME);
   await writeFile(path, content);
-  await expect(loadOrCreateIdentity(directory)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
+  await expect(loadOrCreateIdentity(directory, null)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
   expect(await readFile(path, 'utf8')).toBe(content);
 });
 
 test('a key file that is a directory is refused', async () => {
   const path = join(directory, KEY_FILE_NAME);
-  await loadOrCreateIdentity(path);
-  await expect(loadOrCreateIdentity(directory)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
+  await loadOrCreateIdentity(path, null);
+  await expect(loadOrCreateIdentity(directory, null)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
 });
 
 test('a place that cannot become a directory is refused', async () => {
   const file = join(parent, 'file');
   await writeFile(file, '');
-  await expect(loadOrCreateIdentity(join(file, 'node'))).rejects.toMatchObject({ code: 'DATA_DIRECTORY_UNWRITABLE' });
+  await expect(loadOrCreateIdentity(join(file, 'node'), null)).rejects.toMatchObject({
+    code: 'DATA_DIRECTORY_UNWRITABLE',
+  });
+});
+
+const PASSPHRASE = 'correct horse battery staple';
+
+test('a key with a passphrase is of no use without it, on the first start or on a later one', async () => {
+  const { node } = await loadOrCreateIdentity(directory, PASSPHRASE);
+  const pem = await readFile(join(directory, KEY_FILE_NAME), 'utf8');
+  expect(pem).toMatch(/^-----BEGIN ENCRYPTED PRIVATE KEY-----/);
+  expect((await loadOrCreateIdentity(directory, PASSPHRASE)).node).toBe(node);
+  expect((await readIdentity(directory, PASSPHRASE))?.node).toBe(node);
+  const refusals: [string | null, string][] = [
+    ['another one, just as long', 'does not open with the passphrase'],
+    [null, 'keyPassphrase'],
+  ];
+  for (const [passphrase, words] of refusals) {
+    await expect(loadOrCreateIdentity(directory, passphrase)).rejects.toMatchObject({
+      code: 'IDENTITY_INVALID',
+      message: expect.stringContaining(words),
+    });
+  }
+  expect(await readFile(join(directory, KEY_FILE_NAME), 'utf8')).toBe(pem);
+});
+
+test('a key that was not encrypted is from the first start with a passphrase on, as the same node', async () => {
+  const { node } = await loadOrCreateIdentity(directory, null);
+  expect((await readIdentity(directory, PASSPHRASE))?.node).toBe(node);
+  expect(await readFile(join(directory, KEY_FILE_NAME), 'utf8')).not.toContain('ENCRYPTED');
+  expect((await loadOrCreateIdentity(directory, PASSPHRASE)).node).toBe(node);
+  expect(await readFile(join(directory, KEY_FILE_NAME), 'utf8')).toContain('ENCRYPTED');
+  expect((await stat(join(directory, KEY_FILE_NAME))).mode & 0o777).toBe(0o600);
+  expect(await readdir(directory)).toEqual([KEY_FILE_NAME]);
 });

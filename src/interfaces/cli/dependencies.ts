@@ -9,8 +9,8 @@ export interface CliDependencies {
   /** Runs a node until it is told to stop. `configPath` is undefined for the default place. */
   readonly serve: (configPath: string | undefined) => Promise<void>;
   readonly client: (socket: string) => DaemonClient;
-  /** The id of the node whose data lies there, or null when no node has run there yet. */
-  readonly readIdentity: (dataDirectory: string) => Promise<NodeId | null>;
+  /** The id of the node with that configuration, or null when it has not run yet. */
+  readonly readIdentity: (configPath: string | undefined) => Promise<NodeId | null>;
   readonly loadConfig: (
     configPath: string | undefined,
   ) => Promise<{ readonly socket: string; readonly dataDirectory: string }>;

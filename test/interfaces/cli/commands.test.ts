@@ -476,13 +476,13 @@ describe('without a node', () => {
 
   test('id reads the key, and says so when there is none yet', async () => {
     const node = 'some id' as never;
-    const read: string[] = [];
-    const readIdentity = async (directory: string) => {
-      read.push(directory);
+    const read: (string | undefined)[] = [];
+    const readIdentity = async (configPath: string | undefined) => {
+      read.push(configPath);
       return node;
     };
-    expect((await pando(['id'], { overrides: { readIdentity } })).stdout).toBe('some id\n');
-    expect(read).toEqual(['/nowhere']);
+    expect((await pando(['id', '--config', 'x.yaml'], { overrides: { readIdentity } })).stdout).toBe('some id\n');
+    expect(read).toEqual(['x.yaml']);
     const none = await pando(['id']);
     expect(none.code).toBe(1);
     expect(none.stderr).toContain('the first "pando serve" makes its key');

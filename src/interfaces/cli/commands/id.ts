@@ -12,7 +12,7 @@ async function findIdentity(context: CommandContext): Promise<NodeId> {
   }
   const { loadConfig, readIdentity } = context.dependencies;
   const { dataDirectory } = await loadConfig(context.configPath);
-  const node = await readIdentity(dataDirectory);
+  const node = await readIdentity(context.configPath);
   if (node !== null) return node;
   throw new PandoError(
     'IDENTITY_INVALID',
