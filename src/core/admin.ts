@@ -13,12 +13,21 @@ export type Invitation = Omit<InvitationMade, 'type'> & {
   readonly usedBy: NodeId | null;
 };
 
+/** How fast streams may be, in bytes a second each way. */
+export interface BandwidthLimits {
+  /** Of all streams together; null for no limit. */
+  readonly overall: number | null;
+  /** Of those with one peer. */
+  readonly peers: ReadonlyMap<NodeId, number>;
+}
+
 export interface AdminState {
   readonly peers: ReadonlyMap<NodeId, Peer>;
   /** Of peers only. */
   readonly grants: Grants;
   /** All that were not withdrawn, also those that have expired. */
   readonly invitations: ReadonlyMap<InvitationId, Invitation>;
+  readonly bandwidth: BandwidthLimits;
   readonly trees: ReadonlyMap<TreeName, LocalTree>;
   /** A tree can be mirrored from several peers, each of which owns a part of it. */
   readonly mirrors: ReadonlyMap<MirrorKey, Mirror>;
@@ -41,6 +50,7 @@ export const EMPTY_ADMIN_STATE: AdminState = {
   peers: new Map(),
   grants: new Map(),
   invitations: new Map(),
+  bandwidth: { overall: null, peers: new Map() },
   trees: new Map(),
   mirrors: new Map(),
 };
@@ -59,6 +69,11 @@ function rulesOf({ only, except, keep, graceMs }: MirrorRules): MirrorRules {
 function withGrant(grants: Grants, peer: NodeId, trees: string, role: Grant['role'] | null): Grants {
   const given = changed(grants.get(peer) ?? new Map(), trees, role);
   return changed(grants, peer, given.size === 0 ? null : given);
+}
+
+function withLimit(limits: BandwidthLimits, peer: NodeId | null, bytesPerSecond: number | null): BandwidthLimits {
+  if (peer === null) return { ...limits, overall: bytesPerSecond };
+  return { ...limits, peers: changed(limits.peers, peer, bytesPerSecond) };
 }
 
 function applyInvitation(state: AdminState, event: Event): AdminState {
@@ -91,11 +106,14 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
         ...state,
         peers: changed(state.peers, event.peer, null),
         grants: changed(state.grants, event.peer, null),
+        bandwidth: withLimit(state.bandwidth, event.peer, null),
       };
     case 'grant.given':
       return { ...state, grants: withGrant(state.grants, event.peer, event.trees, event.role) };
     case 'grant.revoked':
       return { ...state, grants: withGrant(state.grants, event.peer, event.trees, null) };
+    case 'bandwidth.limited':
+      return { ...state, bandwidth: withLimit(state.bandwidth, event.peer, event.bytesPerSecond) };
     case 'local-tree.added':
       return { ...state, trees: changed(state.trees, event.tree, { tree: event.tree, root: event.root }) };
     case 'local-tree.removed':

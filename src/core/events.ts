@@ -240,6 +240,14 @@ export interface PeerRemoved {
   readonly type: 'peer.removed';
   readonly peer: NodeId;
 }
+/** Streams go no faster than that from now on. */
+export interface BandwidthLimited {
+  readonly type: 'bandwidth.limited';
+  /** Those with this peer; null for all together. */
+  readonly peer: NodeId | null;
+  /** Null for no limit. */
+  readonly bytesPerSecond: number | null;
+}
 export interface LocalTreeAdded {
   readonly type: 'local-tree.added';
   readonly tree: TreeName;
@@ -361,6 +369,7 @@ export type AdminEventBody =
   | PeerAdded
   | PeerRemoved
   | TrustEventBody
+  | BandwidthLimited
   | LocalTreeAdded
   | LocalTreeRemoved
   | MirrorAdded
@@ -512,6 +521,11 @@ const bodySchemas = {
   }),
   'peer.removed': z.object({ type: z.literal('peer.removed'), peer: nodeId }),
   ...trustEventSchemas,
+  'bandwidth.limited': z.object({
+    type: z.literal('bandwidth.limited'),
+    peer: nodeId.nullable(),
+    bytesPerSecond: z.int().positive().nullable(),
+  }),
   'local-tree.added': z.object({ type: z.literal('local-tree.added'), tree: treeName, root: datasetName }),
   'local-tree.removed': z.object({ type: z.literal('local-tree.removed'), tree: treeName }),
   'mirror.added': z.object({

@@ -24,6 +24,7 @@ import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
 import { Invitations } from '../features/peers/invitations.ts';
+import { Limits } from '../features/peers/limits.ts';
 import { LIMITED, type Limited, limitedOf, Notices } from '../features/peers/notices.ts';
 import { losers, PeerGrants } from '../features/peers/peer-grants.ts';
 import { Peers } from '../features/peers/peers.ts';
@@ -37,6 +38,7 @@ import type { Log } from '../log/log.ts';
 import { Hub } from '../sync/hub.ts';
 import type { Session } from '../sync/session.ts';
 import type { Transport } from '../sync/transport.ts';
+import { Bandwidth } from '../transfer/bandwidth.ts';
 import { Cursors } from '../transfer/cursors.ts';
 import { DirectListener } from '../transfer/direct-link.ts';
 import { TransferJournal } from '../transfer/journal.ts';
@@ -88,6 +90,7 @@ export class PandoNode {
   readonly history: History;
   readonly peers: Peers;
   readonly grants: PeerGrants;
+  readonly limits: Limits;
   readonly invitations: Invitations;
   readonly notices: Notices;
   readonly trees: Trees;
@@ -102,6 +105,7 @@ export class PandoNode {
   readonly #surroundings: Surroundings;
   readonly #admin: AdminJournal;
   readonly #refusals: Refusals;
+  readonly #bandwidth: Bandwidth;
   readonly #sender: TransferSender;
   readonly #follower: Follower;
   readonly #announcements: Announcements;
@@ -143,6 +147,8 @@ export class PandoNode {
     this.#announcements = new Announcements({ history, admin });
     this.peers = new Peers(admin, this.id);
     this.grants = new PeerGrants(admin);
+    this.limits = new Limits(admin);
+    this.#bandwidth = new Bandwidth(this.#surroundings.timers);
     this.#refusals = new Refusals(admin, this.#surroundings.timers.now);
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
@@ -182,6 +188,11 @@ export class PandoNode {
     return this.peers.get(peer)?.trustedLink === true;
   }
 
+  /** Nobody could slow a direct one. */
+  #isDirect(peer: NodeId): boolean {
+    return this.isTrustedLink(peer) && !this.#bandwidth.isLimited(peer);
+  }
+
   /**
    * Clears up what a crash left, looks at all trees, then listens and dials. Rejects with `PORT_IN_USE`, or `ZFS_UNAVAILABLE` when there is no
    * ZFS to ask.
@@ -203,6 +214,8 @@ export class PandoNode {
       );
     }
     this.#admin.onChange((state) => this.#withdraw(state));
+    this.#bandwidth.apply(this.#admin.state.bandwidth);
+    this.#admin.onChange(({ bandwidth }) => this.#bandwidth.apply(bandwidth));
     this.#address = await this.hub.start();
     reporter.info(`Node ${this.id} listens on ${this.#address}`);
     if (settings.follow) {
@@ -416,7 +429,8 @@ export class PandoNode {
       calls: this.#calls(),
       shares: (peer, tree) => this.#mayRead(peer, tree),
       onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'read', tree }),
-      isTrustedLink: (peer) => this.isTrustedLink(peer),
+      bandwidth: this.#bandwidth,
+      isTrustedLink: (peer) => this.#isDirect(peer),
       timers: this.#surroundings.timers,
       randomBytes: this.#surroundings.randomBytes,
       directPort: () => this.#direct?.port ?? null,
@@ -435,6 +449,7 @@ export class PandoNode {
       links: {
         openData: (peer, ticket, signal) => this.hub.openData(peer, ticket, signal),
         addressOf: (peer) => this.#addressOf(peer),
+        limits: (peer) => this.#bandwidth.limits(peer, 'in'),
       },
       queue: new TransferQueue(this.#options.settings.transfers),
       mintTransferId: () => parseTransferId(this.#mintUuid()),
@@ -454,7 +469,7 @@ export class PandoNode {
       answerMsMax: ANSWER_MS_MAX,
       pull: (request) => puller.pull(request),
       interrupted: (request, source) => puller.interrupted(request, source),
-      linkMode: (peer) => (this.isTrustedLink(peer) ? 'direct' : 'sealed'),
+      linkMode: (peer) => (this.#isDirect(peer) ? 'direct' : 'sealed'),
       look: (tree, names) => this.#look(tree, names ?? 'all', 'observed'),
       settle: (tree, ...shown) => this.observer.settle(this.#watch(tree), ...shown),
     });

@@ -82,6 +82,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         peers: node.peers,
         grants: node.grants,
         invitations: node.invitations,
+        limits: node.limits,
         notices: node.notices,
         presence: presenceOf(config, node.address),
         verifier: node.verifier,

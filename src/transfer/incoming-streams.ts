@@ -6,6 +6,7 @@ import type { ReceiveStep } from '../core/plan/steps.ts';
 import { PLAIN_STREAM, type StreamFlags } from '../core/stream-flags.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { ExpectedStream, ReceiveRequest, SnapshotReference, Zfs } from '../zfs/zfs.ts';
+import type { RateLimit } from './bandwidth.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { PROGRESS_INTERVAL_MS } from './progress.ts';
@@ -17,6 +18,8 @@ export interface IncomingStreamsOptions {
   readonly links: DataLinkOptions;
   readonly timers: Timers;
   readonly peer: NodeId;
+  /** How fast the streams of this sync may be; null for no limit of its own. */
+  readonly limit: RateLimit | null;
   /** Where this node keeps its copy. */
   readonly root: DatasetName;
   /** What is here now. */
@@ -60,10 +63,10 @@ export class IncomingStreams {
    */
   async receive(incoming: IncomingStream): Promise<number | null> {
     const { step, prepared, stream } = incoming;
-    const { zfs, links, peer, cancelled, signal } = this.#options;
+    const { zfs, links, peer, cancelled, signal, limit } = this.#options;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const request = this.#request(incoming, prepared.flags[stream] ?? PLAIN_STREAM);
-    const link = await openDataLink(links, peer, prepared, prepared.tickets[stream] ?? '', cancelled);
+    const link = await openDataLink(links, peer, prepared, prepared.tickets[stream] ?? '', cancelled, limit);
     const stopTelling = this.#everyInterval(() => {
       const bytes = link.received();
       if (bytes !== null) incoming.onBytes(bytes);

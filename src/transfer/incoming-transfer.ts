@@ -59,6 +59,7 @@ export class IncomingTransfer {
     this.#streams = new IncomingStreams({
       ...options,
       peer: request.peer,
+      limit: request.limit,
       root: request.root,
       local: request.local,
       ask: (method, params) => this.#askInTime(method, params, this.#signal),

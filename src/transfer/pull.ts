@@ -4,6 +4,7 @@ import type { DatasetName, NodeId, TransferId, TreeName } from '../core/ids.ts';
 import type { Plan } from '../core/plan/steps.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { Zfs } from '../zfs/zfs.ts';
+import type { RateLimit } from './bandwidth.ts';
 import type { Settle } from './completion.ts';
 import type { DataLinkOptions } from './data-links.ts';
 import type { Interrupted } from './interruptions.ts';
@@ -38,6 +39,8 @@ export interface PullRequest {
   readonly local: () => Graph;
   /** Whether the link to the peer is trusted on this side. */
   readonly mode: LinkMode;
+  /** How fast its streams may be; null for no limit of its own. */
+  readonly limit: RateLimit | null;
   /** Told which datasets changed, once they are verified: whoever keeps the log looks at them. */
   readonly settle: Settle;
   readonly onProgress: ProgressListener;

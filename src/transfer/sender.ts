@@ -12,7 +12,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
@@ -20,6 +20,7 @@ import { writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
+import { type Bandwidth, throttledInto } from './bandwidth.ts';
 import type { Cursors } from './cursors.ts';
 import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
@@ -59,6 +60,7 @@ export interface TransferSenderOptions {
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
   /** Told of a peer that asked for a tree which it may not read. */
   readonly onRefused: (peer: NodeId, tree: TreeName) => void;
+  readonly bandwidth: Bandwidth;
   /** Whether streams to this peer may go outside TLS. */
   readonly isTrustedLink: (peer: NodeId) => boolean;
   /** That many bytes that nobody can guess. */
@@ -121,7 +123,11 @@ export class TransferSender {
   /** Who takes a data connection inside TLS that `peer` opened with this ticket; null when it was not given it. */
   acceptSealed(peer: NodeId, ticket: string): ((stream: Duplex) => void) | null {
     const claim = this.#claim('sealed', ticket, peer);
-    return claim === null ? null : (stream) => this.#begin(claim, { kind: 'stream', stream }, stream);
+    if (claim === null) return null;
+    return (connection) => {
+      const stream = throttledInto(connection, this.#options.bandwidth.limits(peer, 'out'));
+      this.#begin(claim, { kind: 'stream', stream }, stream);
+    };
   }
 
   /** Who takes a direct data connection that showed this ticket; null when nobody was given it. */
@@ -247,11 +253,11 @@ export class TransferSender {
     return null;
   }
 
-  #begin({ transfer, offered }: Claim, target: SendTarget, connection: Duplex): void {
+  #begin({ transfer, offered }: Claim, target: SendTarget, connection: Writable): void {
     offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
   }
 
-  async #send(request: SendRequest, target: SendTarget, connection: Duplex, signal: AbortSignal): Promise<Outcome> {
+  async #send(request: SendRequest, target: SendTarget, connection: Writable, signal: AbortSignal): Promise<Outcome> {
     try {
       const { bytes } = await this.#options.zfs.send(request, target, signal);
       connection.end();

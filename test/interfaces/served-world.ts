@@ -83,6 +83,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     peers: node.peers,
     grants: node.grants,
     invitations: node.invitations,
+    limits: node.limits,
     notices: node.notices,
     presence: { name: pool, address: node.address, publicAddress: node.address },
     verifier: node.verifier,

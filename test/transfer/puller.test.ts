@@ -69,6 +69,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
         return stream;
       },
       addressOf: () => '127.0.0.1:9',
+      limits: () => [],
     },
     queue: new TransferQueue(DEFAULT_TRANSFER_LIMITS),
     timers: systemTimers,
@@ -81,6 +82,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
     plan: plan({ source, wanted: source, local, ...REPLICA }),
     local: () => local,
     mode,
+    limit: null,
     settle: async () => undefined,
     onProgress: ({ kind }) => {
       if (kind === 'step-started') queueMicrotask(onStarted);

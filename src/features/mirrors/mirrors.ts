@@ -23,6 +23,7 @@ import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { CaughtUp } from '../../sync/questions.ts';
 import { type Timers, withinTime } from '../../sync/timers.ts';
+import { RateLimit } from '../../transfer/bandwidth.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import { isGivingUp } from '../../transfer/giving-up.ts';
 import type { Interrupted } from '../../transfer/interruptions.ts';
@@ -73,6 +74,8 @@ export interface SyncOptions {
   readonly onPlan: (plan: Plan) => void;
   /** Whether the peer looks at its ZFS first, instead of trusting what its observer last saw. */
   readonly refresh: boolean;
+  /** How fast its streams may be, in bytes a second; without one, as fast as the node's limits allow. */
+  readonly bytesPerSecond?: number | undefined;
 }
 
 /** What a sync did. */
@@ -405,15 +408,18 @@ export class Mirrors {
     );
   }
 
-  #pullRequest(mirror: Mirror, todo: Plan, { onProgress, signal }: SyncOptions): PullRequest {
+  #pullRequest(mirror: Mirror, todo: Plan, { onProgress, signal, bytesPerSecond }: SyncOptions): PullRequest {
     const { tree, from, root } = mirror;
+    const { linkMode, timers } = this.#options;
     return {
       peer: from,
       tree,
       root,
       plan: todo,
       local: () => this.#local(tree),
-      mode: this.#options.linkMode(from),
+      // Nobody could slow a direct one
+      mode: bytesPerSecond === undefined ? linkMode(from) : 'sealed',
+      limit: bytesPerSecond === undefined ? null : new RateLimit(timers, bytesPerSecond),
       settle: async (...shown) => {
         await this.#options.settle(tree, ...shown);
       },

@@ -61,6 +61,7 @@ export interface DaemonStatus {
 export interface SyncCall {
   readonly from?: string | undefined;
   readonly refresh: boolean;
+  readonly bytesPerSecond?: number | undefined;
   readonly signal: AbortSignal;
   readonly onPlan: (plan: Plan) => void;
   readonly onProgress: (progress: TransferProgress) => void;
@@ -95,6 +96,14 @@ export interface DaemonClient {
   /** `peer` is a name or NodeId, here as below. */
   giveGrant(grant: Grant & { readonly peer: string }): Promise<void>;
   revokeGrant(peer: string, trees: string): Promise<void>;
+
+  /** Bytes a second each way. */
+  limits(): Promise<{
+    readonly overall: number | null;
+    readonly peers: readonly { readonly peer: NodeId; readonly bytesPerSecond: number }[];
+  }>;
+  /** A null peer is all streams together, a null rate no limit. */
+  setLimit(limit: { readonly peer: string | null; readonly bytesPerSecond: number | null }): Promise<void>;
 
   invitations(): Promise<readonly OpenInvitation[]>;
   /** Gives the line that the other node joins with. */

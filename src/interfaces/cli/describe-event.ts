@@ -1,6 +1,14 @@
 /** What an event of the log says, as a sentence. */
 import { unreachable } from '../../core/errors.ts';
-import type { AdminEventBody, Event, MirrorRules, Origin, TreeEventBody, UnknownEventBody } from '../../core/events.ts';
+import type {
+  AdminEventBody,
+  BandwidthLimited,
+  Event,
+  MirrorRules,
+  Origin,
+  TreeEventBody,
+  UnknownEventBody,
+} from '../../core/events.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.ts';
 import { formatKeepRule } from '../../core/keep.ts';
@@ -134,6 +142,11 @@ function describeRefusal({ peer, action, tree, times }: AccessRefused): string {
   return `${who} ${peer === null ? 'were' : 'was'} refused ${REFUSED_TO[action]}${what}${times === 1 ? '' : `, ${times} times`}.`;
 }
 
+function describeLimit({ peer, bytesPerSecond }: BandwidthLimited): string {
+  const which = peer === null ? 'All streams together' : `Streams with ${shortNodeId(peer)}…`;
+  return `${which} are ${bytesPerSecond === null ? 'not limited any more' : `limited to ${formatBytes(bytesPerSecond)}/s each way`}.`;
+}
+
 function describeAdminEvent(event: AdminEventBody): string {
   switch (event.type) {
     case 'peer.added':
@@ -147,6 +160,8 @@ function describeAdminEvent(event: AdminEventBody): string {
     case 'invitation.withdrawn':
     case 'access.refused':
       return describeTrustEvent(event);
+    case 'bandwidth.limited':
+      return describeLimit(event);
     case 'local-tree.added':
       return `Tree "${event.tree}" was added at ${event.root}.`;
     case 'local-tree.removed':
@@ -184,6 +199,7 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'invitation.used': true,
   'invitation.withdrawn': true,
   'access.refused': true,
+  'bandwidth.limited': true,
   'local-tree.added': true,
   'local-tree.removed': true,
   'mirror.added': true,

@@ -9,6 +9,7 @@ import { addDiverged } from './commands/diverged.ts';
 import { addGrant } from './commands/grant.ts';
 import { addGraph } from './commands/graph.ts';
 import { addId } from './commands/id.ts';
+import { addLimit } from './commands/limit.ts';
 import { addLog } from './commands/log.ts';
 import { addMirror } from './commands/mirror.ts';
 import { addPeer } from './commands/peer.ts';
@@ -34,6 +35,7 @@ const COMMANDS = [
   addTree,
   addPeer,
   addGrant,
+  addLimit,
   addMirror,
   addSync,
   addPlan,

@@ -23,6 +23,7 @@ import type {
   GiveGrantRequest,
   InviteRequest,
   JoinRequest,
+  LimitRequest,
   PromoteRequest,
   RenameRequest,
   RollbackRequest,
@@ -32,7 +33,7 @@ import type { Status } from './status.ts';
 import { decodeGraph, type LogLine, parseJson, type SyncLine, type VerifyLine, type WireGraph } from './wire.ts';
 
 interface Call {
-  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: object;
@@ -94,6 +95,17 @@ export class HttpClient {
 
   revokeGrant(peer: string, trees: string): Promise<void> {
     return this.#done({ method: 'DELETE', path: '/v1/grants', query: { peer, trees } });
+  }
+
+  limits(): Promise<{
+    readonly overall: number | null;
+    readonly peers: readonly { readonly peer: NodeId; readonly bytesPerSecond: number }[];
+  }> {
+    return this.#json({ method: 'GET', path: '/v1/limits' });
+  }
+
+  setLimit(body: LimitRequest): Promise<void> {
+    return this.#done({ method: 'PUT', path: '/v1/limits', body });
   }
 
   invitations(): Promise<readonly OpenInvitation[]> {
@@ -184,19 +196,20 @@ export class HttpClient {
     options: {
       readonly from?: string | undefined;
       readonly refresh: boolean;
+      readonly bytesPerSecond?: number | undefined;
       readonly signal: AbortSignal;
       readonly onPlan: (plan: Plan) => void;
       readonly onProgress: (progress: TransferProgress) => void;
     },
   ): Promise<SyncReport> {
-    const { from, refresh, signal, onPlan, onProgress } = options;
+    const { from, refresh, bytesPerSecond, signal, onPlan, onProgress } = options;
     const path = `/v1/mirrors/${encodeURIComponent(tree)}/sync`;
     let plan: Plan | undefined;
     for await (const line of this.#lines<SyncLine>({
       method: 'POST',
       path,
       query: { from },
-      body: { refresh },
+      body: { refresh, bytesPerSecond },
       signal,
     })) {
       if (line.type === 'plan') {

@@ -11,7 +11,7 @@ export function operationRoutes(app: FastifyInstance, services: DaemonServices, 
   const { mirrors, trees, verifier } = services;
 
   app.post<{ Params: { tree: string } }>('/v1/mirrors/:tree/sync', ({ params, query, body }, reply) => {
-    const { refresh } = checked(syncSchema, body);
+    const { refresh, bytesPerSecond } = checked(syncSchema, body);
     const { tree, from } = mirrors.get(...namedMirror(services, params.tree, query));
     return streams.start(reply, async (tell, signal) => {
       const { plan: _told, ...report } = await mirrors.sync(
@@ -19,6 +19,7 @@ export function operationRoutes(app: FastifyInstance, services: DaemonServices, 
         {
           signal,
           refresh,
+          bytesPerSecond,
           onPlan: (plan) => tell({ type: 'plan', plan }),
           onProgress: (progress) =>
             tell({ type: 'progress', progress }, { optional: progress.kind === 'step-progress' }),

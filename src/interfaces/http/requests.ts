@@ -68,7 +68,13 @@ export const changeMirrorSchema = z.strictObject({
 });
 /** Which mirror of a tree, where there are several: name or NodeId of its peer. */
 export const mirrorQuerySchema = z.strictObject({ from: word.optional() });
-export const syncSchema = z.strictObject({ refresh: z.boolean().default(false) });
+const bytesPerSecond = z.int().positive();
+export const syncSchema = z.strictObject({
+  refresh: z.boolean().default(false),
+  bytesPerSecond: bytesPerSecond.optional(),
+});
+/** `peer` is a name or NodeId, or null for all; a null rate is no limit. */
+export const limitSchema = z.strictObject({ peer: word.nullable(), bytesPerSecond: bytesPerSecond.nullable() });
 /** The peer that is to do it; this node where none is named. */
 const on = word.optional();
 export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false), on });
@@ -97,6 +103,7 @@ export const logQuerySchema = z.strictObject({
 type In<Schema extends z.ZodType> = z.input<Schema>;
 export type AddTreeRequest = In<typeof addTreeSchema>;
 export type AddPeerRequest = In<typeof addPeerSchema>;
+export type LimitRequest = In<typeof limitSchema>;
 export type GiveGrantRequest = In<typeof giveGrantSchema>;
 export type InviteRequest = In<typeof inviteSchema>;
 export type JoinRequest = In<typeof joinSchema>;

@@ -3,6 +3,7 @@ import type { Diverged } from '../../features/diverged/diverged.ts';
 import type { Mirrors } from '../../features/mirrors/mirrors.ts';
 import type { Observer } from '../../features/observe/observer.ts';
 import type { Invitations } from '../../features/peers/invitations.ts';
+import type { Limits } from '../../features/peers/limits.ts';
 import type { Notices } from '../../features/peers/notices.ts';
 import type { PeerGrants } from '../../features/peers/peer-grants.ts';
 import type { Peers } from '../../features/peers/peers.ts';
@@ -41,6 +42,7 @@ export interface DaemonServices {
   readonly peers: Peers;
   readonly grants: PeerGrants;
   readonly invitations: Invitations;
+  readonly limits: Limits;
   readonly notices: Notices;
   readonly presence: NodePresence;
   readonly verifier: Verifier;

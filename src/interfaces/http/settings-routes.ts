@@ -2,12 +2,12 @@ import type { FastifyInstance } from 'fastify';
 import { parseDatasetName, parseTreeName } from '../../core/ids.ts';
 import { parseKeepRule } from '../../core/keep.ts';
 import { namedMirror } from './named-mirror.ts';
-import { addMirrorSchema, addTreeSchema, changeMirrorSchema, checked } from './requests.ts';
+import { addMirrorSchema, addTreeSchema, changeMirrorSchema, checked, limitSchema } from './requests.ts';
 import type { DaemonServices } from './services.ts';
 
-/** Trees and mirrors: listed, added and removed. */
+/** Trees and mirrors, listed, added and removed; and how fast streams may be. */
 export function settingsRoutes(app: FastifyInstance, services: DaemonServices): void {
-  const { trees, peers, mirrors } = services;
+  const { trees, peers, mirrors, limits } = services;
 
   app.get('/v1/trees', () => trees.list());
   app.post('/v1/trees', async ({ body }, reply) => {
@@ -36,6 +36,16 @@ export function settingsRoutes(app: FastifyInstance, services: DaemonServices): 
   });
   app.delete<{ Params: { tree: string } }>('/v1/mirrors/:tree', async ({ params, query }, reply) => {
     await mirrors.remove(...namedMirror(services, params.tree, query));
+    return reply.code(204).send();
+  });
+
+  app.get('/v1/limits', () => {
+    const { overall, peers: each } = limits.get();
+    return { overall, peers: Array.from(each, ([peer, bytesPerSecond]) => ({ peer, bytesPerSecond })) };
+  });
+  app.put('/v1/limits', async ({ body }, reply) => {
+    const { peer, bytesPerSecond } = checked(limitSchema, body);
+    await limits.set(peer === null ? null : peers.resolve(peer).peer, bytesPerSecond);
     return reply.code(204).send();
   });
 }

@@ -565,6 +565,33 @@ describe('on two nodes that do not know each other', () => {
     expect(await laptop.pando(['destroy', 'images@far', '--on', 'nobody'])).toMatchObject({ code: 1 });
   });
 
+  test('limit set, ls and rm say how fast streams may be', async () => {
+    expect((await build.pando(['limit', 'set', '20M'])).stdout).toBe(
+      'All streams together are limited to 20.0 MiB/s each way.\n',
+    );
+    expect(await build.pando(['limit', 'set', '512K', '--peer', 'laptop'])).toMatchObject(DONE);
+    expect((await build.pando(['limit', 'ls'])).stdout).toBe(
+      'STREAMS       LIMIT\nall together  20.0 MiB/s\nlaptop        512.0 KiB/s\n',
+    );
+    expect(await build.pando(['limit', 'rm', '--peer', 'laptop'])).toMatchObject(DONE);
+    expect(await build.pando(['limit', 'rm'])).toMatchObject(DONE);
+    expect(jsonOf(await build.pando(['limit', 'ls', '--json']))).toEqual({ overall: null, peers: [] });
+    for (const rate of ['fast', '10', '-1M', '1e9', '5T']) {
+      expect(await build.pando(['limit', 'set', rate])).toMatchObject({ code: 2 });
+    }
+  });
+
+  test('sync --limit goes no faster than that', async () => {
+    expect(await laptop.pando(['mirror', 'add', 'images', '--from', 'build', '--into', 'laptop/images'])).toMatchObject(
+      DONE,
+    );
+    build.zfs.write('build/images', 'file', 'x'.repeat(30_000));
+    expect(await build.pando(['snapshot', 'images@big'])).toMatchObject(DONE);
+    const since = performance.now();
+    expect(await laptop.pando(['sync', 'images', '--limit', '64K'])).toMatchObject({ code: 0 });
+    expect(performance.now() - since).toBeGreaterThan(300);
+  });
+
   test('audit tells who was trusted with what, and who was refused, and nothing else', async () => {
     const { stdout } = await build.pando(['audit']);
     for (const words of [

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Mirror } from '../../../core/admin.ts';
+import { parseRate } from '../../../core/rate.ts';
 import type { SyncReport } from '../../../features/mirrors/mirrors.ts';
 import { chosenMirrors } from '../chosen-mirrors.ts';
 import { type CommandContext, examples, type Runner } from '../command-context.ts';
@@ -17,7 +18,7 @@ async function syncOne(
   context: CommandContext,
   client: DaemonClient,
   mirror: Mirror,
-  options: { readonly refresh: boolean; readonly signal: AbortSignal },
+  options: { readonly refresh: boolean; readonly bytesPerSecond: number | undefined; readonly signal: AbortSignal },
 ): Promise<ExitCode> {
   const display = new SyncDisplay(context, mirror);
   try {
@@ -38,14 +39,15 @@ async function syncOne(
 async function sync(
   context: CommandContext,
   trees: string[],
-  { refresh }: { readonly refresh: boolean },
+  { refresh, limit }: { readonly refresh: boolean; readonly limit?: string },
 ): Promise<ExitCode> {
+  const bytesPerSecond = limit === undefined ? undefined : parseRate(limit);
   const client = await context.client();
   const mirrors = await chosenMirrors(context, client, trees);
   return context.interruptible(async (signal) => {
     let code: ExitCode = EXIT.ok;
     for (const mirror of mirrors) {
-      const one = await syncOne(context, client, mirror, { refresh, signal });
+      const one = await syncOne(context, client, mirror, { refresh, bytesPerSecond, signal });
       if (one !== EXIT.ok) code = one;
     }
     return code;
@@ -58,9 +60,10 @@ export function addSync(program: Command, run: Runner): void {
     .description('bring mirrors up to date now, with progress; Ctrl-C cancels and leaves nothing half done')
     .argument('[tree...]', 'mirrors to sync; all without')
     .option('--no-refresh', 'take what the peer last noticed, instead of letting it look at its ZFS first')
+    .option('--limit <rate>', 'how fast its streams may be: 512K, 20M, 1G bytes a second ("pando limit" for all)')
     .addHelpText(
       'after',
-      `${examples('pando sync', 'pando sync images --no-refresh', 'pando sync --json')}\n\nEnds with 1 when a step failed or a conflict remains.`,
+      `${examples('pando sync', 'pando sync images --limit 20M', 'pando sync images --no-refresh', 'pando sync --json')}\n\nEnds with 1 when a step failed or a conflict remains.`,
     )
     .action(run(sync));
 }
