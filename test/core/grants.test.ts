@@ -16,8 +16,7 @@ import { signerOf } from '../log/identity.ts';
 const MAY: Readonly<Record<Role, readonly Action[]>> = {
   reader: ['read'],
   contributor: ['read', 'contribute'],
-  standby: ['read', 'contribute', 'take-ownership'],
-  operator: ['read', 'contribute', 'take-ownership', 'operate'],
+  operator: ['read', 'contribute', 'operate'],
 };
 
 const PEER = signerOf(1).node;
@@ -44,8 +43,8 @@ describe('a grant', () => {
   });
 
   it('gives the highest role of those that match', () => {
-    const grants = granted({ '*': 'reader', images: 'standby', 'im*': 'contributor' });
-    expect(roleIn(grants, PEER, tree('images'))).toBe('standby');
+    const grants = granted({ '*': 'reader', images: 'operator', 'im*': 'contributor' });
+    expect(roleIn(grants, PEER, tree('images'))).toBe('operator');
     expect(roleIn(grants, PEER, tree('homes'))).toBe('reader');
   });
 

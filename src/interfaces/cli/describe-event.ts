@@ -132,7 +132,6 @@ const REFUSED_TO: Readonly<Record<RefusedAction, string>> = {
   join: 'to join, without an invitation that holds',
   read: 'to read',
   contribute: 'to contribute to',
-  'take-ownership': 'to take ownership in',
   operate: 'to change',
 };
 

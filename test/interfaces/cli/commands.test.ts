@@ -539,9 +539,9 @@ describe('on two nodes that do not know each other', () => {
   });
 
   test('grant add, ls and rm change what a peer may do', async () => {
-    expect(await build.pando(['grant', 'add', 'laptop', 'homes-*', '--role', 'standby'])).toMatchObject(DONE);
+    expect(await build.pando(['grant', 'add', 'laptop', 'homes-*', '--role', 'operator'])).toMatchObject(DONE);
     expect((await build.pando(['grant', 'ls', 'laptop'])).stdout).toBe(
-      'PEER    TREES    ROLE\nlaptop  images   contributor\nlaptop  homes-*  standby\n',
+      'PEER    TREES    ROLE\nlaptop  images   contributor\nlaptop  homes-*  operator\n',
     );
     expect(await build.pando(['grant', 'rm', 'laptop', 'homes-*'])).toMatchObject(DONE);
     expect(await build.pando(['grant', 'rm', 'laptop', 'homes-*'])).toMatchObject({ code: 1 });
@@ -597,7 +597,7 @@ describe('on two nodes that do not know each other', () => {
     for (const words of [
       'was made: contributor of images',
       'has joined with invitation',
-      'is standby of homes-*',
+      'is operator of homes-*',
       'was refused to join',
     ]) {
       expect(stdout).toContain(words);

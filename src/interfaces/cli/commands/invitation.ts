@@ -74,7 +74,7 @@ export function addInvitations(peer: Command, run: Runner): void {
     .option('--expires <duration>', 'how long the line is good, 30 days at most', '24h')
     .addHelpText(
       'after',
-      examples('pando peer invite --tree images', 'pando peer invite --tree "*" --role standby --expires 1h'),
+      examples('pando peer invite --tree images', 'pando peer invite --tree "*" --role contributor --expires 1h'),
     )
     .action(run(invite));
 
