@@ -11,6 +11,7 @@ import { ensureZfs } from '../../peers/provision/ensure-zfs.ts';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
 import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic } from './node-process.ts';
+import { mbufferPipe, provideRivals, SshServer, sshOptions } from './rivals.ts';
 
 const MIB = 1024 * 1024;
 /** Sparse: it takes what is written. */
@@ -57,6 +58,15 @@ class Bench {
     });
     this.#undo.push(() => pool.destroy());
     return pool;
+  }
+
+  /** What others use, or why there is nothing to compare with. */
+  async rivals(): Promise<{ readonly ssh: SshServer | null; readonly missing: string | null }> {
+    const missing = await provideRivals();
+    if (missing !== null) return { ssh: null, missing };
+    const ssh = await SshServer.start(await this.#directory());
+    this.#undo.push(() => ssh.stop());
+    return { ssh, missing };
   }
 
   async node(): Promise<BenchNode> {
@@ -144,6 +154,11 @@ async function syncOnce(receiver: BenchNode, tree: TreeName): Promise<number> {
   return (milliseconds[0] ?? Number.NaN) / 1000;
 }
 
+/** What the sealed link is compared with. */
+export const SSH = 'zfs send | ssh | zfs receive';
+export const SSH_GCM = 'the same with aes128-gcm';
+const MBUFFER = 'zfs send | mbuffer over TCP | zfs receive';
+
 export interface BulkTimes {
   readonly mebibytes: number;
   readonly pipeSeconds: readonly number[];
@@ -151,6 +166,11 @@ export interface BulkTimes {
   readonly sealedSeconds: readonly number[];
   readonly directRatio: number;
   readonly sealedRatio: number;
+  /** Seconds of each rival; none where they are not installed, and then why. */
+  readonly rivalSeconds: Readonly<Record<string, readonly number[]>>;
+  readonly missing: string | null;
+  /** Sealed link / rival, by its name. */
+  readonly sealedAgainst: Readonly<Record<string, number>>;
   readonly nodes: readonly NodeFarewell[];
 }
 
@@ -174,13 +194,25 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
       await zfs('destroy', '-r', copy);
       return seconds;
     };
-    const times = { pipe: [] as number[], direct: [] as number[], sealed: [] as number[] };
-    for (let round = 0; round < rounds; round += 1) {
-      times.pipe.push(await timed(() => shell(`zfs send ${root}@1 | zfs receive -u ${target.name}/pipe`)));
+    const { ssh, missing } = await bench.rivals();
+    const [send, receive] = [`zfs send ${root}@1`, `zfs receive -u ${target.name}/pipe`];
+    const piped = async (script: string): Promise<number> => {
+      const seconds = await timed(() => shell(script));
       await zfs('destroy', '-r', `${target.name}/pipe`);
+      return seconds;
+    };
+    const times = { pipe: [] as number[], direct: [] as number[], sealed: [] as number[] };
+    const rivals: Record<string, number[]> = ssh === null ? {} : { [SSH]: [], [SSH_GCM]: [], [MBUFFER]: [] };
+    for (let round = 0; round < rounds; round += 1) {
+      times.pipe.push(await piped(`${send} | ${receive}`));
       times.direct.push(await pull(true));
       times.sealed.push(await pull(false));
+      if (ssh === null) continue;
+      rivals[SSH]?.push(await piped(`${send} | ${ssh.command()} ${receive}`));
+      rivals[SSH_GCM]?.push(await piped(`${send} | ${ssh.command('aes128-gcm@openssh.com')} ${receive}`));
+      rivals[MBUFFER]?.push(await piped(await mbufferPipe(send, receive)));
     }
+    const against = Object.entries(rivals).map(([name, seconds]) => [name, median(times.sealed) / median(seconds)]);
     return {
       mebibytes,
       pipeSeconds: times.pipe,
@@ -188,6 +220,9 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
       sealedSeconds: times.sealed,
       directRatio: median(times.direct) / median(times.pipe),
       sealedRatio: median(times.sealed) / median(times.pipe),
+      rivalSeconds: rivals,
+      missing,
+      sealedAgainst: Object.fromEntries(against),
       nodes: farewells,
     };
   });
@@ -197,16 +232,12 @@ export interface IncrementTimes {
   readonly datasets: number;
   readonly loopSeconds: number;
   readonly pandoSeconds: number;
-  /** Null where syncoid is not installed. */
+  /** Over SSH on loopback. Null where syncoid is not installed, and then why. */
   readonly syncoidSeconds: number | null;
+  readonly missing: string | null;
   readonly loopRatio: number;
   readonly syncoidRatio: number | null;
   readonly nodes: readonly NodeFarewell[];
-}
-
-async function hasSyncoid(): Promise<boolean> {
-  const { exitCode } = await execa('syncoid', ['--version'], { reject: false });
-  return exitCode === 0;
 }
 
 /** One small increment of each of many datasets: Pando, a bare loop, and syncoid, each onto copies of its own. */
@@ -226,7 +257,8 @@ export function measureIncrements(datasets: number): Promise<IncrementTimes> {
     await sender.order({ do: 'share', tree, root });
     await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/pando` as DatasetName });
     await syncOnce(receiver, tree);
-    const rivals = (await hasSyncoid()) ? ['loop', 'syncoid'] : ['loop'];
+    const { ssh, missing } = await bench.rivals();
+    const rivals = ssh === null ? ['loop'] : ['loop', 'syncoid'];
     for (const rival of rivals) {
       await zfs('create', `${target.name}/${rival}`);
       for (const name of names)
@@ -240,15 +272,21 @@ export function measureIncrements(datasets: number): Promise<IncrementTimes> {
     );
     const loopSeconds = await timed(() => shell(steps.join('\n')));
     const pandoSeconds = await syncOnce(receiver, tree);
-    const syncoid = async (): Promise<void> => {
+    const syncoid = async ({ port, keyFile, destination }: SshServer): Promise<void> => {
+      const login = [
+        `--sshport=${port}`,
+        `--sshkey=${keyFile}`,
+        ...sshOptions().map((option) => `--sshoption=${option}`),
+      ];
       for (const name of names) {
-        const copy = `${target.name}/syncoid/${name}`;
-        await execa('syncoid', ['--no-sync-snap', '--quiet', `${root}/${name}`, copy]);
+        const copy = `${destination}:${target.name}/syncoid/${name}`;
+        await execa('syncoid', ['--no-sync-snap', '--quiet', ...login, `${root}/${name}`, copy]);
       }
     };
-    const syncoidSeconds = rivals.includes('syncoid') ? await timed(syncoid) : null;
+    const syncoidSeconds = ssh === null ? null : await timed(() => syncoid(ssh));
     return {
       datasets,
+      missing,
       loopSeconds,
       pandoSeconds,
       syncoidSeconds,
