@@ -7,7 +7,7 @@ import { Turns } from './turns.ts';
 
 /**
  * The node's own settings as a log: who was added as a peer, which trees and mirrors, and when. Never compacted, since its state is folded
- * from the beginning; people write it, so it stays small.
+ * from the beginning; people write it, and refusals are counted (`features/peers/refusals.ts`), so it stays small.
  */
 export class AdminJournal {
   readonly #history: History;

@@ -2,7 +2,7 @@
  * One running Pando node: its parts, joined. Adapters come in from outside (`main.ts` brings the real ones, tests those in memory), so
  * that this page is the whole story of who knows whom.
  */
-import { type AdminState, type MirrorKey, mirrorsOf } from '../core/admin.ts';
+import { type AdminState, type MirrorKey, mirrorKey, mirrorsOf } from '../core/admin.ts';
 import type { SignatureCheck, Signer } from '../core/codec/chain.ts';
 import { describeError, isPandoError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
@@ -362,9 +362,14 @@ export class PandoNode {
 
   #createNotices(): Notices {
     const { reporter } = this.#options;
-    const notices = new Notices((peer, { tree, text }) => {
-      reporter.warn(`Peer "${this.peers.get(peer)?.name ?? peer}" ${text}`, { peer, tree });
+    const notices = new Notices({
+      isMirrored: (tree, from) => this.#admin.state.mirrors.has(mirrorKey({ tree, from })),
+      now: this.#surroundings.timers.now,
+      warn: (peer, { tree, text }) => {
+        reporter.warn(`Peer "${this.peers.get(peer)?.name ?? peer}" ${text}`, { peer, tree });
+      },
     });
+    this.hub.onDisconnected((peer) => notices.forget(peer));
     this.hub.handle(LIMITED, async (peer, params) => notices.take(peer, params));
     return notices;
   }

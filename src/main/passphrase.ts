@@ -11,8 +11,9 @@ const PASSPHRASE_CHARACTERS_MIN = 16;
 /** The passphrase that the configuration names, or null when it names none. Rejects with `CONFIG_INVALID` when it cannot be had, is open to others, or is too short. */
 export async function readPassphrase({ keyPassphrase }: Pick<Config, 'keyPassphrase'>): Promise<string | null> {
   if (keyPassphrase === null) return null;
-  const path = 'file' in keyPassphrase ? keyPassphrase.file : credentialPath(keyPassphrase.credential);
-  const text = await readSecret(path);
+  const isFile = 'file' in keyPassphrase;
+  const path = isFile ? keyPassphrase.file : credentialPath(keyPassphrase.credential);
+  const text = await readSecret(path, isFile);
   if (text.length >= PASSPHRASE_CHARACTERS_MIN) return text;
   throw refused(
     path,
@@ -30,10 +31,12 @@ function credentialPath(name: string): string {
   );
 }
 
-async function readSecret(path: string): Promise<string> {
+/** Who may read a credential is systemd's business, which says so by access control lists that a mode does not show. */
+async function readSecret(path: string, checksMode: boolean): Promise<string> {
   try {
     const { mode } = await stat(path);
-    if ((mode & OTHERS_MODE_BITS) !== 0) throw refused(path, 'can be read by others; run "chmod 600" on it');
+    if (checksMode && (mode & OTHERS_MODE_BITS) !== 0)
+      throw refused(path, 'can be read by others; run "chmod 600" on it');
     return (await readFile(path, 'utf8')).replace(/\r?\n$/, '');
   } catch (error) {
     if (error instanceof PandoError) throw error;

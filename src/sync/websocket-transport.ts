@@ -204,7 +204,24 @@ export class WebSocketTransport implements Transport {
     signal: AbortSignal,
     negotiate: (socket: TLSSocket, done: (value: T) => void, refuse: (error: PandoError) => void) => void,
   ): Promise<T> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(HANDSHAKE_TIMEOUT_MS)]);
+    // AbortSignal.any() holds an AbortSignal.timeout() weakly: it could be collected before it fires
+    const timeout = new AbortController();
+    const late = new DOMException('The peer did not answer in time.', 'TimeoutError');
+    const timer = setTimeout(() => timeout.abort(late), HANDSHAKE_TIMEOUT_MS);
+    const limit = AbortSignal.any([signal, timeout.signal]);
+    try {
+      return await this.#negotiated(address, peer, limit, negotiate);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #negotiated<T>(
+    address: string,
+    peer: NodeId,
+    limit: AbortSignal,
+    negotiate: (socket: TLSSocket, done: (value: T) => void, refuse: (error: PandoError) => void) => void,
+  ): Promise<T> {
     const socket = await connectTls(this.#options.identity, address, peer, limit);
     return new Promise((resolve, reject) => {
       const refuse = (error: PandoError): void => {

@@ -58,7 +58,13 @@ export function placeholderProperties(dataset: DatasetId): Properties {
   return { ...replicaProperties(dataset, PLAIN_STREAM), canmount: 'off', [PLACEHOLDER_PROPERTY]: 'on' };
 }
 
-/** What makes a dataset among replicas one of this node's own: below them it would inherit what they are set to. */
-export function ownProperties(kind: DatasetKind): Properties {
-  return { readonly: 'off', ...(kind === 'filesystem' ? powers('on') : {}) };
+/** Who wants something done: people at this node, or a peer that may. */
+export type AskedBy = 'people' | 'peer';
+
+/**
+ * What makes a clone among replicas one of this node's own: below them it would inherit what they are set to. Powers it gets only from the people here, who are to run what they clone: no
+ * peer may bring a program here and have it run as somebody else.
+ */
+export function ownProperties(kind: DatasetKind, by: AskedBy): Properties {
+  return { readonly: 'off', ...(kind === 'filesystem' && by === 'people' ? powers('on') : {}) };
 }

@@ -13,6 +13,8 @@ const HOST = '127.0.0.1';
 const SSHD = '/usr/sbin/sshd';
 /** Where Debian's sshd insists on a directory. */
 const PRIVILEGE_SEPARATION = '/run/sshd';
+/** It is this host, whatever key it has. */
+const SSH_OPTIONS = ['-o StrictHostKeyChecking=no', '-o UserKnownHostsFile=/dev/null'];
 const PACKAGES = ['openssh-server', 'openssh-client', 'sanoid', 'mbuffer'];
 
 /** Installs what is missing. Resolves to null, or to why there can be no comparison. */
@@ -31,13 +33,13 @@ async function freePort(): Promise<number> {
 
 /** A server with keys of its own, which nobody else can log in to. */
 export class SshServer {
-  readonly port: number;
-  readonly keyFile: string;
+  readonly #port: number;
+  readonly #keyFile: string;
   readonly #child: ChildProcess;
 
   private constructor(port: number, keyFile: string, child: ChildProcess) {
-    this.port = port;
-    this.keyFile = keyFile;
+    this.#port = port;
+    this.#keyFile = keyFile;
     this.#child = child;
   }
 
@@ -74,12 +76,9 @@ export class SshServer {
 
   /** Words of a shell that run what follows on this host, through the server. */
   command(cipher?: string): string {
-    const options = [`-p ${this.port}`, `-i ${this.keyFile}`, ...sshOptions().map((option) => `-o ${option}`)];
-    return ['ssh', '-q', ...options, ...(cipher === undefined ? [] : [`-c ${cipher}`]), this.destination].join(' ');
-  }
-
-  get destination(): string {
-    return `${userInfo().username}@${HOST}`;
+    const options = [`-p ${this.#port}`, `-i ${this.#keyFile}`, ...SSH_OPTIONS];
+    const destination = `${userInfo().username}@${HOST}`;
+    return ['ssh', '-q', ...options, ...(cipher === undefined ? [] : [`-c ${cipher}`]), destination].join(' ');
   }
 
   async stop(): Promise<void> {
@@ -87,11 +86,6 @@ export class SshServer {
     this.#child.kill();
     await once(this.#child, 'exit');
   }
-}
-
-/** It is this host, whatever key it has. */
-export function sshOptions(): string[] {
-  return ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null'];
 }
 
 async function untilSaid(child: ChildProcess, words: string): Promise<void> {

@@ -11,7 +11,7 @@ import { ensureZfs } from '../../peers/provision/ensure-zfs.ts';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
 import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic } from './node-process.ts';
-import { mbufferPipe, provideRivals, SshServer, sshOptions } from './rivals.ts';
+import { mbufferPipe, provideRivals, SshServer } from './rivals.ts';
 
 const MIB = 1024 * 1024;
 /** Sparse: it takes what is written. */
@@ -232,7 +232,7 @@ export interface IncrementTimes {
   readonly datasets: number;
   readonly loopSeconds: number;
   readonly pandoSeconds: number;
-  /** Over SSH on loopback. Null where syncoid is not installed, and then why. */
+  /** Null where syncoid is not installed, and then why. */
   readonly syncoidSeconds: number | null;
   readonly missing: string | null;
   readonly loopRatio: number;
@@ -257,8 +257,8 @@ export function measureIncrements(datasets: number): Promise<IncrementTimes> {
     await sender.order({ do: 'share', tree, root });
     await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/pando` as DatasetName });
     await syncOnce(receiver, tree);
-    const { ssh, missing } = await bench.rivals();
-    const rivals = ssh === null ? ['loop'] : ['loop', 'syncoid'];
+    const missing = await provideRivals();
+    const rivals = missing === null ? ['loop', 'syncoid'] : ['loop'];
     for (const rival of rivals) {
       await zfs('create', `${target.name}/${rival}`);
       for (const name of names)
@@ -272,18 +272,13 @@ export function measureIncrements(datasets: number): Promise<IncrementTimes> {
     );
     const loopSeconds = await timed(() => shell(steps.join('\n')));
     const pandoSeconds = await syncOnce(receiver, tree);
-    const syncoid = async ({ port, keyFile, destination }: SshServer): Promise<void> => {
-      const login = [
-        `--sshport=${port}`,
-        `--sshkey=${keyFile}`,
-        ...sshOptions().map((option) => `--sshoption=${option}`),
-      ];
+    // Without SSH: over it, syncoid does not get along with a ZFS as old as zfs-fuse
+    const syncoid = async (): Promise<void> => {
       for (const name of names) {
-        const copy = `${destination}:${target.name}/syncoid/${name}`;
-        await execa('syncoid', ['--no-sync-snap', '--quiet', ...login, `${root}/${name}`, copy]);
+        await execa('syncoid', ['--no-sync-snap', '--quiet', `${root}/${name}`, `${target.name}/syncoid/${name}`]);
       }
     };
-    const syncoidSeconds = ssh === null ? null : await timed(() => syncoid(ssh));
+    const syncoidSeconds = missing === null ? await timed(syncoid) : null;
     return {
       datasets,
       missing,

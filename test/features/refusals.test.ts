@@ -33,13 +33,14 @@ const peer = (number: number) => signerOf(number).node;
 const read = (who: number, tree = IMAGES) => refusals.note({ peer: peer(who), action: 'read', tree });
 const knock = (who: number) => refusals.note({ peer: peer(who), action: 'connect', tree: null });
 
-test('the first refusal is told at once, those of the next hour together with the next one', async () => {
+test('the first refusal is told at once, those of the next hour together', async () => {
   for (let time = 0; time < 10; time += 1) read(2);
   now = HOUR_MS;
   read(2);
   expect(await told()).toEqual([
     [peer(2), 'read', 1],
-    [peer(2), 'read', 10],
+    [peer(2), 'read', 9],
+    [peer(2), 'read', 1],
   ]);
 });
 
@@ -51,12 +52,11 @@ test('what was only counted is told when the node stops', async () => {
   ]);
 });
 
-test('a peer that asks for a thousand trees is told of as often as one that asks for one', async () => {
+test('a peer that asks for a thousand trees is told of by the first few, and all others together', async () => {
   for (let number = 0; number < 1_000; number += 1) read(2, `tree-${number}` as TreeName);
-  expect(await told()).toEqual([
-    [peer(2), 'read', 1],
-    [peer(2), 'read', 999],
-  ]);
+  const events = await told();
+  expect(events.length).toBeLessThan(12);
+  expect(events.reduce((sum, [, , times]) => sum + times, 0)).toBe(1_000);
 });
 
 test('a flood of strangers fills no log, and hides no peer', async () => {
@@ -69,7 +69,7 @@ test('a flood of strangers fills no log, and hides no peer', async () => {
 });
 
 test('strangers are told apart again once the others have been quiet for an hour', async () => {
-  for (let number = 0; number < 50; number += 1) knock(10 + number);
+  for (let time = 0; time < 2; time += 1) for (let number = 0; number < 50; number += 1) knock(10 + number);
   now = HOUR_MS;
   knock(500);
   expect((await told()).map(([who]) => who)).toContain(peer(500));

@@ -32,6 +32,12 @@ test('it comes from a credential of systemd', async () => {
   expect(await readPassphrase({ keyPassphrase: { credential: 'pando-key' } })).toBe(PASSPHRASE);
 });
 
+test('a credential is read whatever its mode says: systemd lets its reader in by a list', async () => {
+  vi.stubEnv('CREDENTIALS_DIRECTORY', directory);
+  await chmod(file, 0o440);
+  expect(await readPassphrase({ keyPassphrase: { credential: 'pando-key' } })).toBe(PASSPHRASE);
+});
+
 test('a credential that systemd did not hand over is told of', async () => {
   vi.stubEnv('CREDENTIALS_DIRECTORY', undefined);
   await expect(readPassphrase({ keyPassphrase: { credential: 'pando-key' } })).rejects.toMatchObject({

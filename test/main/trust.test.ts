@@ -64,8 +64,10 @@ function invite(role: Role = 'reader', given: { lifetimeMs?: number; name?: stri
   return alpha.node.invitations.make({ trees: IMAGES, role, address: addressOf('alpha'), lifetimeMs, name });
 }
 
-function join({ node, pool }: WorldNode, line: string) {
-  return node.invitations.join(line, { as: 'alpha', name: pool, address: addressOf(pool) });
+const ANYTHING = { trees: '*', address: addressOf('alpha'), lifetimeMs: DAY_MS, name: null };
+
+function join({ node, pool }: WorldNode, line: string, shares: readonly string[] = []) {
+  return node.invitations.join(line, { as: 'alpha', name: pool, address: addressOf(pool), shares });
 }
 
 async function follow(): Promise<void> {
@@ -165,9 +167,25 @@ describe('an invitation', () => {
     expect(alpha.node.peers.list()).toHaveLength(1);
   });
 
-  it('lets a contributor be read as well, so that its part can be taken', async () => {
-    await join(beta, await invite('contributor'));
+  it('gives the node that made it nothing that the people at the other one have not said', async () => {
+    await join(beta, await alpha.node.invitations.make({ ...ANYTHING, role: 'contributor' }));
+    expect(beta.node.grants.list()).toEqual([]);
+    await join(beta, await invite('contributor'), ['images']);
     expect(beta.node.grants.list()).toEqual([{ peer: alpha.node.id, trees: 'images', role: 'reader' }]);
+    expect(await codeOf(join(beta, await invite(), ['*a*a*a*b']))).toBe('ARGUMENT_INVALID');
+  });
+
+  it('lowers no role that a peer has already', async () => {
+    await join(beta, await invite('operator'));
+    await join(beta, await invite('reader'));
+    expect(alpha.node.grants.list()).toMatchObject([{ role: 'operator' }]);
+  });
+
+  it('is of no use to a node that was sent away since', async () => {
+    const line = await invite();
+    await join(beta, line);
+    await alpha.node.peers.remove(beta.node.id);
+    expect(await codeOf(join(beta, line))).toBe('INVITATION_INVALID');
   });
 
   it('is refused to people who ask for what cannot be', async () => {
@@ -318,6 +336,59 @@ describe('a tree that this node shares', () => {
     expect(await has(alpha, 'alpha/images/web', 'x')).toBe(false);
   });
 
+  it('brings back nothing that its owner has destroyed', async () => {
+    await alpha.zfs.create(dataset('alpha/images/old'));
+    await alpha.zfs.snapshot([at('alpha/images/old', '1')]);
+    await syncImages(beta);
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await alpha.node.trees.destroySnapshot({
+      tree: IMAGES,
+      name: 'old' as RelativeName,
+      snapshot: '1' as SnapshotName,
+    });
+    await alpha.node.trees.destroy({ tree: IMAGES, name: 'old' as RelativeName });
+    await take();
+    expect(await alpha.zfs.listOnly([dataset('alpha/images/old')])).toEqual([]);
+    expect(await hasWeb()).toBe(true);
+  });
+
+  it('takes nothing that a contributor says to be its own', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    const web = beta.node.trees.graph(IMAGES).named('web' as RelativeName) ?? expect.fail();
+    const claim = { type: 'ownership.claimed', dataset: web.id, owner: { node: alpha.node.id, epoch: 1 } } as const;
+    await beta.node.history.record(IMAGES, 'command', [claim]);
+    await take();
+    expect(await hasWeb()).toBe(false);
+  });
+
+  it('makes nothing its own on the word of a contributor', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await take();
+    const web = beta.node.trees.graph(IMAGES).named('web' as RelativeName) ?? expect.fail();
+    const claim = { type: 'ownership.claimed', dataset: web.id, owner: { node: alpha.node.id, epoch: 2 } } as const;
+    await beta.node.history.record(IMAGES, 'command', [claim]);
+    await take();
+    await alpha.node.verifier.verify(IMAGES);
+    expect(alpha.node.trees.graph(IMAGES).get(web.id)?.owner.node).toBe(beta.node.id);
+  });
+
+  it('knows whose a replica is whose owner lost its grant while it came', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    const { settle } = alpha.node.observer;
+    alpha.node.observer.settle = async (...given) => {
+      alpha.node.observer.settle = settle;
+      await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'reader' });
+      return settle.apply(alpha.node.observer, given);
+    };
+    await take();
+    const web = () => alpha.node.trees.graph(IMAGES).named('web' as RelativeName);
+    expect(web()?.owner.node).toBe(beta.node.id);
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await beta.zfs.snapshot([at('beta/images/web', 'x')]);
+    await take();
+    expect(await has(alpha, 'alpha/images/web', 'x')).toBe(true);
+  });
+
   it('takes nothing of a third node that hands its own on through a contributor', async () => {
     await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
     const gamma = await world.start('gamma');
@@ -342,6 +413,19 @@ describe('a tree that this node shares', () => {
     await take();
     expect(await hasWeb()).toBe(true);
     expect(await alpha.zfs.listOnly([dataset('alpha/images/theirs')])).toEqual([]);
+    // As long as it may contribute itself it can come this way; what is here then stays, and nothing more comes
+    await introduce(alpha, gamma);
+    await alpha.node.grants.give(gamma.node.id, { trees: '*', role: 'contributor' });
+    await take();
+    expect(await has(alpha, 'alpha/images/theirs', 't')).toBe(true);
+    await alpha.node.peers.remove(gamma.node.id);
+    await gamma.zfs.snapshot([at('gamma/images/theirs', 'u')]);
+    await beta.node.mirrors.sync(IMAGES, quiet, gamma.node.id);
+    await take();
+    expect([await has(alpha, 'alpha/images/theirs', 't'), await has(alpha, 'alpha/images/theirs', 'u')]).toEqual([
+      true,
+      false,
+    ]);
   });
 });
 
@@ -418,6 +502,7 @@ describe('a contributor', () => {
     for (const name of ['a', 'b', 'c', 'd']) await contribute(name, '1');
     expect(await take()).toEqual(['d filesystems 3']);
     expect(await here()).toEqual(['a 1', 'b 1', 'c 1']);
+    expect((await build.node.verifier.verify(SHARED)).ok).toBe(true);
     await beta.node.hub.sync(build.node.id);
     expect(beta.node.notices.of(build.node.id)).toMatchObject([
       { tree: 'shared', text: expect.stringContaining('"d"') },
@@ -503,6 +588,28 @@ describe('a peer that has this node change a tree', () => {
     await ask({ change: 'destroy-snapshot', ...shop, snapshot: 'b' as SnapshotName });
     const [, listed] = await alpha.zfs.list(dataset('alpha/images'));
     expect(listed).toMatchObject({ name: 'alpha/images/shop', snapshots: [{ name: '1' }] });
+  });
+
+  it('gets no powers for what it brought, by a clone of it that it asks for', async () => {
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'operator' });
+    await beta.node.grants.give(alpha.node.id, { trees: '*', role: 'reader' });
+    await follow();
+    await syncImages(beta);
+    await beta.zfs.create(dataset('beta/images/web'), { readonly: 'off' });
+    await beta.zfs.snapshot([at('beta/images/web', 'w')]);
+    await alpha.node.mirrors.add({ tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING });
+    await alpha.node.mirrors.sync(IMAGES, {
+      signal: new AbortController().signal,
+      refresh: true,
+      onPlan: () => undefined,
+      onProgress: () => undefined,
+    });
+    const web = { tree: IMAGES, name: 'web' as RelativeName, snapshot: 'w' as SnapshotName };
+    await ask({ change: 'clone', ...web, to: 'web/theirs' as RelativeName });
+    await alpha.node.trees.clone(web, 'web/ours' as RelativeName);
+    const execOf = async (name: string) => (await alpha.zfs.listOnly([dataset(name)]))[0]?.properties.exec;
+    expect(await execOf('alpha/images/web/theirs')).toBeUndefined();
+    expect(await execOf('alpha/images/web/ours')).toBe('on');
   });
 
   it('is refused what is not well formed, or no change at all', async () => {

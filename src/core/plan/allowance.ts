@@ -21,28 +21,48 @@ export function withinAllowance(
   allowance: Allowance,
 ): Named {
   const here = Array.from(local.datasets.values()).filter(follows);
-  let filesystems = allowance.filesystems - here.length;
-  let room = allowance.snapshots - here.reduce((sum, { snapshots }) => sum + snapshots.length, 0);
+  const room = new Room(allowance, here);
   const kept = new Map<DatasetId, Dataset>();
   const conflicts: Conflict[] = [];
-  const refuse = ({ id, name }: Dataset, limit: keyof Allowance): void => {
-    conflicts.push({ dataset: id, name, reason: 'limit-reached', limit, allowed: allowance[limit] });
-  };
   for (const dataset of Array.from(wanted.datasets.values()).sort((a, b) => compareNames(a.name, b.name))) {
-    const known = local.get(dataset.id);
-    if (known === undefined && filesystems <= 0) {
-      refuse(dataset, 'filesystems');
-      continue;
+    const { id, name } = dataset;
+    const { taken, limit } = room.take(dataset, local.get(id));
+    if (limit !== null) {
+      conflicts.push({ dataset: id, name, reason: 'limit-reached', limit, allowed: allowance[limit] });
     }
-    if (known === undefined) filesystems -= 1;
-    const coming = behind(dataset.snapshots, known?.snapshots ?? []);
-    const left = Math.max(0, coming - Math.max(0, room));
-    room -= coming - left;
-    if (left > 0) refuse(dataset, 'snapshots');
-    const snapshots = left === 0 ? dataset.snapshots : dataset.snapshots.slice(0, dataset.snapshots.length - left);
-    kept.set(dataset.id, left === 0 ? dataset : { ...dataset, snapshots });
+    if (taken !== null) kept.set(id, taken);
   }
   return conflicts.length === 0 ? { wanted, conflicts } : { wanted: new Graph(wanted.root, kept), conflicts };
+}
+
+/** What of a dataset may come, and the limit that keeps the rest from it. */
+interface Taken {
+  readonly taken: Dataset | null;
+  readonly limit: keyof Allowance | null;
+}
+
+/** What is left of an allowance. */
+class Room {
+  #filesystems: number;
+  #snapshots: number;
+
+  constructor({ filesystems, snapshots }: Allowance, here: readonly Dataset[]) {
+    this.#filesystems = filesystems - here.length;
+    this.#snapshots = snapshots - here.reduce((sum, dataset) => sum + dataset.snapshots.length, 0);
+  }
+
+  take(dataset: Dataset, known: Dataset | undefined): Taken {
+    if (known === undefined && this.#filesystems <= 0) return { taken: null, limit: 'filesystems' };
+    const coming = behind(dataset.snapshots, known?.snapshots ?? []);
+    const left = Math.max(0, coming - Math.max(0, this.#snapshots));
+    // Without a snapshot nothing of it would come
+    if (known === undefined && left > 0 && left === coming) return { taken: null, limit: 'snapshots' };
+    this.#snapshots -= coming - left;
+    if (known === undefined) this.#filesystems -= 1;
+    if (left === 0) return { taken: dataset, limit: null };
+    const snapshots = dataset.snapshots.slice(0, dataset.snapshots.length - left);
+    return { taken: { ...dataset, snapshots }, limit: 'snapshots' };
+  }
 }
 
 /** How many snapshots would follow on those that are here. */

@@ -1,5 +1,5 @@
 import { isPandoError, PandoError } from '../../core/errors.ts';
-import type { TreeName } from '../../core/ids.ts';
+import type { NodeId, TreeName } from '../../core/ids.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
 
 /** What is done to a mirror now: a sync, or its being added or removed. */
@@ -7,6 +7,8 @@ interface Turn {
   readonly ending: AbortController;
   /** Resolves once it is over, however it ended. */
   readonly over: Promise<void>;
+  /** The peer that a sync takes something from. */
+  readonly from: NodeId | undefined;
 }
 
 /** Has what is done to one mirror run one after the other, each under a signal of its own, so that nobody waits longer than they want to. */
@@ -22,6 +24,7 @@ export class MirrorTurns {
     tree: TreeName,
     given: AbortSignal,
     task: (signal: AbortSignal) => Promise<Result>,
+    from?: NodeId,
   ): Promise<Result> {
     const ending = new AbortController();
     const signal = AbortSignal.any([given, ending.signal, this.#stopping.signal]);
@@ -30,7 +33,7 @@ export class MirrorTurns {
     }
     const work = uncancelled(tree, Promise.resolve(), signal).then(() => task(signal));
     const leave = (): void => void this.#current.delete(tree);
-    this.#current.set(tree, { ending, over: work.then(leave, leave) });
+    this.#current.set(tree, { ending, over: work.then(leave, leave), from });
     return work;
   }
 
@@ -40,6 +43,12 @@ export class MirrorTurns {
       turn.ending.abort(reason);
       await turn.over;
     }
+  }
+
+  /** Ends what is taken from a peer now; whatever waits goes on in its turn. */
+  end(tree: TreeName, from: NodeId, reason: PandoError): void {
+    const turn = this.#current.get(tree);
+    if (turn !== undefined && turn.from === from) turn.ending.abort(reason);
   }
 
   /** Cancels everything, now and later, and resolves once it has ended. */

@@ -17,7 +17,7 @@ import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
 import { firstDue } from '../../core/plan/retention.ts';
-import type { Allowance, Plan, Retention, Step } from '../../core/plan/steps.ts';
+import type { Allowance, Conflict, Plan, Retention, Step } from '../../core/plan/steps.ts';
 import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
@@ -251,9 +251,11 @@ export class Mirrors {
     const local = this.#local(tree);
     const replicas = Array.from(local.datasets).filter(([, { owner }]) => owner.node !== node);
     const found = difference(new Graph(null, wanted), new Graph(local.root, new Map(replicas)));
+    const limited = new Set(entitled.flatMap((mirror) => limitedBy(this.#make(mirror).plan).map((one) => one.dataset)));
     // Without snapshots there is nothing to be sent: a dataset that has none is not missing
     return found.filter(
-      ({ kind, dataset }) => kind !== 'dataset-missing' || wanted.get(dataset)?.snapshots.length !== 0,
+      ({ kind, dataset }) =>
+        !limited.has(dataset) && (kind !== 'dataset-missing' || wanted.get(dataset)?.snapshots.length !== 0),
     );
   }
 
@@ -273,8 +275,11 @@ export class Mirrors {
    */
   async sync(tree: TreeName, options: SyncOptions, from?: NodeId): Promise<SyncReport> {
     const mirror = this.get(tree, from);
-    return this.#turns.run(tree, options.signal, (signal) =>
-      this.#run(this.get(tree, mirror.from), { ...options, signal }),
+    return this.#turns.run(
+      tree,
+      options.signal,
+      (signal) => this.#run(this.get(tree, mirror.from), { ...options, signal }),
+      mirror.from,
     );
   }
 
@@ -291,7 +296,7 @@ export class Mirrors {
       const reason = new PandoError('TRANSFER_CANCELLED', `The peer may not contribute to "${tree}" any more.`, {
         tree,
       });
-      void this.#turns.cancel(tree, reason);
+      this.#turns.end(tree, peer, reason);
     }
   }
 
@@ -302,6 +307,7 @@ export class Mirrors {
     const settled = this.#settledPlan(mirror);
     if (settled !== undefined) {
       options.onPlan(settled);
+      this.#tellLimits(mirror, settled);
       return { tree, from, plan: settled, steps: [], bytes: 0 };
     }
     const { made: first, isCertain } = await this.#planCertainly(mirror, options);
@@ -467,8 +473,8 @@ export class Mirrors {
   }
 
   /** Of one that has been told so before, the peer is told when it holds no more. */
-  #tellLimits(mirror: Mirror, { conflicts }: Plan): void {
-    const names = conflicts.flatMap(({ reason, name }) => (reason === 'limit-reached' ? [name] : []));
+  #tellLimits(mirror: Mirror, plan: Plan): void {
+    const names = limitedBy(plan).map(({ name }) => name);
     const key = mirrorKey(mirror);
     if (names.length === 0 && !this.#limited.has(key)) return;
     if (names.length === 0) this.#limited.delete(key);
@@ -491,6 +497,10 @@ export class Mirrors {
   #local(tree: TreeName): Graph {
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
+}
+
+function limitedBy({ conflicts }: Plan): readonly Conflict[] {
+  return conflicts.filter(({ reason }) => reason === 'limit-reached');
 }
 
 /** Whether the step destroys what the owner has no more. */

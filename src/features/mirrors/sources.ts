@@ -81,9 +81,16 @@ export class Sources {
     const { mirrors, views } = this.#knowledge(tree);
     const server = serverOfNew(views, id);
     if (server !== undefined) return views.get(server)?.get(id)?.owner;
-    if (this.#options.admin.state.trees.has(tree)) return undefined;
+    if (this.#options.admin.state.trees.has(tree))
+      return isReplica(seen) ? this.#ownerByAnybody(mirrors, id) : undefined;
     const unheard = mirrors.find((mirror) => !this.#isHeard(mirror)) ?? (isReplica(seen) ? mirrors[0] : undefined);
     return unheard === undefined ? undefined : { node: unheard.from, epoch: 1 };
+  }
+
+  /** A replica does not become this node's own because its owner may not contribute any more. */
+  #ownerByAnybody(mirrors: readonly Mirror[], id: DatasetId): Ownership | undefined {
+    const told = mirrors.map((mirror) => this.#raw(mirror)?.get(id)?.owner).filter((owner) => owner !== undefined);
+    return told.find(({ node }) => node !== this.#options.history.node);
   }
 
   /** Who owns a dataset that is here, by what the peer says now that it follows; undefined where that says nothing. */
@@ -92,7 +99,10 @@ export class Sources {
     const owner = local.get(id)?.owner.node;
     const own = mirrors.find(({ from }) => from === owner);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
-    return server === undefined ? undefined : views.get(server)?.get(id)?.owner;
+    const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner;
+    // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
+    const isOwn = this.#options.admin.state.trees.has(tree);
+    return isOwn && said?.node === this.#options.history.node ? undefined : said;
   }
 
   /** What the peers have told of the tree: the same value as long as they say the same. */
@@ -134,11 +144,10 @@ export class Sources {
     return known;
   }
 
-  /** What this node owns itself, and has lost, may come back from wherever it is. */
+  /** What this node owned, and has no more, is brought back by nobody: it may have destroyed it. */
   #mayBring(owner: NodeId, tree: TreeName): boolean {
-    const { admin, history } = this.#options;
-    const { trees, grants } = admin.state;
-    return !trees.has(tree) || owner === history.node || isAllowed(grants, owner, tree, 'contribute');
+    const { trees, grants } = this.#options.admin.state;
+    return !trees.has(tree) || isAllowed(grants, owner, tree, 'contribute');
   }
 
   #notEntitled({ tree, from }: Mirror): PandoError {
@@ -228,7 +237,7 @@ function followed(
       const said = views.get(mirror)?.get(id)?.owner.node;
       return serverOfNew(views, id) === mirror && (said === undefined || mayBring(said));
     }
-    if (owner === node) return false;
+    if (owner === node || !mayBring(owner)) return false;
     if (peers.has(owner)) return owner === mirror.from;
     return (mirrors.find((one) => views.get(one)?.get(id) !== undefined) ?? mirrors[0]) === mirror;
   };

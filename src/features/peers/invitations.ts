@@ -3,14 +3,14 @@
  *
  * 1. An invitation is good for one node, until it expires or is withdrawn. The same node may come again with it, since its first answer can have been lost.
  * 2. Whoever comes with a secret that does not hold learns nothing but that: not whether it was ever one.
- * 3. Both ends know each other afterwards, with what the invitation grants; a contributor grants the other side to read what it contributes.
+ * 3. Both ends know each other afterwards, the joining one with what the invitation grants. What the inviting one may do in return only the people at the joining one say.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { AdminState, Invitation, Peer } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { AdminEventBody } from '../../core/events.ts';
-import { allows, type Grant } from '../../core/grants.ts';
+import { type Grant, ROLES } from '../../core/grants.ts';
 import { type InvitationId, type NodeId, shortNodeId } from '../../core/ids.ts';
 import {
   expiryAfter,
@@ -37,6 +37,8 @@ import { checkPeerName, isPeerName, type Peers } from './peers.ts';
 const OPEN_MAX = 100;
 /** The longest that an invitation may live, in ms: who needs longer makes a new one. */
 const LIFETIME_MS_MAX = 30 * 86_400_000;
+/** What a stranger is told of; anything else is this node's own business. */
+const TOLD_CODES = ['ARGUMENT_INVALID', 'INVITATION_INVALID'] as const;
 /** Digits of its hash that name an invitation. */
 const ID_CHARACTERS = 8;
 
@@ -72,6 +74,8 @@ export interface JoinOptions {
   readonly name: string;
   /** Where the inviting node finds this one; null when it cannot be dialled. */
   readonly address: string | null;
+  /** Trees that the inviting node may read here, by name or glob. */
+  readonly shares: readonly string[];
 }
 
 export interface Joined extends Grant {
@@ -138,7 +142,7 @@ export class Invitations {
    * Joins by a line: afterwards both nodes are peers. Rejects with `INVITATION_INVALID` when the line is damaged, has expired or does not hold any more, with `PEER_EXISTS` when
    * another peer is called so, and as a dial does where the other node cannot be reached.
    */
-  async join(line: string, { as, name, address }: JoinOptions): Promise<Joined> {
+  async join(line: string, { as, name, address, shares }: JoinOptions): Promise<Joined> {
     const { peers, node: self, now, introduce } = this.#options;
     const invitation = parseInvitation(line);
     this.#checkUsable(invitation, self, now());
@@ -149,13 +153,13 @@ export class Invitations {
       address: invitation.address,
       trustedLink: known?.trustedLink ?? false,
     };
+    const grants = shares.map((trees): Grant => ({ trees, role: 'reader' }));
     // Before the invitation is used up
     peers.checkAddable(peer);
+    for (const grant of grants) checkGrant(grant);
     const request = encodeJoin({ secret: invitation.secret, name, address });
     const granted = decodeAnswer(await introduce(invitation.address, invitation.node, request));
-    // What the other node is to take from here it must be able to read here (belief 3)
-    const isContributor = allows(granted.role, 'contribute');
-    await peers.add(peer, isContributor ? [{ trees: granted.trees, role: 'reader' }] : []);
+    await peers.add(peer, grants);
     return { peer, ...granted };
   }
 
@@ -165,7 +169,7 @@ export class Invitations {
       return encodeWelcome(await this.#redeem(node, decodeJoin(request)));
     } catch (error) {
       this.#options.onRefused(node);
-      return encodeRefusal(isPandoError(error) ? error : doesNotHold());
+      return encodeRefusal(isPandoError(error, ...TOLD_CODES) ? error : doesNotHold());
     }
   }
 
@@ -195,19 +199,21 @@ export class Invitations {
   }
 }
 
-/** What is logged when a node joins. One that is a peer already keeps its name, and the address that people gave it. */
+/** What is logged when a node joins. One that is a peer already keeps its name, the address that people gave it, and a role that is higher. */
 function joining(
-  { peers }: AdminState,
+  { peers, grants }: AdminState,
   { invitation, name: given, trees, role }: Invitation,
   { node, name, address }: { readonly node: NodeId; readonly name: string; readonly address: string | null },
 ): AdminEventBody[] {
   const known = peers.get(node);
   const taken = new Set(Array.from(peers.values(), (peer) => peer.name));
   const peer = known ?? { peer: node, name: freeName(given ?? name, taken), address, trustedLink: false };
+  const had = grants.get(node)?.get(trees);
+  const isMore = had === undefined || ROLES.indexOf(role) > ROLES.indexOf(had);
   return [
     { type: 'invitation.used', invitation, peer: node },
     { type: 'peer.added', ...peer, address: peer.address ?? address },
-    { type: 'grant.given', peer: node, trees, role },
+    ...(isMore ? [{ type: 'grant.given', peer: node, trees, role } as const] : []),
   ];
 }
 
@@ -227,12 +233,14 @@ function freeName(name: string, taken: ReadonlySet<string>): string {
 }
 
 /** The invitation with that secret, if it holds for that node. */
-function holding({ invitations }: AdminState, hash: string, node: NodeId, now: number): Invitation | undefined {
+function holding({ invitations, peers }: AdminState, hash: string, node: NodeId, now: number): Invitation | undefined {
   const found = Array.from(invitations.values()).find((one) =>
     timingSafeEqual(Buffer.from(one.secretHash), Buffer.from(hash)),
   );
   if (found === undefined || found.expiresAt <= now) return undefined;
-  return found.usedBy === null || found.usedBy === node ? found : undefined;
+  if (found.usedBy === null) return found;
+  // Whoever was sent away since needs a new one
+  return found.usedBy === node && peers.has(node) ? found : undefined;
 }
 
 function isOpen({ usedBy, expiresAt }: Invitation, now: number): boolean {

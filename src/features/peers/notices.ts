@@ -8,8 +8,8 @@ import { checked } from '../../transfer/protocol.ts';
 export const LIMITED = 'contribution.limited';
 /** Datasets that are named; of more the number tells. */
 const NAMES_MAX = 3;
-/** Trees of one peer that are kept, so that none can fill the memory. */
-const TREES_MAX = 64;
+/** How long nobody is warned again of the same peer and tree, in ms: a peer says this as often as it likes. */
+const WARN_AGAIN_MS = 3_600_000;
 
 const limitedSchema = z.object({
   tree: treeName,
@@ -29,31 +29,54 @@ export function limitedOf(tree: TreeName, names: readonly string[]): Limited {
   return { tree, datasets: names.length, names: names.slice(0, NAMES_MAX) };
 }
 
-export class Notices {
-  readonly #byPeer = new Map<NodeId, Map<TreeName, string>>();
-  readonly #onNotice: (peer: NodeId, notice: Notice) => void;
+export interface NoticesOptions {
+  /** Whether this node mirrors the tree from the peer: of others nobody has anything to say. */
+  readonly isMirrored: (tree: TreeName, peer: NodeId) => boolean;
+  /** ms of a clock that never goes back. */
+  readonly now: () => number;
+  readonly warn: (peer: NodeId, notice: Notice) => void;
+}
 
-  /** `onNotice` is told of each that is new. */
-  constructor(onNotice: (peer: NodeId, notice: Notice) => void) {
-    this.#onNotice = onNotice;
+export class Notices {
+  readonly #options: NoticesOptions;
+  readonly #byPeer = new Map<NodeId, Map<TreeName, string>>();
+  readonly #warnedAt = new Map<string, number>();
+
+  constructor(options: NoticesOptions) {
+    this.#options = options;
   }
 
   of(peer: NodeId): readonly Notice[] {
-    return Array.from(this.#byPeer.get(peer) ?? [], ([tree, text]) => ({ tree, text }));
+    return Array.from(this.#byPeer.get(peer) ?? [], ([tree, text]) => ({ tree, text })).filter(({ tree }) =>
+      this.#options.isMirrored(tree, peer),
+    );
+  }
+
+  /** A peer that is gone tells again what holds when it is back. */
+  forget(peer: NodeId): void {
+    this.#byPeer.delete(peer);
   }
 
   /** Takes what a peer says. Throws `PROTOCOL_FRAME_INVALID` for what is not well formed. */
   take(peer: NodeId, params: unknown): null {
     const limited = checked(limitedSchema, params, LIMITED);
     const { tree, datasets } = limited;
+    if (!this.#options.isMirrored(tree, peer)) return null;
     const notices = this.#byPeer.get(peer) ?? new Map<TreeName, string>();
-    const before = notices.get(tree);
-    const text = datasets === 0 ? undefined : describe(limited);
-    if (text === undefined) notices.delete(tree);
-    else if (notices.size < TREES_MAX || before !== undefined) notices.set(tree, text);
     this.#byPeer.set(peer, notices);
-    if (text !== undefined && text !== before) this.#onNotice(peer, { tree, text });
+    if (datasets === 0) notices.delete(tree);
+    else notices.set(tree, describe(limited));
+    if (datasets > 0) this.#warn(peer, { tree, text: describe(limited) });
     return null;
+  }
+
+  #warn(peer: NodeId, notice: Notice): void {
+    const { now, warn } = this.#options;
+    const key = `${peer} ${notice.tree}`;
+    const before = this.#warnedAt.get(key);
+    if (before !== undefined && now() - before < WARN_AGAIN_MS) return;
+    this.#warnedAt.set(key, now());
+    warn(peer, notice);
   }
 }
 

@@ -7,16 +7,20 @@ import type { AdminJournal } from '../../log/admin-journal.ts';
 /** What can match the name of a tree: its characters, and those of globs. */
 const TREES_PATTERN = /^[A-Za-z0-9_.:*?[\]{},!^-]{1,256}$/;
 
+/** A glob with many stars takes for ever on a name that almost matches; nobody needs more. */
+const STARS_MAX = 3;
+
 export interface PeerGrant extends Grant {
   readonly peer: NodeId;
 }
 
 /** Throws `ARGUMENT_INVALID` for a glob that no tree's name could match. */
 export function checkGrant({ trees }: Grant): void {
-  if (TREES_PATTERN.test(trees)) return;
+  const stars = trees.length - trees.replaceAll('*', '').length;
+  if (TREES_PATTERN.test(trees) && stars <= STARS_MAX) return;
   throw new PandoError(
     'ARGUMENT_INVALID',
-    `"${trees}" is neither the name of a tree nor a glob of names; write images, or "images-*".`,
+    `"${trees}" is neither the name of a tree nor a glob of names with at most ${STARS_MAX} stars; write images, or "images-*".`,
     { trees },
   );
 }

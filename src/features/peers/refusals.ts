@@ -9,6 +9,8 @@ import type { AdminJournal } from '../../log/admin-journal.ts';
 const QUIET_MS = 3_600_000;
 /** Strangers that are told apart at one time; those beyond are told of together. Whoever knocks can make up as many keys as they like. */
 const STRANGERS_MAX = 32;
+/** Trees of which one peer is told apart at one time; it can make up as many names as it likes. */
+const TREES_PER_PEER_MAX = 8;
 /** What nodes are refused that are no peers; of others there are as many as peers. */
 const OF_STRANGERS: ReadonlySet<RefusedAction> = new Set<RefusedAction>(['connect', 'join']);
 
@@ -42,16 +44,14 @@ export class Refusals {
   /** Never throws, and waits for nothing: whoever is refused must not feel how busy the log is. */
   note(refusal: Refusal): void {
     const now = this.#now();
-    for (const [key, { toldAt, times }] of this.#kinds) {
-      if (now - toldAt >= QUIET_MS && times === 0) this.#kinds.delete(key);
-    }
-    const told = this.#isCrowd(refusal) ? { ...refusal, peer: null } : refusal;
+    this.#dropOld(now);
+    const told = this.#apart(refusal);
     const kind = this.#kinds.get(keyOf(told));
-    if (kind !== undefined && now - kind.toldAt < QUIET_MS) {
+    if (kind !== undefined) {
       kind.times += 1;
       return;
     }
-    this.#tell({ ...told, times: (kind?.times ?? 0) + 1 });
+    this.#tell({ ...told, times: 1 });
     this.#kinds.set(keyOf(told), { refusal: told, toldAt: now, times: 0 });
   }
 
@@ -62,10 +62,25 @@ export class Refusals {
     await this.#telling;
   }
 
-  #isCrowd(refusal: Refusal): boolean {
-    if (!OF_STRANGERS.has(refusal.action) || this.#kinds.has(keyOf(refusal))) return false;
-    const strangers = Array.from(this.#kinds.values()).filter((kind) => OF_STRANGERS.has(kind.refusal.action));
-    return strangers.length >= STRANGERS_MAX;
+  /** Kinds of which nothing was told for a while make room, and are told again when they come again. */
+  #dropOld(now: number): void {
+    for (const [key, { refusal, toldAt, times }] of this.#kinds) {
+      if (now - toldAt < QUIET_MS) continue;
+      this.#kinds.delete(key);
+      if (times > 0) this.#tell({ ...refusal, times });
+    }
+  }
+
+  /** As what it is told: without the stranger, or the tree, where there are too many of them already. */
+  #apart(refusal: Refusal): Kind['refusal'] {
+    if (this.#kinds.has(keyOf(refusal))) return refusal;
+    const kinds = Array.from(this.#kinds.values(), (kind) => kind.refusal);
+    if (OF_STRANGERS.has(refusal.action)) {
+      const strangers = kinds.filter(({ action }) => OF_STRANGERS.has(action));
+      return strangers.length >= STRANGERS_MAX ? { ...refusal, peer: null } : refusal;
+    }
+    const trees = kinds.filter(({ peer }) => peer === refusal.peer);
+    return trees.length >= TREES_PER_PEER_MAX ? { ...refusal, tree: null } : refusal;
   }
 
   #tell(refusal: Omit<AccessRefused, 'type'>): void {
@@ -78,6 +93,6 @@ export class Refusals {
   }
 }
 
-function keyOf({ peer, action }: { readonly peer: NodeId | null; readonly action: RefusedAction }): string {
-  return `${peer} ${action}`;
+function keyOf({ peer, action, tree }: Kind['refusal']): string {
+  return `${peer} ${action} ${tree}`;
 }

@@ -34,7 +34,7 @@ export class Operators {
       onRefused(peer, tree);
       throw allows(peer, tree, 'read') ? notOperator(tree) : unknown(tree);
     }
-    await applyChange(trees, change);
+    await applyChange(trees, change, 'peer');
     onChanged(peer, change);
     return null;
   }

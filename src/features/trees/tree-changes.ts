@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { unreachable } from '../../core/errors.ts';
 import { relativeName, snapshotName, treeName } from '../../core/event-fields.ts';
+import type { AskedBy } from '../../transfer/replica-properties.ts';
 import type { Trees } from './trees.ts';
 
 const dataset = { tree: treeName, name: relativeName };
@@ -20,12 +21,12 @@ export const treeChangeSchema = z.discriminatedUnion('change', [
 export type TreeChange = z.output<typeof treeChangeSchema>;
 
 /** Does it here. Rejects as the methods of {@link Trees} do. */
-export function applyChange(trees: Trees, change: TreeChange): Promise<void> {
+export function applyChange(trees: Trees, change: TreeChange, by: AskedBy): Promise<void> {
   switch (change.change) {
     case 'snapshot':
       return trees.snapshot(change, { recursive: change.recursive });
     case 'clone':
-      return trees.clone(change, change.to);
+      return trees.clone(change, change.to, by);
     case 'rename':
       return trees.rename(change, change.to);
     case 'rename-snapshot':

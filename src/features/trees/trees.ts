@@ -14,7 +14,7 @@ import {
 import { checkRootIsFree } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
-import { ownProperties } from '../../transfer/replica-properties.ts';
+import { type AskedBy, ownProperties } from '../../transfer/replica-properties.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
 import type { DatasetPlace, SnapshotPlace } from './tree-names.ts';
 
@@ -128,11 +128,11 @@ export class Trees {
   }
 
   /** Clones a snapshot to a new dataset in the same tree, which this node then owns. */
-  async clone({ tree, name, snapshot }: SnapshotPlace, target: RelativeName): Promise<void> {
+  async clone({ tree, name, snapshot }: SnapshotPlace, target: RelativeName, by: AskedBy = 'people'): Promise<void> {
     const root = this.rootOf(tree);
     const origin = requireDataset(this.graph(tree), name);
     this.#requirePlaceFor(tree, target);
-    const properties = this.#isOwned(origin) ? {} : ownProperties(origin.kind);
+    const properties = this.#isOwned(origin) ? {} : ownProperties(origin.kind, by);
     await this.#options.zfs.clone(
       { dataset: absoluteName(root, name), snapshot },
       absoluteName(root, target),

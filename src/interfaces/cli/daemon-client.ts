@@ -121,6 +121,7 @@ export interface DaemonClient {
     readonly as: string | null;
     readonly name: string | null;
     readonly address: string | null;
+    readonly shares: string[];
   }): Promise<Joined>;
 
   mirrors(): Promise<readonly Mirror[]>;

@@ -57,7 +57,7 @@ export function datasetRoutes(app: FastifyInstance, { trees, operators, peers }:
   for (const [path, asked] of Object.entries(CHANGES)) {
     app.post(`/v1/${path}`, async ({ body }, reply) => {
       const { on, change } = asked(body);
-      if (on === undefined) await applyChange(trees, change);
+      if (on === undefined) await applyChange(trees, change, 'people');
       else await operators.ask(peers.resolve(on), change);
       return reply.code(204).send();
     });

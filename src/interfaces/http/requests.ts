@@ -48,6 +48,8 @@ export const joinSchema = z.strictObject({
   /** What this node calls itself there; without one, as its host. */
   name: word.nullable().default(null),
   address: word.nullable().default(null),
+  /** What the inviting node may read here. */
+  shares: globs.default([]),
 });
 export const addMirrorSchema = z.strictObject({
   tree: word,

@@ -41,7 +41,8 @@ export function trustRoutes(app: FastifyInstance, services: DaemonServices): voi
     return reply.code(204).send();
   });
   app.post('/v1/joins', ({ body }) => {
-    const { line, as, name, address } = checked(joinSchema, body);
-    return invitations.join(line, { as, name: name ?? presence.name, address: address ?? presence.publicAddress });
+    const { line, name, address, ...given } = checked(joinSchema, body);
+    const self = { name: name ?? presence.name, address: address ?? presence.publicAddress };
+    return invitations.join(line, { ...given, ...self });
   });
 }

@@ -36,7 +36,7 @@ export async function rollBack(
     return;
   }
   try {
-    // Not told to destroy anything, it destroys nothing that came since the look either
+    // Without -r it destroys nothing that came since the look either
     await run('rollback', name);
   } catch (error) {
     if (!isPandoError(error, 'ZFS_HAS_DEPENDENTS')) throw error;

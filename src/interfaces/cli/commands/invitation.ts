@@ -16,6 +16,7 @@ interface InviteOptions {
 }
 
 interface JoinOptions {
+  readonly share?: string[];
   readonly as?: string;
   readonly name?: string;
   readonly address?: string;
@@ -47,16 +48,14 @@ async function invite(context: CommandContext, options: InviteOptions): Promise<
 }
 
 async function join(context: CommandContext, line: string, options: JoinOptions): Promise<void> {
-  const { as, name, address } = options;
+  const { as, name, address, share = [] } = options;
   const client = await context.client();
-  const request = { line, as: as ?? null, name: name ?? null, address: address ?? null };
+  const request = { line, as: as ?? null, name: name ?? null, address: address ?? null, shares: share };
   const { peer, trees, role } = await client.join(request);
-  const reads = allows(role, 'contribute') ? `, and "${peer.name}" reads what is here of it` : '';
-  context.done(`Joined: "${peer.name}" is a peer, where this node is ${role} of ${trees}${reads}.`, {
-    peer,
-    trees,
-    role,
-  });
+  const joined = `Joined: "${peer.name}" is a peer, where this node is ${role} of ${trees}.`;
+  const isUnread = allows(role, 'contribute') && share.length === 0;
+  const hint = ` What this node contributes it can take once it may read it: "pando grant add ${peer.name} TREE".`;
+  context.done(isUnread ? joined + hint : joined, { peer, trees, role, shares: share });
 }
 
 /** Adds the commands to those of `pando peer`. */
@@ -85,7 +84,8 @@ export function addInvitations(peer: Command, run: Runner): void {
     .option('--as <name>', 'what to call the other node here (default: by its address)')
     .option('--name <name>', 'what this node calls itself there (default: its host name)')
     .option('--address <host:port>', 'where the other node finds this one, if it can (default: as configured)')
-    .addHelpText('after', examples('pando peer join pando://build:7380/…', 'pando peer join pando://… --as build'))
+    .option('--share <tree...>', 'what the other node may read here, by name or glob; a contributor has to be read')
+    .addHelpText('after', examples('pando peer join pando://build:7380/…', 'pando peer join pando://… --share images'))
     .action(run(join));
 
   peer
