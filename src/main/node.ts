@@ -149,7 +149,7 @@ export class PandoNode {
     this.grants = new PeerGrants(admin);
     this.limits = new Limits(admin);
     this.#bandwidth = new Bandwidth(this.#surroundings.timers);
-    this.#refusals = new Refusals(admin, this.#surroundings.timers.now);
+    this.#refusals = new Refusals(admin, () => this.#surroundings.timers.now());
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
     this.invitations = this.#createInvitations();
@@ -364,7 +364,7 @@ export class PandoNode {
     const { reporter } = this.#options;
     const notices = new Notices({
       isMirrored: (tree, from) => this.#admin.state.mirrors.has(mirrorKey({ tree, from })),
-      now: this.#surroundings.timers.now,
+      now: () => this.#surroundings.timers.now(),
       warn: (peer, { tree, text }) => {
         reporter.warn(`Peer "${this.peers.get(peer)?.name ?? peer}" ${text}`, { peer, tree });
       },
