@@ -528,6 +528,27 @@ describe('a contributor', () => {
     expect(await has(beta, 'beta/shared', '2')).toBe(true);
   });
 
+  it('cannot have more and more kept aside by diverging again and again', async () => {
+    await contribute('a', 'base');
+    await take();
+    const told: string[][] = [];
+    for (let round = 0; round < FILESYSTEMS + 2; round += 1) {
+      await contribute('a', `left-${round}`);
+      await take();
+      await beta.zfs.rollback(at('beta/shared/a', 'base'), { destroyNewer: true });
+      await contribute('a', `right-${round}`);
+      told.push(await take());
+      await beta.zfs.rollback(at('beta/shared/a', 'base'), { destroyNewer: true });
+    }
+    expect(told.at(-1)).toEqual(['aside-full']);
+    const { diverged } = build.node;
+    const copies = await diverged.list(SHARED);
+    expect(copies.length).toBe(FILESYSTEMS);
+    for (const { copy } of copies) await diverged.drop(SHARED, copy);
+    await contribute('a', 'again');
+    expect(await take()).toEqual([]);
+  });
+
   it('gains nothing by destroying what it brought, as long as that is kept here', async () => {
     for (const name of ['a', 'b', 'c']) await contribute(name, '1');
     await take();

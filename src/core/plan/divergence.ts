@@ -44,6 +44,7 @@ function keepAside(
     const { lastCommon, localOnly } = step;
     return { dataset: id, name, reason: 'root-diverged', lastCommon: lastCommon?.name ?? null, localOnly };
   }
+  if (!copy.mayKeepAside()) return { dataset: id, name, reason: 'aside-full' };
   if (copy.preserve(id, step)) return undefined;
   return { dataset: id, name, reason: 'not-owned-together', by: copy.nameOf(id) };
 }

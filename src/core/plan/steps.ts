@@ -164,6 +164,7 @@ export type Conflict = {
   | { readonly reason: 'same-bookmarks'; readonly by: RelativeName; readonly bookmarks: readonly BookmarkName[] }
   | { readonly reason: 'written-without-snapshot' }
   | { readonly reason: 'rename-blocked'; readonly current: RelativeName }
+  | { readonly reason: 'aside-full' }
   | { readonly reason: 'limit-reached'; readonly limit: 'filesystems' | 'snapshots'; readonly allowed: number }
   | { readonly reason: 'parent-missing'; readonly parent: RelativeName }
   | { readonly reason: 'origin-missing'; readonly snapshot: SnapshotName }
@@ -230,6 +231,8 @@ export interface PlanInput {
   readonly follows: (dataset: Dataset) => boolean;
   /** How much of the source's own may come; undefined where nobody limits it. */
   readonly allowance?: Allowance | undefined;
+  /** How many copies of what diverged are kept aside already: they count as datasets of the allowance. */
+  readonly keptAside?: number | undefined;
   /** Replicas that were written to since their newest snapshot. */
   readonly modified: ReadonlySet<DatasetId>;
   readonly retention: Retention;

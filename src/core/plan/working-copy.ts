@@ -37,7 +37,16 @@ export class WorkingCopy {
   /** The steps that destroy what lies right below a dataset, or is a clone of a snapshot. */
   readonly #freed = new Map<DatasetId | SnapshotGuid, readonly number[]>();
 
-  constructor({ local, follows }: Pick<PlanInput, 'local' | 'follows'>) {
+  /** How many datasets may still be kept aside. */
+  #asideLeft: number;
+
+  constructor({
+    local,
+    follows,
+    allowance,
+    keptAside = 0,
+  }: Pick<PlanInput, 'local' | 'follows' | 'allowance' | 'keptAside'>) {
+    this.#asideLeft = allowance === undefined ? Number.POSITIVE_INFINITY : allowance.filesystems - keptAside;
     this.#base = local;
     this.#draft = new GraphDraft(local);
     this.names = new NameTree(local.datasets.values());
@@ -61,6 +70,11 @@ export class WorkingCopy {
   isForeign(id: DatasetId): boolean {
     const here = this.#draft.get(id);
     return here !== undefined && id !== ROOT_STAND_IN && !this.#follows(here);
+  }
+
+  /** Whether another dataset may be kept aside: whoever contributes could have this node keep one after the other. */
+  mayKeepAside(): boolean {
+    return this.#asideLeft > 0;
   }
 
   /** Whether the root can have no other name: a pool's own dataset. */
@@ -162,6 +176,7 @@ export class WorkingCopy {
     const kept = step.lastCommon === null ? 0 : before.findIndex(({ guid }) => guid === step.lastCommon?.guid) + 1;
     const cutOff = this.#clonesOf(id, new Set(before.slice(kept).map(({ guid }) => guid)));
     const names = cutOff.map((clone) => this.nameOf(clone));
+    this.#asideLeft -= 1;
     this.#push({ kind: 'preserve', dataset: id, name: this.nameOf(id), ...step, cutOff: names });
     if (step.lastCommon === null) this.#remove(id, isRoot);
     else this.#draft.rollBack(id, step.lastCommon.guid);

@@ -1,12 +1,13 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
 import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey, mirrorsOf } from '../../core/admin.ts';
-import { PandoError } from '../../core/errors.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
 import {
   type DatasetId,
   type DatasetName,
+  divergedRoot,
   type NodeId,
   type RelativeName,
   streamIdOf,
@@ -27,6 +28,7 @@ import { RateLimit } from '../../transfer/bandwidth.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import { isGivingUp } from '../../transfer/giving-up.ts';
 import type { Interrupted } from '../../transfer/interruptions.ts';
+import { DIVERGED_PROPERTY } from '../../transfer/preservation.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/pull.ts';
@@ -125,6 +127,8 @@ export class Mirrors {
   readonly sources: Sources;
   readonly #receiving = new Set<TreeName>();
   readonly #settled = new Map<MirrorKey, Settled>();
+  /** Copies of what diverged that were kept when a tree was last planned anew. */
+  readonly #aside = new Map<TreeName, number>();
   /** Mirrors whose peers were told that they have reached a limit. */
   readonly #limited = new Set<MirrorKey>();
   /** Mirrors whose last sync failed in part: more may be there than was logged. */
@@ -328,6 +332,7 @@ export class Mirrors {
     if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
     await this.#options.look(tree);
+    await this.#countAside(mirror);
     const again = withoutDoubtful(this.#make(mirror, modified).plan, isCertain);
     options.onPlan(again);
     const second = await this.#pull(mirror, again, options);
@@ -446,7 +451,20 @@ export class Mirrors {
     await this.#options.look(mirror.tree);
     const bookmarked = this.#waitsForBookmarks(mirror.tree, first.plan);
     if (bookmarked.length > 0) await this.#options.look(mirror.tree, bookmarked);
+    await this.#countAside(mirror);
     return this.#make(mirror);
+  }
+
+  /** What is kept aside counts where contributors are limited. */
+  async #countAside({ tree, root }: Mirror): Promise<void> {
+    if (!this.#options.admin.state.trees.has(tree)) return;
+    const place = divergedRoot(root);
+    const listed = await this.#options.zfs.list(place).catch((error: unknown) => {
+      if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
+      throw error;
+    });
+    const copies = listed.filter(({ properties }) => properties[DIVERGED_PROPERTY] !== undefined);
+    this.#aside.set(tree, copies.length);
   }
 
   /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */
@@ -465,6 +483,7 @@ export class Mirrors {
       local: this.#local(mirror.tree),
       follows,
       allowance: this.#options.admin.state.trees.has(mirror.tree) ? this.#options.allowance : undefined,
+      keptAside: this.#aside.get(mirror.tree),
       modified,
       retention: this.#retention(mirror),
       contested,

@@ -55,6 +55,8 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
       return `${dataset} has no snapshot here that its owner's could follow on; move it aside with ${moveAside(root, conflict.name)}${withAllBelow(conflict.name)} and sync again to receive it.`;
     case 'rename-blocked':
       return `${absoluteName(root, conflict.current)} is called ${dataset} at its owner, but cannot be renamed since that name is taken or nothing stands above it here; free the name, or rename it by hand, and sync again.`;
+    case 'aside-full':
+      return `${dataset} has diverged, and as many copies of what diverged are kept as a peer may bring datasets; look through them with "pando diverged ls", drop or restore some, and sync again.`;
     case 'limit-reached':
       return `${dataset} is beyond the ${conflict.allowed} ${conflict.limit} that a peer may bring into this tree; raise "contributions" in the configuration of this node, or have its owner bring less, and sync again.`;
     case 'parent-missing':

@@ -52,6 +52,7 @@ const conflicts: { readonly [Reason in Conflict['reason']]: Extract<Conflict, { 
   'origin-differs': { dataset: datasetId('web'), name, reason: 'origin-differs' },
   'written-without-snapshot': { dataset: datasetId('web'), name, reason: 'written-without-snapshot' },
   'rename-blocked': { dataset: datasetId('web'), name, reason: 'rename-blocked', current: 'old' as RelativeName },
+  'aside-full': { dataset: datasetId('web'), name, reason: 'aside-full' },
   'limit-reached': { dataset: datasetId('web'), name, reason: 'limit-reached', limit: 'snapshots', allowed: 128 },
   'parent-missing': { dataset: datasetId('web'), name, reason: 'parent-missing', parent: 'web' as RelativeName },
   'origin-missing': { dataset: datasetId('web'), name, reason: 'origin-missing', snapshot: 'v1' as SnapshotName },
