@@ -44,10 +44,12 @@ async function play(studio: DemoNode, laptop: DemoNode): Promise<void> {
   heading('The studio builds images with plain zfs: a base, three layers, five containers');
   await buildHierarchy(studio);
 
-  heading('Both nodes learn each other’s id, and the studio shares its tree');
-  await studio.show('peer', 'add', 'laptop', laptop.id, '--address', laptop.address, '--share', TREE);
-  await laptop.show('peer', 'add', 'studio', studio.id, '--address', studio.address);
+  heading('The studio shares its tree and invites the laptop, which joins with one line');
   await studio.show('tree', 'add', TREE, `${studio.pool.name}/${TREE_ROOT}`);
+  const invitation = ['peer', 'invite', '--tree', TREE, '--address', studio.address, '--name', 'laptop'];
+  const line = (await studio.pando(...invitation)).trim();
+  process.stdout.write(`\n  studio$ pando ${invitation.join(' ')}\n${line}\n`);
+  await laptop.show('peer', 'join', line, '--as', 'studio');
   await laptop.show('mirror', 'add', TREE, '--from', 'studio', '--into', `${laptop.pool.name}/mirror`);
 
   heading('The laptop mirrors the tree');

@@ -47,7 +47,6 @@ export class Stage {
 export interface DemoNode {
   readonly name: string;
   readonly pool: FilePool;
-  readonly id: string;
   readonly address: string;
   /** Runs a `pando` command against this node and gives what it prints. */
   pando(...words: readonly string[]): Promise<string>;
@@ -103,11 +102,10 @@ async function startNode(stage: Stage, name: string): Promise<DemoNode> {
   const run = (words: readonly string[], stdout: 'pipe' | 'inherit') =>
     execa(process.execPath, [PANDO, ...common, ...words], { stdin: 'ignore', stdout, stderr: 'inherit' });
   const pando = async (...words: readonly string[]) => (await run(words, 'pipe')).stdout ?? '';
-  const status = JSON.parse(await pando('status', '--json')) as { node: string; address: string };
+  const status = JSON.parse(await pando('status', '--json')) as { address: string };
   return {
     name,
     pool,
-    id: status.node,
     address: status.address,
     pando,
     show: async (...words) => {
