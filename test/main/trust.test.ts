@@ -179,6 +179,12 @@ describe('an invitation', () => {
     await join(beta, await invite('operator'));
     await join(beta, await invite('reader'));
     expect(alpha.node.grants.list()).toMatchObject([{ role: 'operator' }]);
+    await beta.node.grants.give(alpha.node.id, { trees: IMAGES, role: 'operator' });
+    await join(beta, await invite('contributor'), ['images']);
+    expect([...alpha.node.grants.list(), ...beta.node.grants.list()].map(({ role }) => role)).toEqual([
+      'operator',
+      'operator',
+    ]);
   });
 
   it('is of no use to a node that was sent away since', async () => {

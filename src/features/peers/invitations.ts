@@ -10,7 +10,7 @@ import { isIP } from 'node:net';
 import type { AdminState, Invitation, Peer } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { AdminEventBody } from '../../core/events.ts';
-import { type Grant, ROLES } from '../../core/grants.ts';
+import type { Grant } from '../../core/grants.ts';
 import { type InvitationId, type NodeId, shortNodeId } from '../../core/ids.ts';
 import {
   expiryAfter,
@@ -30,7 +30,7 @@ import {
   encodeWelcome,
   type JoinRequest,
 } from './introduction.ts';
-import { checkGrant } from './peer-grants.ts';
+import { checkGrant, givenBeside } from './peer-grants.ts';
 import { checkPeerName, isPeerName, type Peers } from './peers.ts';
 
 /** Invitations that wait to be used: people hand them out one by one. */
@@ -208,12 +208,10 @@ function joining(
   const known = peers.get(node);
   const taken = new Set(Array.from(peers.values(), (peer) => peer.name));
   const peer = known ?? { peer: node, name: freeName(given ?? name, taken), address, trustedLink: false };
-  const had = grants.get(node)?.get(trees);
-  const isMore = had === undefined || ROLES.indexOf(role) > ROLES.indexOf(had);
   return [
     { type: 'invitation.used', invitation, peer: node },
     { type: 'peer.added', ...peer, address: peer.address ?? address },
-    ...(isMore ? [{ type: 'grant.given', peer: node, trees, role } as const] : []),
+    ...givenBeside(grants, node, { trees, role }),
   ];
 }
 

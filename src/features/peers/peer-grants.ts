@@ -2,6 +2,7 @@ import { PandoError } from '../../core/errors.ts';
 import { GLOBS_MAX } from '../../core/events.ts';
 import { type Action, type Grant, type Grants, isAllowed, ROLES } from '../../core/grants.ts';
 import type { NodeId, TreeName } from '../../core/ids.ts';
+import type { GrantGiven } from '../../core/trust-events.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 
 /** What can match the name of a tree: its characters, and those of globs. */
@@ -69,6 +70,13 @@ export class PeerGrants {
       );
     });
   }
+}
+
+/** The grant as an event, unless the peer has as much for that glob already. */
+export function givenBeside(grants: Grants, peer: NodeId, { trees, role }: Grant): GrantGiven[] {
+  const had = grants.get(peer)?.get(trees);
+  const isMore = had === undefined || ROLES.indexOf(role) > ROLES.indexOf(had);
+  return isMore ? [{ type: 'grant.given', peer, trees, role }] : [];
 }
 
 /** Peers that may do less than before somewhere. */

@@ -3,10 +3,9 @@ import { PandoError } from '../../core/errors.ts';
 import type { PeerAdded } from '../../core/events.ts';
 import type { Grant } from '../../core/grants.ts';
 import { type NodeId, shortNodeId } from '../../core/ids.ts';
-import type { GrantGiven } from '../../core/trust-events.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import { parseAddress } from '../../sync/address.ts';
-import { checkGrant } from './peer-grants.ts';
+import { checkGrant, givenBeside } from './peer-grants.ts';
 
 /** What people call a peer: letters, digits and `_ . -`, so that it can stand on a command line. */
 const PEER_NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
@@ -69,15 +68,15 @@ export class Peers {
   }
 
   /**
-   * Adds a peer with these grants, or changes what is kept of one that is known; what that was granted before stays. Rejects with `ARGUMENT_INVALID` for a name or address that
+   * Adds a peer with these grants, or changes what is kept of one that is known; what that was granted before stays, and no role becomes a lesser one. Rejects with `ARGUMENT_INVALID` for a name or address that
    * cannot be, `PEER_EXISTS` when another peer has the name.
    */
   async add(peer: Peer, grants: readonly Grant[] = []): Promise<void> {
     for (const grant of grants) checkGrant(grant);
-    await this.#admin.change(() => {
+    await this.#admin.change((state) => {
       this.checkAddable(peer);
       const added: PeerAdded = { type: 'peer.added', ...peer };
-      return [added, ...grants.map((grant): GrantGiven => ({ type: 'grant.given', peer: peer.peer, ...grant }))];
+      return [added, ...grants.flatMap((grant) => givenBeside(state.grants, peer.peer, grant))];
     });
   }
 
