@@ -514,6 +514,8 @@ export class PandoNode {
   #reportSync(tree: TreeName, result: Parameters<ConstructorParameters<typeof Follower>[0]['onSynced']>[1]): void {
     const { reporter } = this.#options;
     if (result instanceof PandoError) {
+      // As often as the peer tells anything; the refusals count it
+      if (result.code === 'GRANT_MISSING') return;
       reporter.warn(`Mirror "${tree}" was not brought up to date: ${result.message}`, { tree, code: result.code });
       return;
     }

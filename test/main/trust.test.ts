@@ -332,6 +332,21 @@ describe('a tree that this node shares', () => {
     expect(await refusalsOf(alpha)).toEqual(['contribute images 1', 'contribute images 1']);
   });
 
+  it('is not warned of at each word of a peer that may not contribute', async () => {
+    const ended = sessionEnded(beta);
+    await alpha.node.stop();
+    await ended;
+    alpha = await world.start('alpha', alpha, {}, { follow: true });
+    await beta.node.hub.reach(alpha.node.id);
+    for (const name of ['1', '2', '3']) {
+      await beta.zfs.snapshot([at('beta/images/web', `more-${name}`)]);
+      await beta.node.verifier.verify(IMAGES);
+      await alpha.node.hub.sync(beta.node.id);
+    }
+    expect(await codeOf(take())).toBe('GRANT_MISSING');
+    expect(alpha.warnings.filter((text) => text.includes('brought up to date'))).toEqual([]);
+  });
+
   it('keeps what came from a contributor that is none any more, and takes nothing more', async () => {
     await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
     await take();
