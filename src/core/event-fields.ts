@@ -14,7 +14,8 @@ import {
   parseTreeName,
 } from './ids.ts';
 
-function branded<T>(parse: (text: string) => T) {
+/** A text that `parse` reads; what it refuses is an issue with its sentence. */
+export function branded<T>(parse: (text: string) => T) {
   return z.string().transform((text, context): T => {
     try {
       return parse(text);

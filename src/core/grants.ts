@@ -34,11 +34,6 @@ export interface Grant {
 /** Grants of all peers: roles by globs of tree names. */
 export type Grants = ReadonlyMap<NodeId, ReadonlyMap<string, Role>>;
 
-/** The least role that allows an action. */
-export function roleFor(action: Action): Role {
-  return ROLE_FOR[action];
-}
-
 export function allows(role: Role, action: Action): boolean {
   return ROLES.indexOf(role) >= ROLES.indexOf(ROLE_FOR[action]);
 }

@@ -10,7 +10,8 @@ import { HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, type SignedHead } from '
 import { EVENT_BYTES_MAX } from '../core/codec/event-codec.ts';
 import { pack, unpack } from '../core/codec/msgpack.ts';
 import { ERROR_CODES, type ErrorCode, isPandoError, PandoError } from '../core/errors.ts';
-import { parseNodeId, parseStreamId, type StreamId } from '../core/ids.ts';
+import { branded, nodeId } from '../core/event-fields.ts';
+import { parseStreamId, type StreamId } from '../core/ids.ts';
 import { CREDIT_WINDOW_BYTES } from './flow-control.ts';
 import {
   BATCH_BYTES_MAX,
@@ -39,21 +40,8 @@ function readable(charactersMax: number) {
     .transform((text) => text.replace(/[\p{Cc}\p{Cf}]/gu, ' '));
 }
 
-function branded<T>(read: (text: string) => T) {
-  return z.string().transform((text, context): T => {
-    try {
-      return read(text);
-    } catch (error) {
-      if (!isPandoError(error)) throw error;
-      context.addIssue({ code: 'custom', message: error.message });
-      return z.NEVER;
-    }
-  });
-}
-
 const shortText = readable(SHORT_TEXT_CHARACTERS_MAX);
 const sentence = readable(MESSAGE_CHARACTERS_MAX);
-const nodeId = branded(parseNodeId);
 const streamId = branded((text) => parseStreamId(text).stream);
 
 /** Counts before it looks at what is inside: a million things that are wrong would take a thousand times their size to tell. */

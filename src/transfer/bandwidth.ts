@@ -73,12 +73,9 @@ export class Bandwidth {
 
   apply(settings: BandwidthLimits): void {
     this.#settings = settings;
-    for (const direction of ['in', 'out'] as const) {
-      this.#limits.get(direction)?.set(settings.overall);
-      for (const [key, limit] of this.#limits) {
-        const [way, peer] = key.split(' ');
-        if (way === direction && peer !== undefined) limit.set(settings.peers.get(peer as NodeId) ?? null);
-      }
+    for (const [key, limit] of this.#limits) {
+      const [, peer] = key.split(' ');
+      limit.set(peer === undefined ? settings.overall : (settings.peers.get(peer as NodeId) ?? null));
     }
   }
 

@@ -10,9 +10,9 @@
  * Each step shows in what ZFS lists, so whoever finds the intent after a crash sees how far it came, and goes on (invariant 5). The root of a mirror changes places with its successor
  * in more steps than two renames (`root-exchange.ts`). Where it is received anew, its successor is an empty stand-in, so that what lies below it has a place.
  */
-import { PandoError } from '../core/errors.ts';
+import { isPandoError, PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
-import { type DatasetName, ID_PROPERTY, poolOf, ROOT_STAND_IN } from '../core/ids.ts';
+import { type DatasetName, divergedRoot, ID_PROPERTY, poolOf, ROOT_STAND_IN } from '../core/ids.ts';
 import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
@@ -21,6 +21,15 @@ import { exchangeRoots, handOnProperties, type RootExchange, takeBackRoots } fro
 
 /** Says of a kept dataset where it came from: the name that it had. */
 export const DIVERGED_PROPERTY = 'pando:diverged-from';
+
+/** What is kept aside of the tree at `root`. Rejects as ZFS does. */
+export async function listKeptAside(zfs: Zfs, root: DatasetName): Promise<ListedDataset[]> {
+  const listed = await zfs.list(divergedRoot(root)).catch((error: unknown) => {
+    if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
+    throw error;
+  });
+  return listed.filter(({ properties }) => properties[DIVERGED_PROPERTY] !== undefined);
+}
 
 interface Found {
   /** The dataset that diverged, as long as it has its name: whatever else has that name by now is none of this. */

@@ -100,11 +100,7 @@ export function zfsBookmarkContract(use: () => ZfsWorld): void {
   test('a rollback destroys the bookmarks of the snapshots that it destroys', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.bookmarks) return skip(WITHOUT_BOOKMARKS);
-    const root = await world.root();
-    for (const name of ['1', '2']) {
-      await world.change(at(root, name));
-      await world.zfs.bookmark(at(root, name), label(`of ${name}`));
-    }
+    const root = await bookmarkedTwice(world);
     await world.zfs.rollback(at(root, '1'), { destroyNewer: true });
     expect(await marks(world, root)).toEqual(['of 1']);
   });
@@ -112,11 +108,7 @@ export function zfsBookmarkContract(use: () => ZfsWorld): void {
   test('a rollback destroys newer bookmarks also where no snapshot may go', async ({ skip }) => {
     const world = use();
     if (!world.capabilities.bookmarks) return skip(WITHOUT_BOOKMARKS);
-    const root = await world.root();
-    for (const name of ['1', '2']) {
-      await world.change(at(root, name));
-      await world.zfs.bookmark(at(root, name), label(`of ${name}`));
-    }
+    const root = await bookmarkedTwice(world);
     await world.zfs.destroySnapshot(at(root, '2'));
     await world.zfs.rollback(at(root, '1'), { destroyNewer: false });
     expect(await marks(world, root)).toEqual(['of 1']);
@@ -142,6 +134,16 @@ export function zfsBookmarkContract(use: () => ZfsWorld): void {
     await world.zfs.promote(clone);
     expect([await marks(world, source), await marks(world, clone)]).toEqual([['later'], ['same', 'later']]);
   });
+}
+
+/** A dataset with two snapshots, and a bookmark of each. */
+async function bookmarkedTwice(world: ZfsWorld): Promise<DatasetName> {
+  const root = await world.root();
+  for (const name of ['1', '2']) {
+    await world.change(at(root, name));
+    await world.zfs.bookmark(at(root, name), label(`of ${name}`));
+  }
+  return root;
 }
 
 function label(text: string): BookmarkName {

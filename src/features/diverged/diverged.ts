@@ -14,7 +14,7 @@ import {
   type SnapshotName,
   type TreeName,
 } from '../../core/ids.ts';
-import { DIVERGED_PROPERTY } from '../../transfer/preservation.ts';
+import { DIVERGED_PROPERTY, listKeptAside } from '../../transfer/preservation.ts';
 import type { ListedDataset, Zfs } from '../../zfs/zfs.ts';
 
 /** A dataset that was moved out of the way of its owner's. */
@@ -50,12 +50,9 @@ export class Diverged {
 
   /** The copies that are kept of a tree, oldest first. Rejects with `TREE_UNKNOWN`, and as ZFS does. */
   async list(tree: TreeName): Promise<DivergedCopy[]> {
-    const place = divergedRoot(this.#options.rootOf(tree));
-    const listed = await this.#options.zfs.list(place).catch((error: unknown) => {
-      if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
-      throw error;
-    });
-    return listed
+    const root = this.#options.rootOf(tree);
+    const place = divergedRoot(root);
+    return (await listKeptAside(this.#options.zfs, root))
       .flatMap((dataset) => copyOf(tree, place, dataset) ?? [])
       .sort((a, b) => a.keptAt - b.keptAt || (a.copy < b.copy ? -1 : 1));
   }

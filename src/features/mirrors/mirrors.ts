@@ -1,19 +1,17 @@
 /** Mirrors: trees of peers that this node follows. Added and removed by people, brought up to date by {@link Mirrors.sync}. */
 import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey, mirrorsOf } from '../../core/admin.ts';
-import { isPandoError, PandoError } from '../../core/errors.ts';
+import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
 import {
   type DatasetId,
   type DatasetName,
-  divergedRoot,
   type NodeId,
   type RelativeName,
   streamIdOf,
   type TreeName,
 } from '../../core/ids.ts';
-
 import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
@@ -28,7 +26,7 @@ import { RateLimit } from '../../transfer/bandwidth.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import { isGivingUp } from '../../transfer/giving-up.ts';
 import type { Interrupted } from '../../transfer/interruptions.ts';
-import { DIVERGED_PROPERTY } from '../../transfer/preservation.ts';
+import { listKeptAside } from '../../transfer/preservation.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/pull.ts';
@@ -255,7 +253,8 @@ export class Mirrors {
     const local = this.#local(tree);
     const replicas = Array.from(local.datasets).filter(([, { owner }]) => owner.node !== node);
     const found = difference(new Graph(null, wanted), new Graph(local.root, new Map(replicas)));
-    const limited = new Set(entitled.flatMap((mirror) => limitedBy(this.#make(mirror).plan).map((one) => one.dataset)));
+    const plans = this.#allowance(tree) === undefined ? [] : entitled.map((mirror) => this.#make(mirror).plan);
+    const limited = new Set(plans.flatMap(limitedBy).map(({ dataset }) => dataset));
     // Without snapshots there is nothing to be sent: a dataset that has none is not missing
     return found.filter(
       ({ kind, dataset }) =>
@@ -332,8 +331,7 @@ export class Mirrors {
     if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
     await this.#options.look(tree);
-    await this.#countAside(mirror);
-    const again = withoutDoubtful(this.#make(mirror, modified).plan, isCertain);
+    const again = withoutDoubtful((await this.#planKeeping(mirror, modified)).plan, isCertain);
     options.onPlan(again);
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
@@ -451,20 +449,21 @@ export class Mirrors {
     await this.#options.look(mirror.tree);
     const bookmarked = this.#waitsForBookmarks(mirror.tree, first.plan);
     if (bookmarked.length > 0) await this.#options.look(mirror.tree, bookmarked);
-    await this.#countAside(mirror);
-    return this.#make(mirror);
+    return this.#planKeeping(mirror);
   }
 
-  /** What is kept aside counts where contributors are limited. */
-  async #countAside({ tree, root }: Mirror): Promise<void> {
-    if (!this.#options.admin.state.trees.has(tree)) return;
-    const place = divergedRoot(root);
-    const listed = await this.#options.zfs.list(place).catch((error: unknown) => {
-      if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
-      throw error;
-    });
-    const copies = listed.filter(({ properties }) => properties[DIVERGED_PROPERTY] !== undefined);
-    this.#aside.set(tree, copies.length);
+  /** What is kept aside counts where contributors are limited, and is asked for only where more is to be kept. */
+  async #planKeeping(mirror: Mirror, modified?: ReadonlySet<DatasetId>): Promise<Made> {
+    const { tree, root } = mirror;
+    const made = this.#make(mirror, modified);
+    if (this.#allowance(tree) === undefined || !keepsAside(made.plan)) return made;
+    this.#aside.set(tree, (await listKeptAside(this.#options.zfs, root)).length);
+    return this.#make(mirror, modified);
+  }
+
+  /** How much a peer may bring; undefined for a tree that this node does not share itself. */
+  #allowance(tree: TreeName): Allowance | undefined {
+    return this.#options.admin.state.trees.has(tree) ? this.#options.allowance : undefined;
   }
 
   /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */
@@ -482,7 +481,7 @@ export class Mirrors {
       wanted: this.wanted(mirror),
       local: this.#local(mirror.tree),
       follows,
-      allowance: this.#options.admin.state.trees.has(mirror.tree) ? this.#options.allowance : undefined,
+      allowance: this.#allowance(mirror.tree),
       keptAside: this.#aside.get(mirror.tree),
       modified,
       retention: this.#retention(mirror),
@@ -516,6 +515,11 @@ export class Mirrors {
   #local(tree: TreeName): Graph {
     return this.#options.history.graph(this.#options.history.ownStream(tree));
   }
+}
+
+/** Whether a plan keeps something aside, or would if there were room. */
+function keepsAside({ steps, conflicts }: Plan): boolean {
+  return steps.some(({ kind }) => kind === 'preserve') || conflicts.some(({ reason }) => reason === 'aside-full');
 }
 
 function limitedBy({ conflicts }: Plan): readonly Conflict[] {
