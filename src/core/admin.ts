@@ -1,7 +1,7 @@
 /** What a node knows of itself: peers, grants, trees and mirrors, folded from its admin stream (design §4). */
 import type { Event, LocalTreeAdded, MirrorAdded, MirrorRules, PeerAdded } from './events.ts';
 import type { Grant, Grants } from './grants.ts';
-import type { InvitationId, NodeId, TreeName } from './ids.ts';
+import type { DatasetName, InvitationId, NodeId, TreeName } from './ids.ts';
 import type { InvitationMade } from './trust-events.ts';
 
 export type Peer = Omit<PeerAdded, 'type'>;
@@ -44,6 +44,11 @@ export function mirrorKey({ tree, from }: MirrorPlace): MirrorKey {
 /** The mirrors of one tree, in the order in which they were added. */
 export function mirrorsOf({ mirrors }: AdminState, tree: TreeName): Mirror[] {
   return Array.from(mirrors.values()).filter((mirror) => mirror.tree === tree);
+}
+
+/** Where this node keeps each tree, its own and those it mirrors. */
+export function rootsOf({ trees, mirrors }: AdminState): ReadonlyMap<TreeName, DatasetName> {
+  return new Map([...mirrors.values(), ...trees.values()].map(({ tree, root }) => [tree, root]));
 }
 
 export const EMPTY_ADMIN_STATE: AdminState = {

@@ -6,21 +6,23 @@ import picomatch from 'picomatch';
 import { isPrivateTree, type NodeId, type TreeName } from './ids.ts';
 
 /** From the least to the most: each may what those before it may. */
-export const ROLES = ['reader', 'contributor', 'operator'] as const;
+export const ROLES = ['reader', 'contributor', 'standby', 'operator'] as const;
 /**
  * - `reader`: pulls the tree.
  * - `contributor`: also, this node takes datasets that the peer owns into the tree.
+ * - `standby`: also, it may take over what others own in the tree, this node's own datasets too.
  * - `operator`: also, it may have this node change the tree.
  */
 export type Role = (typeof ROLES)[number];
 
-export const ACTIONS = ['read', 'contribute', 'operate'] as const;
+export const ACTIONS = ['read', 'contribute', 'take', 'operate'] as const;
 export type Action = (typeof ACTIONS)[number];
 
 /** The least role that allows an action. */
 const ROLE_FOR: Readonly<Record<Action, Role>> = {
   read: 'reader',
   contribute: 'contributor',
+  take: 'standby',
   operate: 'operator',
 };
 

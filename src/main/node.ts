@@ -2,10 +2,11 @@
  * One running Pando node: its parts, joined. Adapters come in from outside (`main.ts` brings the real ones, tests those in memory), so
  * that this page is the whole story of who knows whom.
  */
-import { type AdminState, type MirrorKey, mirrorKey, mirrorsOf } from '../core/admin.ts';
+import { type AdminState, type MirrorKey, mirrorKey, mirrorsOf, rootsOf } from '../core/admin.ts';
 import type { SignatureCheck, Signer } from '../core/codec/chain.ts';
 import { describeError, isPandoError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
+import type { Action } from '../core/grants.ts';
 import type { ObservedDataset } from '../core/graph/observed.ts';
 import {
   type DatasetId,
@@ -23,6 +24,9 @@ import { DepartureJournal } from '../features/mirrors/departure-journal.ts';
 import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
+import { Ownership } from '../features/ownership/ownership.ts';
+import { TAKE } from '../features/ownership/protocol.ts';
+import { Yielding } from '../features/ownership/yielding.ts';
 import { Invitations } from '../features/peers/invitations.ts';
 import { Limits } from '../features/peers/limits.ts';
 import { LIMITED, type Limited, limitedOf, Notices } from '../features/peers/notices.ts';
@@ -96,6 +100,7 @@ export class PandoNode {
   readonly trees: Trees;
   readonly operators: Operators;
   readonly mirrors: Mirrors;
+  readonly ownership: Ownership;
   readonly diverged: Diverged;
   readonly verifier: Verifier;
   readonly observer: Observer;
@@ -107,6 +112,7 @@ export class PandoNode {
   readonly #refusals: Refusals;
   readonly #bandwidth: Bandwidth;
   readonly #sender: TransferSender;
+  readonly #yielding: Yielding;
   readonly #follower: Follower;
   readonly #announcements: Announcements;
   readonly #transfers: TransferJournal;
@@ -169,6 +175,8 @@ export class PandoNode {
     });
     this.#sender = this.#createSender();
     this.mirrors = this.#createMirrors();
+    this.ownership = this.#createOwnership();
+    this.#yielding = this.#createYielding();
     this.verifier = this.#createVerifier();
     this.#follower = new Follower({
       history,
@@ -208,6 +216,7 @@ export class PandoNode {
       reporter.warn(`The damaged log of tree "${tree}" begins anew with what ZFS shows`, { tree });
     }
     await this.observer.start();
+    await this.#yielding.start();
     if (settings.directPort !== null) {
       this.#direct = await DirectListener.listen(settings.listenHost, settings.directPort, (ticket) =>
         this.#sender.acceptDirect(ticket),
@@ -227,7 +236,7 @@ export class PandoNode {
 
   /** Drains: cancels transfers and ends their children, releases their holds, says goodbye to peers, closes the log. */
   async stop(): Promise<void> {
-    await Promise.all([this.#follower.stop(), this.mirrors.stop(), this.#sender.close()]);
+    await Promise.all([this.#follower.stop(), this.mirrors.stop(), this.#sender.close(), this.#yielding.stop()]);
     await this.hub.close();
     await this.#direct?.close();
     await this.observer.stop();
@@ -269,15 +278,15 @@ export class PandoNode {
   }
 
   #watched(): WatchedTree[] {
-    const { trees, mirrors } = this.#admin.state;
-    const roots = new Map([...mirrors.values(), ...trees.values()].map(({ tree, root }) => [tree, root]));
-    return Array.from(roots, ([tree, root]) => ({
+    const { trees } = this.#admin.state;
+    return Array.from(rootsOf(this.#admin.state), ([tree, root]) => ({
       tree,
       root,
       // What a mirror brought belongs to whom its peer says; what appeared beside it belongs to this node.
       ownerOf: (id: DatasetId, seen: ObservedDataset) =>
         this.mirrors.sources.ownerOf(tree, id, seen) ?? { node: this.id, epoch: 1 },
       saidOwnerOf: (id: DatasetId) => this.mirrors.sources.saidOwnerOf(tree, id),
+      claims: () => this.mirrors.sources.claims(tree),
       atOwner: (id: DatasetId) => this.mirrors.sources.atOwner(tree, id),
       heard: () => this.mirrors.sources.heard(tree),
       mayBeAbsent: !trees.has(tree),
@@ -477,6 +486,57 @@ export class PandoNode {
       linkMode: (peer) => (this.#isDirect(peer) ? 'direct' : 'sealed'),
       look: (tree, names) => this.#look(tree, names ?? 'all', 'observed'),
       settle: (tree, ...shown) => this.observer.settle(this.#watch(tree), ...shown),
+    });
+  }
+
+  /** What taking over and yielding both go by. */
+  #ownershipParts() {
+    return {
+      history: this.history,
+      admin: this.#admin,
+      zfs: this.zfs,
+      graph: (tree: TreeName) => this.trees.graph(tree),
+      claims: (tree: TreeName) => this.mirrors.sources.claims(tree),
+      allows: (peer: NodeId, tree: TreeName, action: Action) => this.grants.allows(peer, tree, action),
+    };
+  }
+
+  #createOwnership(): Ownership {
+    const ownership = new Ownership({
+      ...this.#ownershipParts(),
+      onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'take', tree }),
+      call: async (peer, method, params) => (await this.hub.reach(peer)).call(method, params),
+      alone: (tree, task, cancel) => this.mirrors.alone(tree, task, cancel),
+      hear: (mirror) => this.mirrors.hear(mirror, { refresh: true }),
+      unsynced: ({ tree, from }) => new Set(this.mirrors.plan(tree, from).steps.map(({ dataset }) => dataset)),
+      look: (tree, names) => this.#look(tree, names, 'command'),
+    });
+    this.hub.handle(TAKE, (peer, params) => ownership.answer(peer, params));
+    return ownership;
+  }
+
+  #createYielding(): Yielding {
+    const { reporter } = this.#options;
+    return new Yielding({
+      ...this.#ownershipParts(),
+      timers: this.#surroundings.timers,
+      follow: (mirror) => this.mirrors.add(mirror),
+      // As if somebody had done it behind this node's back: mirrors are followed for that
+      look: (tree, names) => this.#look(tree, names, 'observed'),
+      onYielded: (peer, tree, datasets) => {
+        const { name = peer } = this.peers.get(peer) ?? {};
+        reporter.warn(`Peer "${name}" took over ${datasets} datasets of tree "${tree}"; they are replicas here now`, {
+          peer,
+          tree,
+          datasets,
+        });
+      },
+      onTrouble: (tree, error) => {
+        reporter.warn(`What a peer took over of tree "${tree}" cannot be yielded yet: ${error.message}`, {
+          tree,
+          ...error.evidence,
+        });
+      },
     });
   }
 

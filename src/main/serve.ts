@@ -78,6 +78,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         trees: node.trees,
         operators: node.operators,
         mirrors: node.mirrors,
+        ownership: node.ownership,
         diverged: node.diverged,
         peers: node.peers,
         grants: node.grants,

@@ -15,7 +15,8 @@ import { signerOf } from '../log/identity.ts';
 const MAY: Readonly<Record<Role, readonly Action[]>> = {
   reader: ['read'],
   contributor: ['read', 'contribute'],
-  operator: ['read', 'contribute', 'operate'],
+  standby: ['read', 'contribute', 'take'],
+  operator: ['read', 'contribute', 'take', 'operate'],
 };
 
 const PEER = signerOf(1).node;

@@ -32,13 +32,18 @@ function shown(seen: Graph, scope: ObservationScope): ObservedDataset[] {
 function told(
   before: Graph,
   now: Graph,
-  { scope = 'tree', said }: { readonly scope?: ObservationScope; readonly said?: Ownership } = {},
+  {
+    scope = 'tree',
+    said,
+    claim,
+  }: { readonly scope?: ObservationScope; readonly said?: Ownership; readonly claim?: Ownership } = {},
 ): readonly TreeEventBody[] {
   const { events } = reconcile(before, shown(now, scope), {
     scope,
     mint: () => datasetId('fresh'),
     ownerOf: () => OWNER,
     saidOwnerOf: () => said,
+    claimOf: () => claim,
     self: SELF,
   });
   return events;
@@ -248,6 +253,32 @@ describe('what a peer says of who owns a dataset', () => {
     const owned = (owner: Ownership): Graph => Object.assign(Object.create(tree), { datasets: datasets(owner) });
     expect(told(owned({ ...OWNER, epoch: 2 }), tree, { said: other })).toEqual([]);
     expect(told(owned({ node: SELF, epoch: 1 }), tree, { said: OWNER })).toEqual([]);
+  });
+});
+
+describe('a claim of a peer that may take datasets over', () => {
+  const tree = graph('base @a');
+  const claim: Ownership = { ...OWNER, epoch: 2 };
+
+  /** The tree, owned by that node, and whether anybody can write to it. */
+  function owned(owner: Ownership, readonly: 'on' | 'off'): Graph {
+    const properties = { readonly };
+    return new Graph(tree.root, new Map(Array.from(tree.datasets, ([id, one]) => [id, { ...one, owner, properties }])));
+  }
+
+  it("takes this node's own dataset once nobody can write to it here, and not before", () => {
+    const mine = { node: SELF, epoch: 1 };
+    expect(told(owned(mine, 'off'), owned(mine, 'off'), { claim })).toEqual([]);
+    expect(told(owned(mine, 'on'), owned(mine, 'on'), { claim })).toEqual([
+      { type: 'ownership.claimed', dataset: datasetId('base'), owner: claim },
+    ]);
+  });
+
+  it('goes before what the owner itself says, and never back to an earlier epoch', () => {
+    const theirs = owned(OWNER, 'on');
+    expect(told(theirs, theirs, { claim, said: OWNER })).toMatchObject([{ owner: claim }]);
+    const later = owned({ ...OWNER, epoch: 3 }, 'on');
+    expect(told(later, later, { claim })).toEqual([]);
   });
 });
 

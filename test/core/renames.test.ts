@@ -23,6 +23,7 @@ function told(before: Graph, seen: Graph): readonly TreeEventBody[] {
     mint: () => datasetId('new'),
     ownerOf: () => OWNER,
     saidOwnerOf: () => undefined,
+    claimOf: () => undefined,
     self: SELF,
   };
   const { events } = reconcile(before, observed(seen), options);

@@ -179,6 +179,7 @@ describe('a look that does not find something', () => {
       root: dataset('beta/copy'),
       ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
       saidOwnerOf: () => undefined,
+      claims: () => () => undefined,
       atOwner: () => new Set<never>(),
       heard: () => null,
       mayBeAbsent: true,

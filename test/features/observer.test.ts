@@ -111,6 +111,7 @@ function watched(): WatchedTree {
     root: dataset('alpha/images'),
     ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
     saidOwnerOf: () => undefined,
+    claims: () => () => undefined,
     atOwner: () => new Set<never>(),
     heard: () => null,
     mayBeAbsent: false,

@@ -79,6 +79,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     trees: node.trees,
     operators: node.operators,
     mirrors: node.mirrors,
+    ownership: node.ownership,
     diverged: node.diverged,
     peers: node.peers,
     grants: node.grants,

@@ -177,6 +177,7 @@ describe('bookmarks that people have made in a replica', () => {
       ...{ tree: IMAGES, root: dataset('beta/copy'), mayBeAbsent: true },
       ownerOf: () => ({ node: alpha.node.id, epoch: 1 }),
       saidOwnerOf: () => undefined,
+      claims: () => () => undefined,
       atOwner: () => new Set<never>(),
       heard: () => null,
     };

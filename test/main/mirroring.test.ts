@@ -236,6 +236,7 @@ describe('what goes wrong in a sync', () => {
       root: dataset('beta/copy'),
       ownerOf: () => ({ node: beta.node.id, epoch: 1 }),
       saidOwnerOf: () => undefined,
+      claims: () => () => undefined,
       atOwner: () => new Set<never>(),
       heard: () => null,
       mayBeAbsent: true,

@@ -30,6 +30,7 @@ import {
   type SnapshotGuid,
   shortDatasetId,
 } from '../ids.ts';
+import { supersedes } from '../ownership.ts';
 import { GraphDraft } from './draft.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
@@ -45,7 +46,9 @@ export interface ReconcileOptions {
   readonly ownerOf: (id: DatasetId, seen: ObservedDataset) => Ownership;
   /** Who is said elsewhere to own a dataset, by whoever should know; undefined where nobody says anything. */
   readonly saidOwnerOf: (id: DatasetId) => Ownership | undefined;
-  /** The node whose copy this is: what it owns itself it never hands over on somebody's word. */
+  /** What a peer that may take it over claims of a dataset; undefined where none does. */
+  readonly claimOf: (id: DatasetId) => Ownership | undefined;
+  /** The node whose copy this is: what it owns itself it hands over on nobody's word, only to a claim, and only once nobody can write to it here any more. */
   readonly self: NodeId;
 }
 
@@ -345,15 +348,22 @@ function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEvent
   return Object.keys(changed).length === 0 ? [] : [{ type: 'dataset.properties-changed', dataset: id, changed }];
 }
 
-/** Takes the word of whoever should know, unless it is of an earlier epoch (invariant 2), or about what this node owns itself. */
-function ownerNow({ id, owner }: Dataset, { self, saidOwnerOf }: ReconcileOptions): Ownership {
+/** A claim that goes before what is known; else the word of whoever should know, unless it is of an earlier epoch (invariant 2). */
+function ownerNow(
+  { id, owner }: Dataset,
+  { properties }: ObservedDataset,
+  { self, saidOwnerOf, claimOf }: ReconcileOptions,
+): Ownership {
+  const claim = claimOf(id);
+  const mayGo = owner.node !== self || properties.readonly === 'on';
+  if (claim !== undefined && mayGo && supersedes(claim, owner)) return claim;
   const said = saidOwnerOf(id);
   return said === undefined || owner.node === self || said.epoch < owner.epoch ? owner : said;
 }
 
-function ownershipEvents(known: Dataset, options: ReconcileOptions): TreeEventBody[] {
+function ownershipEvents(known: Dataset, observed: ObservedDataset, options: ReconcileOptions): TreeEventBody[] {
   const { id, owner } = known;
-  const now = ownerNow(known, options);
+  const now = ownerNow(known, observed, options);
   return now.node === owner.node && now.epoch === owner.epoch
     ? []
     : [{ type: 'ownership.claimed', dataset: id, owner: now }];
@@ -444,11 +454,11 @@ export function reconcile(
     if (isThat && (isHalf || sameOrigin(known.origin, origin))) {
       const back = rolledBack(dataset, known.snapshots);
       const left = back.length === 0 ? known.snapshots : upTo(known.snapshots, now.snapshots.at(-1)?.guid);
-      changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, options));
+      changes.push(...propertyEvents(dataset, known), ...ownershipEvents(known, now, options));
       changes.push(...back, ...snapshotEvents(id, left, now.snapshots));
       continue;
     }
-    const owner = known === undefined ? ownerOf(id, now) : ownerNow(known, options);
+    const owner = known === undefined ? ownerOf(id, now) : ownerNow(known, now, options);
     changes.push(...toldAnew(known, creation(dataset, origin, owner)), ...snapshotEvents(id, [], now.snapshots));
   }
   narration.tell(changes);

@@ -4,7 +4,7 @@
  * The settings decide (the admin stream, written first); a tree's own stream follows. A crash between the two writes would leave a tree
  * that nobody can read, or one that peers can still read after it was removed, so that {@link Announcements.complete} runs at the start.
  */
-import type { AdminState } from '../../core/admin.ts';
+import { rootsOf } from '../../core/admin.ts';
 import { isPandoError } from '../../core/errors.ts';
 import { type DatasetName, isPrivateTree, splitStreamId, type TreeName } from '../../core/ids.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
@@ -79,8 +79,4 @@ export class Announcements {
     const stream = this.#history.ownStream(tree);
     return this.#history.head(stream) === null ? null : this.#history.graph(stream).root;
   }
-}
-
-function rootsOf({ trees, mirrors }: AdminState): ReadonlyMap<TreeName, DatasetName> {
-  return new Map([...trees.values(), ...mirrors.values()].map(({ tree, root }) => [tree, root]));
 }

@@ -2,6 +2,7 @@
 import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey, mirrorsOf } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
+import { isAllowed } from '../../core/grants.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
 import {
@@ -253,7 +254,9 @@ export class Mirrors {
     const local = this.#local(tree);
     const replicas = Array.from(local.datasets).filter(([, { owner }]) => owner.node !== node);
     const found = difference(new Graph(null, wanted), new Graph(local.root, new Map(replicas)));
-    const plans = this.#allowance(tree) === undefined ? [] : entitled.map((mirror) => this.#make(mirror).plan);
+    const plans = entitled
+      .filter((mirror) => this.#allowance(mirror) !== undefined)
+      .map((mirror) => this.#make(mirror).plan);
     const limited = new Set(plans.flatMap(limitedBy).map(({ dataset }) => dataset));
     // Without snapshots there is nothing to be sent: a dataset that has none is not missing
     return found.filter(
@@ -284,6 +287,12 @@ export class Mirrors {
       (signal) => this.#run(this.get(tree, mirror.from), { ...options, signal }),
       mirror.from,
     );
+  }
+
+  /** Runs a task while nothing is synced into the tree; with a reason, what is synced now is cancelled for it. */
+  async alone<Result>(tree: TreeName, task: () => Promise<Result>, cancel: PandoError | null): Promise<Result> {
+    if (cancel !== null) await this.#turns.cancel(tree, cancel);
+    return this.#turns.run(tree, NEVER, task);
   }
 
   /** Cancels what runs and resolves once it has ended. */
@@ -456,14 +465,15 @@ export class Mirrors {
   async #planKeeping(mirror: Mirror, modified?: ReadonlySet<DatasetId>): Promise<Made> {
     const { tree, root } = mirror;
     const made = this.#make(mirror, modified);
-    if (this.#allowance(tree) === undefined || !keepsAside(made.plan)) return made;
+    if (this.#allowance(mirror) === undefined || !keepsAside(made.plan)) return made;
     this.#aside.set(tree, (await listKeptAside(this.#options.zfs, root)).length);
     return this.#make(mirror, modified);
   }
 
-  /** How much a peer may bring; undefined for a tree that this node does not share itself. */
-  #allowance(tree: TreeName): Allowance | undefined {
-    return this.#options.admin.state.trees.has(tree) ? this.#options.allowance : undefined;
+  /** How much a peer may bring; undefined for a tree that this node does not share itself, and for a peer that may take over all of it anyway. */
+  #allowance({ tree, from }: MirrorPlace): Allowance | undefined {
+    const { trees, grants } = this.#options.admin.state;
+    return trees.has(tree) && !isAllowed(grants, from, tree, 'take') ? this.#options.allowance : undefined;
   }
 
   /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */
@@ -481,7 +491,7 @@ export class Mirrors {
       wanted: this.wanted(mirror),
       local: this.#local(mirror.tree),
       follows,
-      allowance: this.#allowance(mirror.tree),
+      allowance: this.#allowance(mirror),
       keptAside: this.#aside.get(mirror.tree),
       modified,
       retention: this.#retention(mirror),

@@ -7,7 +7,8 @@
  * 2. A dataset that is not here yet follows the peer that says it is its own; where several do, the one with the higher epoch, or the smaller id (invariant 2).
  * 3. What belongs to this node follows nobody.
  * 4. Into a tree that this node shares itself comes only what belongs to who may contribute to it, from its owner or from another such.
- * 5. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
+ * 5. What a peer claims that may take it over is the peer's, whoever owned it before (core/ownership.ts).
+ * 6. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
@@ -17,6 +18,7 @@ import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/gr
 import { withLineage } from '../../core/graph/lineage.ts';
 import type { ObservedDataset } from '../../core/graph/observed.ts';
 import { type DatasetId, type NodeId, type SnapshotGuid, streamIdOf, type TreeName } from '../../core/ids.ts';
+import { foremost } from '../../core/ownership.ts';
 import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
@@ -105,10 +107,29 @@ export class Sources {
     return isOwn && said?.node === this.#options.history.node ? undefined : said;
   }
 
+  /** What peers that may take over datasets of the tree claim of each (belief 5), as it is now; undefined where none claims it. */
+  claims(tree: TreeName): (id: DatasetId) => Ownership | undefined {
+    const views = this.#claimants(tree).map((peer) => ({ peer, view: this.#told(peer, tree) }));
+    return (id) =>
+      foremost(
+        views.flatMap(({ peer, view }) => {
+          const owner = view?.get(id)?.owner;
+          return owner?.node === peer ? [owner] : [];
+        }),
+      );
+  }
+
+  /** Peers that may take over datasets of the tree, whether it is mirrored from them or not. */
+  #claimants(tree: TreeName): NodeId[] {
+    const { peers, grants } = this.#options.admin.state;
+    return Array.from(peers.keys()).filter((peer) => isAllowed(grants, peer, tree, 'take'));
+  }
+
   /** What the peers have told of the tree: the same value as long as they say the same. */
   heard(tree: TreeName): unknown {
     const mirrors = mirrorsOf(this.#options.admin.state, tree);
-    const raws = mirrors.map((mirror) => this.#raw(mirror));
+    const claims = this.#claimants(tree).map((peer) => this.#told(peer, tree));
+    const raws = [...mirrors.map((mirror) => this.#raw(mirror)), ...claims];
     const last = this.#heard.get(tree);
     if (last !== undefined && isSame(last, raws)) return last;
     this.#heard.set(tree, raws);
@@ -182,7 +203,7 @@ export class Sources {
     );
   }
 
-  /** Belief 5. */
+  /** Belief 6. */
   #isNowhere(mirror: Mirror, { dataset, snapshot }: Origin, local: Graph, mirrors: readonly Mirror[]): boolean {
     if (dataset === null) return true;
     const here = local.get(dataset);
@@ -197,11 +218,17 @@ export class Sources {
     return this.#options.history.head(streamIdOf(from, tree)) !== null;
   }
 
+  #raw({ tree, from }: Mirror): Graph | undefined {
+    return this.#told(from, tree);
+  }
+
   /** What a peer has told of the tree; undefined when it shares none, or its log is damaged. */
-  #raw(mirror: Mirror): Graph | undefined {
-    if (!this.#isHeard(mirror)) return undefined;
+  #told(peer: NodeId, tree: TreeName): Graph | undefined {
+    const { history } = this.#options;
+    const stream = streamIdOf(peer, tree);
     try {
-      const graph = this.#options.history.graph(streamIdOf(mirror.from, mirror.tree));
+      if (history.head(stream) === null) return undefined;
+      const graph = history.graph(stream);
       return graph.root === null ? undefined : graph;
     } catch (error) {
       if (isPandoError(error, 'LOG_CORRUPT')) return undefined;

@@ -50,6 +50,8 @@ export interface WatchedTree {
   readonly ownerOf: (id: DatasetId, seen: ObservedDataset) => Ownership;
   /** Who owns a dataset of a mirror by what its peers say now; undefined where nobody says anything. */
   readonly saidOwnerOf: (id: DatasetId) => Ownership | undefined;
+  /** What peers that may take over datasets of the tree claim of each now; undefined where none claims it. */
+  readonly claims: () => (id: DatasetId) => Ownership | undefined;
   /** The snapshots that the owner of a dataset has of it, as far as known; none of what belongs to this node. */
   readonly atOwner: (id: DatasetId) => ReadonlySet<SnapshotGuid>;
   /** What the peers of a mirror say, the same as long as they say the same. */
@@ -265,6 +267,7 @@ export class Observer {
       mint: mintDatasetId,
       ownerOf: watched.ownerOf,
       saidOwnerOf: watched.saidOwnerOf,
+      claimOf: watched.claims(),
       self: history.node,
     });
     const logged = events.length === 0 ? [] : await history.record(watched.tree, causeIn(watched, cause), events);

@@ -12,6 +12,7 @@ import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { TreeCondition } from '../../features/observe/look-memory.ts';
+import type { Taken } from '../../features/ownership/ownership.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
 import type { Notice } from '../../features/peers/notices.ts';
 import type { PeerGrant } from '../../features/peers/peer-grants.ts';
@@ -169,6 +170,11 @@ export interface DaemonClient {
   clone(request: { readonly snapshot: string; readonly name: string } & On): Promise<void>;
   rename(request: { readonly from: string; readonly to: string } & On): Promise<void>;
   promote(request: { readonly dataset: string } & On): Promise<void>;
+  own(request: {
+    readonly dataset: string;
+    readonly recursive: boolean;
+    readonly withoutOwner: boolean;
+  }): Promise<Taken>;
   rollback(request: { readonly snapshot: string; readonly destroyNewer: boolean } & On): Promise<void>;
   destroy(request: { readonly target: string } & On): Promise<void>;
   diverged(tree: string): Promise<readonly DivergedCopy[]>;

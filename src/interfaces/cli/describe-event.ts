@@ -132,6 +132,7 @@ const REFUSED_TO: Readonly<Record<RefusedAction, string>> = {
   join: 'to join, without an invitation that holds',
   read: 'to read',
   contribute: 'to contribute to',
+  take: 'to take over datasets of',
   operate: 'to change',
 };
 

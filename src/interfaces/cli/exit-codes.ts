@@ -60,6 +60,7 @@ export const EXIT_CODE_OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {
   TREE_ROOT_MISSING: failed,
   DATASET_UNKNOWN: failed,
   DATASET_NOT_OWNED: failed,
+  REPLICA_BEHIND: failed,
   DIVERGED_UNKNOWN: failed,
   MIRROR_EXISTS: failed,
   MIRROR_UNKNOWN: failed,

@@ -12,6 +12,7 @@ import { addId } from './commands/id.ts';
 import { addLimit } from './commands/limit.ts';
 import { addLog } from './commands/log.ts';
 import { addMirror } from './commands/mirror.ts';
+import { addOwn } from './commands/own.ts';
 import { addPeer } from './commands/peer.ts';
 import { addPlan } from './commands/plan.ts';
 import { addPromote } from './commands/promote.ts';
@@ -48,6 +49,7 @@ const COMMANDS = [
   addRename,
   addRollback,
   addDestroy,
+  addOwn,
   addVerify,
   addDiverged,
 ] as const;

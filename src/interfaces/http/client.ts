@@ -8,6 +8,7 @@ import type { NodeId } from '../../core/ids.ts';
 import type { Plan } from '../../core/plan/steps.ts';
 import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { Taken } from '../../features/ownership/ownership.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
 import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
@@ -24,6 +25,7 @@ import type {
   InviteRequest,
   JoinRequest,
   LimitRequest,
+  OwnRequest,
   PromoteRequest,
   RenameRequest,
   RollbackRequest,
@@ -168,6 +170,10 @@ export class HttpClient {
 
   promote(body: PromoteRequest): Promise<void> {
     return this.#done({ method: 'POST', path: '/v1/promote', body });
+  }
+
+  own(body: OwnRequest): Promise<Taken> {
+    return this.#json({ method: 'POST', path: '/v1/own', body });
   }
 
   rollback(body: RollbackRequest): Promise<void> {

@@ -6,6 +6,7 @@ import {
   checked,
   cloneSchema,
   destroySchema,
+  ownSchema,
   promoteSchema,
   renameSchema,
   rollbackSchema,
@@ -53,7 +54,7 @@ const CHANGES: Readonly<Record<string, (body: unknown) => Asked>> = {
 };
 
 /** What people do to datasets and snapshots through Pando. Places are written `TREE/NAME` and `TREE/NAME@SNAPSHOT`. */
-export function datasetRoutes(app: FastifyInstance, { trees, operators, peers }: DaemonServices): void {
+export function datasetRoutes(app: FastifyInstance, { trees, operators, ownership, peers }: DaemonServices): void {
   for (const [path, asked] of Object.entries(CHANGES)) {
     app.post(`/v1/${path}`, async ({ body }, reply) => {
       const { on, change } = asked(body);
@@ -62,4 +63,9 @@ export function datasetRoutes(app: FastifyInstance, { trees, operators, peers }:
       return reply.code(204).send();
     });
   }
+
+  app.post('/v1/own', ({ body }) => {
+    const { dataset, ...options } = checked(ownSchema, body);
+    return ownership.take({ ...parseDatasetPlace(dataset), ...options });
+  });
 }

@@ -83,6 +83,11 @@ export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.bool
 export const cloneSchema = z.strictObject({ snapshot: word, name: word, on });
 export const renameSchema = z.strictObject({ from: word, to: word, on });
 export const promoteSchema = z.strictObject({ dataset: word, on });
+export const ownSchema = z.strictObject({
+  dataset: word,
+  recursive: z.boolean().default(false),
+  withoutOwner: z.boolean().default(false),
+});
 export const rollbackSchema = z.strictObject({ snapshot: word, destroyNewer: z.boolean().default(false), on });
 export const restoreSchema = z.strictObject({ name: word });
 export const destroySchema = z.strictObject({ target: word, on });
@@ -115,6 +120,7 @@ export type SnapshotRequest = In<typeof snapshotSchema>;
 export type CloneRequest = In<typeof cloneSchema>;
 export type RenameRequest = In<typeof renameSchema>;
 export type PromoteRequest = In<typeof promoteSchema>;
+export type OwnRequest = In<typeof ownSchema>;
 export type RollbackRequest = In<typeof rollbackSchema>;
 export type DestroyRequest = In<typeof destroySchema>;
 

@@ -2,6 +2,7 @@ import type { NodeId } from '../../core/ids.ts';
 import type { Diverged } from '../../features/diverged/diverged.ts';
 import type { Mirrors } from '../../features/mirrors/mirrors.ts';
 import type { Observer } from '../../features/observe/observer.ts';
+import type { Ownership } from '../../features/ownership/ownership.ts';
 import type { Invitations } from '../../features/peers/invitations.ts';
 import type { Limits } from '../../features/peers/limits.ts';
 import type { Notices } from '../../features/peers/notices.ts';
@@ -38,6 +39,7 @@ export interface DaemonServices {
   readonly trees: Trees;
   readonly operators: Operators;
   readonly mirrors: Mirrors;
+  readonly ownership: Ownership;
   readonly diverged: Diverged;
   readonly peers: Peers;
   readonly grants: PeerGrants;

@@ -1,5 +1,6 @@
 /** Every command, against the real API of nodes in this process. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RelativeName } from '../../../src/core/ids.ts';
 import { damaged } from '../../main/damaged-log.ts';
 import { at, dataset, IMAGES } from '../../main/memory-world.ts';
 import { type CliRun, pando, type ServedNode, ServedWorld, TextSink } from '../served-world.ts';
@@ -502,6 +503,18 @@ describe('on two nodes that do not know each other', () => {
   });
   afterAll(() => world.stop());
 
+  /** Resolves once a node says that another owns the root of the tree. */
+  async function yieldedTo({ node }: ServedNode, other: ServedNode): Promise<void> {
+    const isSo = () => node.trees.graph(IMAGES).named('' as RelativeName)?.owner.node === other.node.id;
+    while (!isSo())
+      await new Promise<void>((resolve) => {
+        const stop = node.history.onChange(() => {
+          stop();
+          resolve();
+        });
+      });
+  }
+
   const invite = (...words: string[]) => build.pando(['peer', 'invite', '--tree', 'images', ...words]);
 
   test('peer invite prints one line, with which peer join makes both peers', async () => {
@@ -547,6 +560,29 @@ describe('on two nodes that do not know each other', () => {
       { peer: laptop.node.id, trees: 'images', role: 'contributor' },
     ]);
     expect(await build.pando(['grant', 'add', 'laptop', 'x', '--role', 'king'])).toMatchObject({ code: 2 });
+  });
+
+  test('own takes over a replica, and says who gets to hear of it', async () => {
+    await build.zfs.snapshot([at('build/images', 'first')]);
+    expect(await laptop.pando(['mirror', 'add', 'images', '--from', 'build', '--into', 'laptop/images'])).toMatchObject(
+      DONE,
+    );
+    expect(await laptop.pando(['sync', 'images'])).toMatchObject({ code: 0 });
+    const refused = await laptop.pando(['own', 'images']);
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^pando: You are no standby of tree "images"/),
+    });
+    expect(await build.pando(['grant', 'add', 'laptop', 'images', '--role', 'standby'])).toMatchObject(DONE);
+    expect((await laptop.pando(['own', 'images', '-r'])).stdout).toMatch(/^This node owns 1 dataset of images now.$/m);
+    expect((await laptop.pando(['own', 'images'])).stdout).toBe("images is this node's own already.\n");
+    expect(jsonOf(await laptop.pando(['own', 'images', '--json']))).toEqual({ datasets: [], letRead: [] });
+    expect(await laptop.pando(['own', 'images/nothing'])).toMatchObject({ code: 1 });
+    expect(await laptop.pando(['grant', 'add', 'build', 'images', '--role', 'standby'])).toMatchObject(DONE);
+    await yieldedTo(build, laptop);
+    expect((await build.pando(['own', 'images'])).stdout).toBe('This node owns 1 dataset of images now.\n');
+    expect(await laptop.pando(['mirror', 'rm', 'images'])).toMatchObject(DONE);
+    expect(await build.pando(['mirror', 'rm', 'images'])).toMatchObject(DONE);
   });
 
   test('an operator changes a tree on a peer with --on', async () => {

@@ -62,6 +62,7 @@ describe('the help', () => {
           'rename',
           'rollback',
           'destroy',
+          'own',
           'verify',
         ],
         ['diverged', 'diverged ls', 'diverged restore', 'diverged drop'],

@@ -16,6 +16,7 @@ export function addGrant(program: Command, run: Runner): void {
       `\nRoles, each of which may what those before it may:
   reader       pulls the tree
   contributor  this node takes datasets that the peer owns into the tree
+  standby      may take over any dataset of the tree, which this node then follows
   operator     may have this node change the tree
 ${examples('pando grant add backup images', 'pando grant add laptop images --role contributor', 'pando grant rm laptop images')}`,
     );

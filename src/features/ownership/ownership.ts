@@ -1,0 +1,209 @@
+/**
+ * Taking over datasets from their owner, as a standby does when that is gone or is to rest (design §1: owner, epoch).
+ *
+ * What this module believes:
+ *
+ * 1. Whoever takes a dataset asks its owner, and has all that the owner has, unless people here say that the owner cannot be asked.
+ * 2. A claim goes into this node's own stream, in an epoch behind all others. Whoever lets this node take over datasets of the tree follows it.
+ * 3. The former owner has to hear of it, so it may read the tree here from then on.
+ */
+import { type MirrorPlace, mirrorsOf, rootsOf } from '../../core/admin.ts';
+import { isPandoError, PandoError } from '../../core/errors.ts';
+import type { OwnershipClaimed } from '../../core/events.ts';
+import { type Action, isAllowed } from '../../core/grants.ts';
+import { type Dataset, type Graph, requireDataset } from '../../core/graph/graph.ts';
+import {
+  absoluteName,
+  type DatasetId,
+  type DatasetName,
+  isHidden,
+  isLineage,
+  type NodeId,
+  type RelativeName,
+  type TreeName,
+} from '../../core/ids.ts';
+import { epochAfter } from '../../core/ownership.ts';
+import type { AdminJournal } from '../../log/admin-journal.ts';
+import type { History } from '../../log/history.ts';
+import { checked } from '../../transfer/protocol.ts';
+import { ownProperties } from '../../transfer/replica-properties.ts';
+import type { Zfs } from '../../zfs/zfs.ts';
+import type { Claims } from './claims.ts';
+import { TAKE, takeSchema } from './protocol.ts';
+
+export interface OwnershipOptions {
+  readonly history: History;
+  readonly admin: AdminJournal;
+  readonly zfs: Zfs;
+  readonly graph: (tree: TreeName) => Graph;
+  readonly claims: Claims;
+  readonly allows: (peer: NodeId, tree: TreeName, action: Action) => boolean;
+  readonly onRefused: (peer: NodeId, tree: TreeName) => void;
+  readonly call: (peer: NodeId, method: string, params: unknown) => Promise<unknown>;
+  /** Runs a task while no mirror of the tree is synced; with a reason, what is synced now is cancelled for it. */
+  readonly alone: <Result>(tree: TreeName, task: () => Promise<Result>, cancel: PandoError | null) => Promise<Result>;
+  /** Has the peer look at its ZFS, and brings what is known of its tree up to date. */
+  readonly hear: (mirror: MirrorPlace) => Promise<void>;
+  /** Datasets for which a sync would do something now. */
+  readonly unsynced: (mirror: MirrorPlace) => ReadonlySet<DatasetId>;
+  readonly look: (tree: TreeName, names: readonly RelativeName[]) => Promise<unknown>;
+}
+
+export interface TakeRequest {
+  readonly tree: TreeName;
+  readonly name: RelativeName;
+  /** Also what lies below. */
+  readonly recursive: boolean;
+  /** Whether it is taken from an owner that cannot be asked: what this node does not have of it stays with the owner, and is kept aside there should it come back. */
+  readonly withoutOwner: boolean;
+}
+
+/** What came of it. */
+export interface Taken {
+  /** Those that were not this node's own before. */
+  readonly datasets: readonly { readonly name: RelativeName; readonly epoch: number; readonly from: NodeId }[];
+  /** Former owners that were granted to read the tree here, so that they hear of it. */
+  readonly letRead: readonly NodeId[];
+}
+
+export class Ownership {
+  readonly #options: OwnershipOptions;
+
+  constructor(options: OwnershipOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes this node the owner of a replica: it may be written to here, and others follow. Rejects with `TREE_UNKNOWN` or `DATASET_UNKNOWN` for what is not here; unless `withoutOwner`, with what keeps
+   * the owner from being asked, `GRANT_MISSING` where that does not let this node take it, and `REPLICA_BEHIND` while a sync would still bring something.
+   */
+  take(request: TakeRequest): Promise<Taken> {
+    const { tree, withoutOwner } = request;
+    const reason = new PandoError('TRANSFER_CANCELLED', `This node takes over datasets of "${tree}"; the sync ended.`, {
+      tree,
+    });
+    return this.#options.alone(tree, () => this.#takeAlone(request), withoutOwner ? reason : null);
+  }
+
+  /** Tells a peer whether it may take over datasets of the tree. Rejects with `TREE_UNKNOWN` for one that it may not read, else `GRANT_MISSING`. */
+  async answer(peer: NodeId, params: unknown): Promise<null> {
+    const { allows, onRefused } = this.#options;
+    const { tree } = checked(takeSchema, params, TAKE);
+    if (allows(peer, tree, 'take')) return null;
+    onRefused(peer, tree);
+    if (!allows(peer, tree, 'read')) {
+      throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
+    }
+    throw new PandoError(
+      'GRANT_MISSING',
+      `You are no standby of tree "${tree}" here; have somebody there grant it with "pando grant add … ${tree} --role standby".`,
+      { tree },
+    );
+  }
+
+  async #takeAlone(request: TakeRequest): Promise<Taken> {
+    const { zfs, look } = this.#options;
+    const { tree, withoutOwner } = request;
+    const former = new Set(this.#replicas(request).map(({ owner }) => owner.node));
+    if (!withoutOwner) for (const owner of former) await this.#consult(request, owner);
+    const taken = this.#replicas(request);
+    if (taken.length === 0) return { datasets: [], letRead: [] };
+    const letRead = await this.#letRead(tree, former);
+    const claims = taken.map((dataset) => this.#claim(tree, dataset));
+    const root = rootsOf(this.#options.admin.state).get(tree) as DatasetName;
+    for (const kind of ['filesystem', 'volume'] as const) {
+      const names = taken.filter((one) => one.kind === kind).map(({ name }) => absoluteName(root, name));
+      if (names.length > 0) await zfs.setProperties(names, ownProperties(kind, 'people'));
+    }
+    await this.#options.history.record(tree, 'command', claims);
+    await look(
+      tree,
+      taken.map(({ name }) => name),
+    );
+    const datasets = taken.map(({ name, owner }, index) => ({
+      name,
+      epoch: (claims[index] as OwnershipClaimed).owner.epoch,
+      from: owner.node,
+    }));
+    return { datasets, letRead };
+  }
+
+  /** What is asked for and belongs to others. What is hidden, or holds a lineage, belongs to no person. */
+  #replicas({ tree, name, recursive }: TakeRequest): Dataset[] {
+    const { graph, history } = this.#options;
+    const known = graph(tree);
+    const first = requireDataset(known, name);
+    const below = recursive ? known.sorted().filter((one) => name === '' || one.name.startsWith(`${name}/`)) : [];
+    return [first, ...below.filter(({ id }) => id !== first.id)].filter(
+      (one) => one.owner.node !== history.node && !isHidden(one.name) && !isLineage(one.name),
+    );
+  }
+
+  /** Belief 1. */
+  async #consult(request: TakeRequest, owner: NodeId): Promise<void> {
+    const { tree } = request;
+    const mirror = mirrorsOf(this.#options.admin.state, tree).find(({ from }) => from === owner);
+    if (mirror === undefined) throw cannotAsk(tree, owner);
+    try {
+      await this.#options.call(owner, TAKE, { tree });
+      await this.#options.hear(mirror);
+    } catch (error) {
+      if (!isPandoError(error) || REFUSALS.has(error.code)) throw error;
+      throw withWayOut(error);
+    }
+    const unsynced = this.#options.unsynced(mirror);
+    const behind = this.#replicas(request).filter(({ id }) => unsynced.has(id));
+    if (behind.length > 0) throw replicaBehind(tree, behind);
+  }
+
+  /** Belief 3. */
+  async #letRead(tree: TreeName, owners: ReadonlySet<NodeId>): Promise<NodeId[]> {
+    const blind: NodeId[] = [];
+    await this.#options.admin.change(({ peers, grants }) => {
+      const known = [...owners].filter((owner) => peers.has(owner));
+      blind.push(...known.filter((owner) => !isAllowed(grants, owner, tree, 'read')));
+      return blind.map((peer) => ({ type: 'grant.given' as const, peer, trees: tree, role: 'reader' as const }));
+    });
+    return blind;
+  }
+
+  /** Belief 2. */
+  #claim(tree: TreeName, { id, owner }: Dataset): OwnershipClaimed {
+    const { history, claims } = this.#options;
+    const claimed = claims(tree)(id);
+    const epoch = epochAfter(claimed === undefined ? [owner] : [owner, claimed]);
+    return { type: 'ownership.claimed', dataset: id, owner: { node: history.node, epoch } };
+  }
+}
+
+/** What the owner says no with: taking it all the same would only make two owners. */
+const REFUSALS: ReadonlySet<PandoError['code']> = new Set(['GRANT_MISSING', 'TREE_UNKNOWN']);
+
+function withWayOut(error: PandoError): PandoError {
+  return new PandoError(
+    error.code,
+    `${error.message} If the owner is gone for good, say --without-owner: what it has not sent is not here, and is kept aside there should it come back.`,
+    error.evidence,
+    { cause: error },
+  );
+}
+
+function cannotAsk(tree: TreeName, owner: NodeId): PandoError {
+  return new PandoError(
+    'MIRROR_UNKNOWN',
+    `The owner ${owner} cannot be asked, since "${tree}" is not mirrored from it; add that mirror, or say --without-owner if it is gone for good.`,
+    { tree, owner },
+  );
+}
+
+function replicaBehind(tree: TreeName, behind: readonly Dataset[]): PandoError {
+  const names = behind.map(({ name }) => (name === '' ? tree : `${tree}/${name}`));
+  return new PandoError(
+    'REPLICA_BEHIND',
+    `The owner has more than is here of ${names.slice(0, NAMES_SAID_MAX).join(', ')}${names.length > NAMES_SAID_MAX ? ' …' : ''}; run "pando sync ${tree}" first.`,
+    { tree, names: names.slice(0, NAMES_SAID_MAX) },
+  );
+}
+
+/** Names in a message: enough to know where to look. */
+const NAMES_SAID_MAX = 5;

@@ -1,0 +1,139 @@
+/**
+ * The other side of a take-over: this node's own datasets that a standby has claimed become replicas of the standby's.
+ *
+ * 1. First nobody can write to them here any more; only then the log says that they have another owner (`reconcile` sees to that), so that there are never two writers
+ *    once this node has heard of the claim.
+ * 2. They are followed from then on. What the standby does not have is kept aside, as with any replica that diverged.
+ */
+import { type Mirror, mirrorKey, rootsOf } from '../../core/admin.ts';
+import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
+import type { Event } from '../../core/events.ts';
+import type { Action } from '../../core/grants.ts';
+import type { Dataset, Graph } from '../../core/graph/graph.ts';
+import { absoluteName, type NodeId, splitStreamId, type TreeName } from '../../core/ids.ts';
+import { supersedes } from '../../core/ownership.ts';
+import { EVERYTHING } from '../../core/plan/filter.ts';
+import type { AdminJournal } from '../../log/admin-journal.ts';
+import type { History } from '../../log/history.ts';
+import { Turns } from '../../log/turns.ts';
+import type { Timers } from '../../sync/timers.ts';
+import { markReplicas } from '../../transfer/replica-properties.ts';
+import type { Zfs } from '../../zfs/zfs.ts';
+import type { Claims } from './claims.ts';
+import type { OwnershipOptions } from './ownership.ts';
+
+/** How long until it is tried again where ZFS could not be asked, in ms. */
+const RETRY_MS = 10_000;
+
+export interface YieldingOptions extends Pick<OwnershipOptions, 'look'> {
+  readonly history: History;
+  readonly admin: AdminJournal;
+  readonly zfs: Zfs;
+  readonly timers: Timers;
+  readonly graph: (tree: TreeName) => Graph;
+  readonly claims: Claims;
+  readonly allows: (peer: NodeId, tree: TreeName, action: Action) => boolean;
+  /** Has this node follow what a peer owns of the tree. */
+  readonly follow: (mirror: Mirror) => Promise<void>;
+  readonly onYielded: (peer: NodeId, tree: TreeName, datasets: number) => void;
+  readonly onTrouble: (tree: TreeName, error: PandoError) => void;
+}
+
+/** An own dataset, and who has claimed it. */
+interface Claimed {
+  readonly dataset: Dataset;
+  readonly by: NodeId;
+}
+
+export class Yielding {
+  readonly #options: YieldingOptions;
+  readonly #turns = new Turns<TreeName>();
+  readonly #retries = new Map<TreeName, () => void>();
+  #stopped = false;
+  #unsubscribe: () => void = () => undefined;
+
+  constructor(options: YieldingOptions) {
+    this.#options = options;
+  }
+
+  /** Yields what was claimed while this node was away, and from then on what is. Resolves once it has looked. */
+  async start(): Promise<void> {
+    const { history, admin } = this.#options;
+    const stopHistory = history.onChange(({ head, events }) => {
+      const { node, tree } = splitStreamId(head.stream);
+      if (events?.some(saysOwner) !== false && this.#mayTake(node, tree)) void this.#yield(tree);
+    });
+    let { grants } = admin.state;
+    const stopAdmin = admin.onChange((state) => {
+      if (state.grants === grants) return;
+      ({ grants } = state);
+      for (const tree of rootsOf(state).keys()) void this.#yield(tree);
+    });
+    this.#unsubscribe = () => {
+      stopHistory();
+      stopAdmin();
+    };
+    await Promise.all(Array.from(rootsOf(admin.state).keys(), (tree) => this.#yield(tree)));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#unsubscribe();
+    for (const cancel of this.#retries.values()) cancel();
+    await this.#turns.idle();
+  }
+
+  #mayTake(peer: NodeId, tree: TreeName): boolean {
+    return peer !== this.#options.history.node && this.#options.allows(peer, tree, 'take');
+  }
+
+  #yield(tree: TreeName): Promise<void> {
+    return this.#turns.run(tree, async () => {
+      this.#retries.get(tree)?.();
+      try {
+        const claimed = this.#stopped ? [] : this.#claimed(tree);
+        if (claimed.length > 0) await this.#handOver(tree, claimed);
+      } catch (error) {
+        if (this.#stopped) return;
+        const known = isPandoError(error) ? error : new PandoError('INTERNAL', describeError(error));
+        this.#options.onTrouble(tree, known);
+        this.#retries.set(
+          tree,
+          this.#options.timers.after(RETRY_MS, () => void this.#yield(tree)),
+        );
+      }
+    });
+  }
+
+  #claimed(tree: TreeName): Claimed[] {
+    const { admin, history, graph, claims } = this.#options;
+    if (!rootsOf(admin.state).has(tree)) return [];
+    const claimOf = claims(tree);
+    return Array.from(graph(tree).datasets.values()).flatMap((dataset) => {
+      if (dataset.owner.node !== history.node) return [];
+      const claim = claimOf(dataset.id);
+      return claim !== undefined && supersedes(claim, dataset.owner) ? [{ dataset, by: claim.node }] : [];
+    });
+  }
+
+  async #handOver(tree: TreeName, claimed: readonly Claimed[]): Promise<void> {
+    const { admin, zfs, look, follow, onYielded } = this.#options;
+    const root = rootsOf(admin.state).get(tree);
+    if (root === undefined) return;
+    const names = claimed.map(({ dataset }) => dataset.name);
+    await markReplicas(
+      zfs,
+      claimed.map(({ dataset: { id, name, kind } }) => ({ dataset: id, name: absoluteName(root, name), kind })),
+    );
+    for (const peer of new Set(claimed.map(({ by }) => by))) {
+      const mirror = { tree, from: peer, root, ...EVERYTHING };
+      if (!admin.state.mirrors.has(mirrorKey(mirror))) await follow(mirror);
+      onYielded(peer, tree, claimed.filter(({ by }) => by === peer).length);
+    }
+    await look(tree, names);
+  }
+}
+
+function saysOwner({ type }: Event): boolean {
+  return type === 'ownership.claimed' || type === 'dataset.created';
+}

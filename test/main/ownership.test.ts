@@ -1,0 +1,336 @@
+/** A standby takes over what another node owns: who may, what follows, and what becomes of what only the former owner has. */
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isPandoError } from '../../src/core/errors.ts';
+import type { Role } from '../../src/core/grants.ts';
+import { ADMIN_TREE, type RelativeName, streamIdOf } from '../../src/core/ids.ts';
+import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import type { Taken } from '../../src/features/ownership/ownership.ts';
+import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+
+const ROOT = '' as RelativeName;
+const WEB = 'web' as RelativeName;
+
+let world: MemoryWorld;
+let alpha: WorldNode;
+let beta: WorldNode;
+
+beforeEach(async () => {
+  world = new MemoryWorld();
+  alpha = await world.start('alpha');
+  beta = await world.start('beta');
+  await alpha.zfs.create(dataset('alpha/images'));
+  await alpha.zfs.snapshot([at('alpha/images', '1')]);
+  await alpha.zfs.create(dataset('alpha/images/web'));
+  await write(alpha, 'alpha/images/web', '1');
+  await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+  await introduce(alpha, beta);
+  await beta.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('beta/images'), ...EVERYTHING });
+  await syncImages(beta);
+});
+
+afterEach(() => world.stop());
+
+async function write({ zfs }: WorldNode, name: string, snapshot: string): Promise<void> {
+  zfs.write(name, 'file', `${name}@${snapshot}`.repeat(100));
+  await zfs.snapshot([at(name, snapshot)]);
+}
+
+function grant(role: Role): Promise<void> {
+  return alpha.node.grants.give(beta.node.id, { trees: '*', role });
+}
+
+function take(
+  who: WorldNode,
+  options: { name?: RelativeName; recursive?: boolean; withoutOwner?: boolean } = {},
+): Promise<Taken> {
+  const { name = WEB, recursive = false, withoutOwner = false } = options;
+  return who.node.ownership.take({ tree: IMAGES, name, recursive, withoutOwner });
+}
+
+function ownerOf(who: WorldNode, name = WEB) {
+  return who.node.trees.graph(IMAGES).named(name)?.owner;
+}
+
+async function propertiesOf({ zfs }: WorldNode, name: string) {
+  return (await zfs.listOnly([dataset(name)]))[0]?.properties;
+}
+
+async function snapshotsOf({ zfs }: WorldNode, name: string): Promise<string[]> {
+  return ((await zfs.listOnly([dataset(name)]))[0]?.snapshots ?? []).map((snapshot) => snapshot.name);
+}
+
+/** Resolves once a node says that another owns the dataset. */
+async function yielded(who: WorldNode, to: WorldNode): Promise<void> {
+  if (ownerOf(who)?.node === to.node.id) return;
+  await new Promise<void>((resolve) => {
+    const stop = who.node.history.onChange(() => {
+      if (ownerOf(who)?.node !== to.node.id) return;
+      stop();
+      resolve();
+    });
+  });
+}
+
+describe('taking over a replica', () => {
+  it('makes it writable here, and a replica of this node at its former owner', async () => {
+    await grant('standby');
+    const taken = await take(beta);
+    expect(taken).toEqual({ datasets: [{ name: 'web', epoch: 2, from: alpha.node.id }], letRead: [alpha.node.id] });
+    expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'off', setuid: 'on', exec: 'on' });
+    await yielded(alpha, beta);
+    expect(ownerOf(alpha)).toEqual({ node: beta.node.id, epoch: 2 });
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toMatchObject({
+      readonly: 'on',
+      canmount: 'noauto',
+      setuid: 'off',
+    });
+    expect(ownerOf(alpha, ROOT)?.node).toBe(alpha.node.id);
+    await write(beta, 'beta/images/web', '2');
+    await syncImages(alpha);
+    expect(await snapshotsOf(alpha, 'alpha/images/web')).toEqual(['1', '2']);
+  });
+
+  it('goes on with what the former owner brings of everything else', async () => {
+    await grant('standby');
+    await take(beta);
+    await yielded(alpha, beta);
+    await write(alpha, 'alpha/images', '2');
+    await syncImages(beta);
+    expect(await snapshotsOf(beta, 'beta/images')).toEqual(['1', '2']);
+    await syncImages(beta);
+    expect(ownerOf(beta)).toEqual({ node: beta.node.id, epoch: 2 });
+  });
+
+  it('takes all below with it where that is asked for, and nothing twice', async () => {
+    await grant('standby');
+    expect((await take(beta, { name: ROOT, recursive: true })).datasets.map(({ name }) => name)).toEqual(['', 'web']);
+    expect(await take(beta, { name: ROOT, recursive: true })).toEqual({ datasets: [], letRead: [] });
+  });
+
+  it('may go back and forth', async () => {
+    await grant('standby');
+    await take(beta);
+    await yielded(alpha, beta);
+    await write(beta, 'beta/images/web', '2');
+    await syncImages(alpha);
+    expect(await codeOf(take(alpha))).toBe('GRANT_MISSING');
+    await beta.node.grants.give(alpha.node.id, { trees: 'images', role: 'standby' });
+    await take(alpha);
+    await yielded(beta, alpha);
+    expect(ownerOf(beta)).toEqual({ node: alpha.node.id, epoch: 3 });
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toMatchObject({ readonly: 'off' });
+    await write(alpha, 'alpha/images/web', '3');
+    await syncImages(beta);
+    expect(await snapshotsOf(beta, 'beta/images/web')).toEqual(['1', '2', '3']);
+  });
+
+  it('waits for what the owner has and this node has not', async () => {
+    await grant('standby');
+    await write(alpha, 'alpha/images/web', '2');
+    expect(await codeOf(take(beta))).toBe('REPLICA_BEHIND');
+    expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'on' });
+    await syncImages(beta);
+    expect((await take(beta)).datasets).toHaveLength(1);
+  });
+
+  it.each(['reader', 'contributor'] as const)('is refused to a %s, and told in the log of the owner', async (role) => {
+    await grant(role);
+    expect(await codeOf(take(beta))).toBe('GRANT_MISSING');
+    expect(ownerOf(beta)?.node).toBe(alpha.node.id);
+    await alpha.node.stop();
+    const again = await world.start('alpha', alpha);
+    const told: string[] = [];
+    for await (const some of again.node.history.events(streamIdOf(again.node.id, ADMIN_TREE), 1)) {
+      for (const event of some) if (event.type === 'access.refused') told.push(`${event.action} ${event.tree}`);
+    }
+    expect(told).toEqual(['take images']);
+  });
+});
+
+describe('an owner that is gone', () => {
+  it('is not asked, and yields when it comes back, with what only it has kept aside', async () => {
+    await grant('standby');
+    await alpha.node.stop();
+    await expect(take(beta)).rejects.toThrow('--without-owner');
+    await take(beta, { withoutOwner: true });
+    await write(beta, 'beta/images/web', 'b2');
+    // Written while nobody heard of the other
+    await write(alpha, 'alpha/images/web', 'a2');
+    alpha = await world.start('alpha', alpha);
+    await yielded(alpha, beta);
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toMatchObject({ readonly: 'on' });
+    await syncImages(alpha);
+    expect(await snapshotsOf(alpha, 'alpha/images/web')).toEqual(['1', 'b2']);
+    const [kept] = await alpha.node.diverged.list(IMAGES);
+    expect(kept).toMatchObject({ from: 'alpha/images/web', snapshots: ['a2'] });
+    expect(await snapshotsOf(beta, 'beta/images/web')).toEqual(['1', 'b2']);
+  });
+
+  it('keeps what it owns where it never let that node take it over', async () => {
+    await alpha.node.stop();
+    await take(beta, { withoutOwner: true });
+    await write(alpha, 'alpha/images/web', 'a2');
+    alpha = await world.start('alpha', alpha);
+    await alpha.node.hub.sync(beta.node.id, { refresh: true });
+    await alpha.node.observer.stop();
+    expect(ownerOf(alpha)).toEqual({ node: alpha.node.id, epoch: 1 });
+    expect((await propertiesOf(alpha, 'alpha/images/web'))?.readonly).toBeUndefined();
+  });
+
+  it('yields once it is granted, to what was claimed before', async () => {
+    await alpha.node.stop();
+    await take(beta, { withoutOwner: true });
+    alpha = await world.start('alpha', alpha);
+    await alpha.node.hub.sync(beta.node.id, { refresh: true });
+    await grant('standby');
+    await yielded(alpha, beta);
+    expect(alpha.node.mirrors.list().map(({ from }) => from)).toEqual([beta.node.id]);
+  });
+});
+
+describe('two standbys that take over the same', () => {
+  it('come to one owner: the later epoch, and in one epoch the smaller id', async () => {
+    const gamma = await world.start('gamma');
+    await introduce(alpha, gamma);
+    await gamma.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('gamma/images'), ...EVERYTHING });
+    await syncImages(gamma);
+    await introduce(beta, gamma);
+    for (const [who, whom] of [
+      [alpha, beta],
+      [alpha, gamma],
+      [beta, gamma],
+    ] as const) {
+      await who.node.grants.give(whom.node.id, { trees: '*', role: 'standby' });
+    }
+    await gamma.node.peers.add({ peer: beta.node.id, name: 'beta', address: 'beta:1', trustedLink: false }, [
+      { trees: '*', role: 'standby' },
+    ]);
+    await alpha.node.stop();
+    const [first, second] = beta.node.id < gamma.node.id ? [beta, gamma] : [gamma, beta];
+    await Promise.all([take(first, { withoutOwner: true }), take(second, { withoutOwner: true })]);
+    await yielded(second, first);
+    expect(ownerOf(first)).toEqual({ node: first.node.id, epoch: ownerOf(second)?.epoch });
+    alpha = await world.start('alpha', alpha);
+    await yielded(alpha, first);
+  });
+});
+
+/** More than it takes three nodes to hear of everything. */
+const ROUNDS_MAX = 10;
+
+type Act =
+  | { readonly kind: 'take'; readonly who: number; readonly withoutOwner: boolean }
+  | { readonly kind: 'write' | 'sync' | 'restart'; readonly who: number };
+
+const act: fc.Arbitrary<Act> = fc.oneof(
+  fc.record({ kind: fc.constant('take' as const), who: fc.nat(2), withoutOwner: fc.boolean() }),
+  fc.record({ kind: fc.constantFrom('write' as const, 'sync' as const, 'restart' as const), who: fc.nat(2) }),
+);
+
+/** Three nodes, each of which may take over from each other, and follows both. */
+async function standbys(own: MemoryWorld): Promise<WorldNode[]> {
+  const nodes = [await own.start('one'), await own.start('two'), await own.start('three')];
+  const [first] = nodes as [WorldNode];
+  await first.zfs.create(dataset('one/images'));
+  await first.zfs.snapshot([at('one/images', '1')]);
+  await first.zfs.create(dataset('one/images/web'));
+  await write(first, 'one/images/web', '1');
+  await first.node.trees.add({ tree: IMAGES, root: dataset('one/images') });
+  for (const who of nodes) {
+    for (const whom of nodes.filter((other) => other !== who)) {
+      await who.node.peers.add({ peer: whom.node.id, name: whom.pool, address: `${whom.pool}:1`, trustedLink: false }, [
+        { trees: '*', role: 'standby' },
+      ]);
+    }
+  }
+  for (const who of nodes) {
+    for (const { node } of nodes.filter((other) => other !== who)) {
+      await who.node.mirrors.add({ tree: IMAGES, from: node.id, root: dataset(`${who.pool}/images`), ...EVERYTHING });
+    }
+  }
+  return nodes;
+}
+
+/** Ends when a node is away, as people do who try again later. */
+async function patiently(work: () => Promise<unknown>): Promise<void> {
+  await work().catch((error: unknown) => {
+    if (!isPandoError(error, 'REPLICA_BEHIND') && !isPandoError(error, 'CONNECTION_CLOSED')) throw error;
+  });
+}
+
+/** Resolves with how much there was to do. */
+async function syncAll({ node }: WorldNode): Promise<number> {
+  const quiet = { signal: new AbortController().signal, onPlan: () => undefined, onProgress: () => undefined };
+  let steps = 0;
+  for (const { from } of node.mirrors.list()) {
+    await node.hub.reach(from);
+    const report = await node.mirrors.sync(IMAGES, { ...quiet, refresh: true }, from);
+    steps += report.steps.length;
+  }
+  return steps;
+}
+
+/** Does these to the three, and syncs them until there is nothing left to do. Resolves with what was written. */
+async function live(own: MemoryWorld, nodes: WorldNode[], acts: readonly Act[]): Promise<string[]> {
+  const written: string[] = [];
+  const doing: Readonly<Record<Act['kind'], (who: WorldNode, act: Act) => Promise<unknown>>> = {
+    take: (who, one) => take(who, { withoutOwner: one.kind === 'take' && one.withoutOwner }),
+    sync: syncAll,
+    restart: async (who) => {
+      await who.node.stop();
+      nodes[nodes.indexOf(who)] = await own.start(who.pool, who);
+    },
+    write: async (who) => {
+      const web = `${who.pool}/images/web`;
+      if ((await propertiesOf(who, web))?.readonly === 'on') return;
+      written.push(`w${written.length}`);
+      await write(who, web, `w${written.length - 1}`);
+    },
+  };
+  for (const one of acts) await patiently(() => doing[one.kind](nodes[one.who] as WorldNode, one));
+  await comeToRest(nodes);
+  return written;
+}
+
+async function comeToRest(nodes: readonly WorldNode[]): Promise<void> {
+  let rounds = 0;
+  for (let steps = 1; steps > 0; rounds += 1) {
+    if (rounds > ROUNDS_MAX) throw new Error('They do not come to rest.');
+    steps = 0;
+    for (const who of nodes) {
+      await patiently(async () => {
+        steps += await syncAll(who);
+      });
+    }
+  }
+}
+
+async function everythingIn({ zfs, pool }: WorldNode): Promise<string[]> {
+  return (await zfs.list(dataset(`${pool}/images`))).flatMap(({ snapshots }) => snapshots.map(({ name }) => name));
+}
+
+describe('nodes that take over from each other at random', () => {
+  it('agree on one owner in the end, and have what that has; nothing that was written is gone', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { minLength: 1, maxLength: 14 }), async (acts) => {
+        const own = new MemoryWorld();
+        const nodes = await standbys(own);
+        for (const who of nodes) await syncAll(who);
+        const written = await live(own, nodes, acts);
+        const owners = nodes.map((who) => ownerOf(who));
+        expect(owners).toEqual([owners[0], owners[0], owners[0]]);
+        const owner = nodes.find(({ node }) => node.id === owners[0]?.node) as WorldNode;
+        // What only a replica has is in nobody's way before something new comes
+        await write(owner, `${owner.pool}/images/web`, 'last');
+        await comeToRest(nodes);
+        const has = await Promise.all(nodes.map((who) => snapshotsOf(who, `${who.pool}/images/web`)));
+        expect(has).toEqual([has[0], has[0], has[0]]);
+        const names = new Set((await Promise.all(nodes.map(everythingIn))).flat());
+        expect(written.filter((name) => !names.has(name))).toEqual([]);
+        await own.stop();
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
