@@ -4,6 +4,7 @@ import { runProgram } from './interfaces/cli/program.ts';
 import { HttpClient } from './interfaces/http/client.ts';
 import { loadConfig } from './main/config.ts';
 import { readPassphrase } from './main/passphrase.ts';
+import { rotateKey } from './main/rotation.ts';
 import { softwareVersion } from './main/version.ts';
 import { readIdentity } from './sync/identity.ts';
 
@@ -19,6 +20,7 @@ process.exitCode = await runProgram(process.argv.slice(2), {
     const config = await loadConfig(configPath);
     return (await readIdentity(config.dataDirectory, await readPassphrase(config)))?.node ?? null;
   },
+  rotateKey: async (configPath) => rotateKey(await loadConfig(configPath)),
   loadConfig,
   stdout: process.stdout,
   stderr: process.stderr,

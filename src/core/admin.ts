@@ -25,6 +25,8 @@ export interface AdminState {
   readonly peers: ReadonlyMap<NodeId, Peer>;
   /** Of peers only. */
   readonly grants: Grants;
+  /** Of peers that have changed theirs: from the first to the newest, each as hexadecimal. */
+  readonly keys: ReadonlyMap<NodeId, readonly string[]>;
   /** All that were not withdrawn, also those that have expired. */
   readonly invitations: ReadonlyMap<InvitationId, Invitation>;
   readonly bandwidth: BandwidthLimits;
@@ -54,6 +56,7 @@ export function rootsOf({ trees, mirrors }: AdminState): ReadonlyMap<TreeName, D
 export const EMPTY_ADMIN_STATE: AdminState = {
   peers: new Map(),
   grants: new Map(),
+  keys: new Map(),
   invitations: new Map(),
   bandwidth: { overall: null, peers: new Map() },
   trees: new Map(),
@@ -111,8 +114,11 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
         ...state,
         peers: changed(state.peers, event.peer, null),
         grants: changed(state.grants, event.peer, null),
+        keys: changed(state.keys, event.peer, null),
         bandwidth: withLimit(state.bandwidth, event.peer, null),
       };
+    case 'peer.rekeyed':
+      return { ...state, keys: changed(state.keys, event.peer, event.keys) };
     case 'grant.given':
       return { ...state, grants: withGrant(state.grants, event.peer, event.trees, event.role) };
     case 'grant.revoked':

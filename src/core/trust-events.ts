@@ -1,5 +1,6 @@
 /** Facts about whom this node trusts with what, in its admin stream: what `pando audit` shows. */
 import { z } from 'zod';
+import { KEY_CHANGES_MAX } from './codec/key-proof.ts';
 import { count, glob, invitationId, nodeId, peerName, treeName } from './event-fields.ts';
 import { ACTIONS, type Grant, ROLES } from './grants.ts';
 import type { InvitationId, NodeId, TreeName } from './ids.ts';
@@ -49,13 +50,22 @@ export interface AccessRefused {
   readonly times: number;
 }
 
+/** A peer has shown a newer key; it is known by these from now on, and by none before the last. */
+export interface PeerRekeyed {
+  readonly type: 'peer.rekeyed';
+  readonly peer: NodeId;
+  /** From its first to its newest, each as lower-case hexadecimal. */
+  readonly keys: readonly string[];
+}
+
 export type TrustEventBody =
   | GrantGiven
   | GrantRevoked
   | InvitationMade
   | InvitationUsed
   | InvitationWithdrawn
-  | AccessRefused;
+  | AccessRefused
+  | PeerRekeyed;
 
 const grantFields = { trees: glob, role: z.enum(ROLES) };
 
@@ -78,6 +88,14 @@ export const trustEventSchemas = {
     action: z.enum(REFUSED_ACTIONS),
     tree: treeName.nullable(),
     times: count,
+  }),
+  'peer.rekeyed': z.object({
+    type: z.literal('peer.rekeyed'),
+    peer: nodeId,
+    keys: z
+      .array(z.string().regex(/^[0-9a-f]{64}$/))
+      .min(2)
+      .max(KEY_CHANGES_MAX + 1),
   }),
 } satisfies Readonly<Record<TrustEventBody['type'], z.ZodType>>;
 

@@ -8,8 +8,9 @@
  * 4. Changes of one stream run one after the other; streams do not wait for each other.
  * 5. A damaged stream is reported by {@link History.faults} and refused with `LOG_CORRUPT`; the others go on.
  */
-import { isEd25519Signature, type SignatureCheck, type SignedHead, type Signer } from '../core/codec/chain.ts';
+import { isEd25519Signature, type SignedHead, type Signer } from '../core/codec/chain.ts';
 import { decodeStoredEvent } from '../core/codec/event-codec.ts';
+import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import { PandoError } from '../core/errors.ts';
 import type { Cause, Event, EventBody, KnownEvent } from '../core/events.ts';
 import type { Graph } from '../core/graph/graph.ts';

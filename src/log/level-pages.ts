@@ -1,4 +1,5 @@
-import { equalHashes, type Hash, hashText } from '../core/codec/chain.ts';
+import { equalHashes, hashText } from '../core/codec/chain.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import { isPandoError, type PandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import type { DatabaseSnapshot, LevelDatabase, Row } from './level-database.ts';

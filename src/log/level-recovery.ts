@@ -1,5 +1,6 @@
 /** What a log finds when it is opened: where every stream stands, and the remains of what a crash cut short, which are deleted. */
-import { genesisHash, type Hash, type Head } from '../core/codec/chain.ts';
+import { genesisHash, type Head } from '../core/codec/chain.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import { isPandoError, type PandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import { del, type LevelDatabase, type Row } from './level-database.ts';

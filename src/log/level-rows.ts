@@ -1,13 +1,6 @@
 /** The small rows of a log, each behind a checksum over its key and content: a row that was altered, torn or moved does not open. */
-import {
-  type CheckpointSeal,
-  equalHashes,
-  HASH_BYTES,
-  type Hash,
-  hashText,
-  type SignedHead,
-  sha256,
-} from '../core/codec/chain.ts';
+import { type CheckpointSeal, equalHashes, hashText, type SignedHead } from '../core/codec/chain.ts';
+import { HASH_BYTES, type Hash, sha256 } from '../core/codec/hash.ts';
 import { pack, unpackTrusted } from '../core/codec/msgpack.ts';
 import type { StreamId } from '../core/ids.ts';
 import { corrupt } from './log-errors.ts';
@@ -30,7 +23,7 @@ type HeadTuple = readonly [
   incarnation: number,
   seq: number,
   hash: Hash,
-  publicKey: Uint8Array,
+  keyProof: Uint8Array,
   signature: Uint8Array,
   oldest: number,
 ];
@@ -39,7 +32,7 @@ type CheckpointTuple = readonly [
   seq: number,
   hash: Hash,
   digest: Hash,
-  publicKey: Uint8Array,
+  keyProof: Uint8Array,
   signature: Uint8Array,
   id: string,
   chunks: number,
@@ -48,30 +41,30 @@ type CheckpointTuple = readonly [
 /** Value of a head row; null marks a stream whose removal has begun. */
 export function encodeHead(key: string, row: HeadRow | null): Uint8Array {
   if (row === null) return withChecksum(key, null);
-  const { incarnation, seq, hash, publicKey, signature } = row.head;
-  return withChecksum(key, [incarnation, seq, hash, publicKey, signature, row.oldest] satisfies HeadTuple);
+  const { incarnation, seq, hash, keyProof, signature } = row.head;
+  return withChecksum(key, [incarnation, seq, hash, keyProof, signature, row.oldest] satisfies HeadTuple);
 }
 
 /** Throws `LOG_CORRUPT`. */
 export function decodeHead(key: string, value: Uint8Array, stream: StreamId): HeadRow | null {
   const tuple = withoutChecksum(key, value, stream, 0) as HeadTuple | null;
   if (tuple === null) return null;
-  const [incarnation, seq, hash, publicKey, signature, oldest] = tuple;
-  return { head: { stream, incarnation, seq, hash, publicKey, signature }, oldest };
+  const [incarnation, seq, hash, keyProof, signature, oldest] = tuple;
+  return { head: { stream, incarnation, seq, hash, keyProof, signature }, oldest };
 }
 
 export function encodeCheckpointRow(key: string, { seal, id, chunks }: CheckpointRow): Uint8Array {
-  const { head, digest, publicKey, signature } = seal;
+  const { head, digest, keyProof, signature } = seal;
   const { incarnation, seq, hash } = head;
-  const tuple: CheckpointTuple = [incarnation, seq, hash, digest, publicKey, signature, id, chunks];
+  const tuple: CheckpointTuple = [incarnation, seq, hash, digest, keyProof, signature, id, chunks];
   return withChecksum(key, tuple);
 }
 
 /** Throws `LOG_CORRUPT`. `place` is the checkpoint's seq as its key tells it. */
 export function decodeCheckpointRow(key: string, value: Uint8Array, stream: StreamId, place: number): CheckpointRow {
   const tuple = withoutChecksum(key, value, stream, place) as CheckpointTuple;
-  const [incarnation, seq, hash, digest, publicKey, signature, id, chunks] = tuple;
-  return { seal: { head: { stream, incarnation, seq, hash }, digest, publicKey, signature }, id, chunks };
+  const [incarnation, seq, hash, digest, keyProof, signature, id, chunks] = tuple;
+  return { seal: { head: { stream, incarnation, seq, hash }, digest, keyProof, signature }, id, chunks };
 }
 
 function checksum(key: string, content: Uint8Array): Hash {

@@ -9,7 +9,8 @@
  *
  * Two drivers: `level-log.ts` on LevelDB, `memory-log.ts`. Both pass `test/suites/log-contract.ts`.
  */
-import type { CheckpointSeal, Hash, SignedHead } from '../core/codec/chain.ts';
+import type { CheckpointSeal, SignedHead } from '../core/codec/chain.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import type { StreamId } from '../core/ids.ts';
 
 /** One event in a stream, as bytes. */

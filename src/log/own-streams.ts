@@ -1,14 +1,7 @@
 import { nextTimestamp, unixMsOf } from '../core/clock.ts';
-import {
-  chainHash,
-  equalHashes,
-  genesisHash,
-  type Hash,
-  type SignedHead,
-  signHead,
-  verifyHead,
-} from '../core/codec/chain.ts';
+import { chainHash, equalHashes, genesisHash, type SignedHead, signHead, verifyHead } from '../core/codec/chain.ts';
 import { encodeEvent } from '../core/codec/event-codec.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import { PandoError } from '../core/errors.ts';
 import { type Cause, EVENT_VERSION, type EventBody, type KnownEvent } from '../core/events.ts';
 import { fold } from '../core/graph/fold.ts';

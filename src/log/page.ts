@@ -13,7 +13,8 @@
  * Numbers are big-endian. A record's hash is that of the hash before and the event's bytes, which lie one behind the other, so a
  * chain is checked without copying anything. Nothing else guards a page: whatever is altered, some hash does not come out.
  */
-import { chainHashOfRun, HASH_BYTES, type Hash, hashText } from '../core/codec/chain.ts';
+import { chainHashOfRun, hashText } from '../core/codec/chain.ts';
+import { HASH_BYTES, type Hash } from '../core/codec/hash.ts';
 import type { PandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import type { LogRecord } from './log.ts';

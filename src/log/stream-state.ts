@@ -3,7 +3,6 @@ import {
   equalHashes,
   genesisHash,
   hashText,
-  type SignatureCheck,
   type SignedHead,
   type Signer,
   signHead,
@@ -12,6 +11,7 @@ import {
 } from '../core/codec/chain.ts';
 import { CheckpointReader } from '../core/codec/checkpoint-codec.ts';
 import { decodeStoredEvent } from '../core/codec/event-codec.ts';
+import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import { describeError, isPandoError, type PandoError } from '../core/errors.ts';
 import { Fold } from '../core/graph/fold.ts';
 import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';

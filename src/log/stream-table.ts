@@ -1,4 +1,5 @@
-import type { SignatureCheck, SignedHead, Signer } from '../core/codec/chain.ts';
+import type { SignedHead, Signer } from '../core/codec/chain.ts';
+import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import type { PandoError } from '../core/errors.ts';
 import type { Event } from '../core/events.ts';
 import type { Graph } from '../core/graph/graph.ts';

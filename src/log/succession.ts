@@ -1,13 +1,6 @@
 /** What may follow on what: the rules of {@link Log.append} and {@link Log.reset}, the same for every driver. */
-import {
-  chainHash,
-  equalHashes,
-  genesisHash,
-  type Hash,
-  type Head,
-  hashText,
-  type SignedHead,
-} from '../core/codec/chain.ts';
+import { chainHash, equalHashes, genesisHash, type Head, hashText, type SignedHead } from '../core/codec/chain.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import type { Append, LogRecord } from './log.ts';
 import { corrupt, forked, gap } from './log-errors.ts';
 import type { Page } from './page.ts';

@@ -3,7 +3,8 @@
  * that this page is the whole story of who knows whom.
  */
 import { type AdminState, type MirrorKey, mirrorKey, mirrorsOf, rootsOf } from '../core/admin.ts';
-import type { SignatureCheck, Signer } from '../core/codec/chain.ts';
+import type { Signer } from '../core/codec/chain.ts';
+import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import { describeError, isPandoError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
 import type { Action } from '../core/grants.ts';
@@ -31,6 +32,7 @@ import { Invitations } from '../features/peers/invitations.ts';
 import { Limits } from '../features/peers/limits.ts';
 import { LIMITED, type Limited, limitedOf, Notices } from '../features/peers/notices.ts';
 import { losers, PeerGrants } from '../features/peers/peer-grants.ts';
+import { PeerKeys } from '../features/peers/peer-keys.ts';
 import { Peers } from '../features/peers/peers.ts';
 import { Refusals } from '../features/peers/refusals.ts';
 import { CHANGE, Operators } from '../features/trees/operators.ts';
@@ -110,6 +112,7 @@ export class PandoNode {
   readonly #surroundings: Surroundings;
   readonly #admin: AdminJournal;
   readonly #refusals: Refusals;
+  readonly #peerKeys: PeerKeys;
   readonly #bandwidth: Bandwidth;
   readonly #sender: TransferSender;
   readonly #yielding: Yielding;
@@ -156,6 +159,7 @@ export class PandoNode {
     this.limits = new Limits(admin);
     this.#bandwidth = new Bandwidth(this.#surroundings.timers);
     this.#refusals = new Refusals(admin, () => this.#surroundings.timers.now());
+    this.#peerKeys = new PeerKeys(admin, (peer) => this.#refusals.note({ peer, action: 'connect', tree: null }));
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
     this.invitations = this.#createInvitations();
@@ -347,6 +351,7 @@ export class PandoNode {
       directory: {
         peers: () => this.peers.list().map(({ peer, address }) => ({ node: peer, address })),
         isKnown: (node) => this.peers.get(node) !== undefined,
+        meets: this.#peerKeys.meets,
         refused: (node) => this.#refusals.note({ peer: node, action: 'connect', tree: null }),
         shares: (node, tree) => this.#mayRead(node, tree),
         onChange: (listener) => this.#admin.onChange(listener),

@@ -7,6 +7,7 @@ import { openAdapters, settingsOf } from './adapters.ts';
 import { type Config, loadConfig } from './config.ts';
 import { type NodeReporter, PandoNode } from './node.ts';
 import { presenceOf } from './presence.ts';
+import { rotateKey } from './rotation.ts';
 import { stopInTime } from './stop-in-time.ts';
 import { softwareVersion } from './version.ts';
 
@@ -73,6 +74,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         version: softwareVersion(),
         startedAt: node.startedAt,
         dataDirectory: config.dataDirectory,
+        rotateKey: () => rotateKey(config),
         address: node.address,
         history: node.history,
         trees: node.trees,

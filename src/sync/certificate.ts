@@ -3,12 +3,14 @@
  * certificate is made afresh at every start, signed by itself, and never outlives the process.
  */
 import { createPublicKey, type KeyObject, randomBytes, sign } from 'node:crypto';
-import { AsnConvert } from '@peculiar/asn1-schema';
+import { AsnConvert, OctetString } from '@peculiar/asn1-schema';
 import {
   AlgorithmIdentifier,
   AttributeTypeAndValue,
   AttributeValue,
   Certificate,
+  Extension,
+  Extensions,
   Name,
   RelativeDistinguishedName,
   SubjectPublicKeyInfo,
@@ -16,10 +18,13 @@ import {
   Validity,
   Version,
 } from '@peculiar/asn1-x509';
+import { currentKey, isProofLength, type KeyProof, PUBLIC_KEY_BYTES } from '../core/codec/key-proof.ts';
 import type { NodeId } from '../core/ids.ts';
 
 /** id-Ed25519 (RFC 8410 §3). */
 const ED25519_OBJECT_ID = '1.3.101.112';
+/** The extension that holds a key proof. Below what is for experiments (RFC 1155 §3.1.3): nobody but nodes reads it. */
+const KEY_PROOF_OBJECT_ID = '1.3.6.1.3.7380.1';
 /** id-at-commonName (X.520). A NodeId has 63 characters, one less than ub-common-name allows. */
 const COMMON_NAME_OBJECT_ID = '2.5.4.3';
 /** Serial numbers are positive and at most 20 bytes long (RFC 5280 §4.1.2.2). */
@@ -44,10 +49,32 @@ function arrayBufferOf(bytes: Uint8Array): ArrayBuffer {
   return new Uint8Array(bytes).buffer;
 }
 
+/** The proof that the key is the node's, where that is not its first: what the key alone cannot say. Not critical, since nobody else has use for it (RFC 5280 §4.2). */
+function proofExtensions(keyProof: KeyProof): Extensions | undefined {
+  if (keyProof.length === PUBLIC_KEY_BYTES) return undefined;
+  const value = new OctetString(arrayBufferOf(keyProof));
+  return new Extensions([new Extension({ extnID: KEY_PROOF_OBJECT_ID, critical: false, extnValue: value })]);
+}
+
+/** The proof that a certificate shows for its key: the key itself where it says nothing more. Null where the certificate cannot be read, or its proof is of another key. */
+export function proofIn(certificate: Uint8Array, publicKey: Uint8Array): KeyProof | null {
+  try {
+    const { tbsCertificate } = AsnConvert.parse(arrayBufferOf(certificate), Certificate);
+    const extension = tbsCertificate.extensions?.find(({ extnID }) => extnID === KEY_PROOF_OBJECT_ID);
+    if (extension === undefined) return publicKey;
+    const proof = new Uint8Array(extension.extnValue.buffer);
+    const isOfKey = isProofLength(proof.length) && Buffer.compare(currentKey(proof), publicKey) === 0;
+    return isOfKey ? proof : null;
+  } catch {
+    return null;
+  }
+}
+
 /** A certificate in PEM for an Ed25519 private key, signed with that key (RFC 5280, RFC 8410). */
-export function selfSignedCertificate(privateKey: KeyObject, node: NodeId): string {
+export function selfSignedCertificate(privateKey: KeyObject, node: NodeId, keyProof: KeyProof): string {
   const algorithm = new AlgorithmIdentifier({ algorithm: ED25519_OBJECT_ID });
   const publicKey = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
+  const extensions = proofExtensions(keyProof);
   const tbsCertificate = new TBSCertificate({
     version: Version.v3,
     serialNumber: serialNumber(),
@@ -56,6 +83,7 @@ export function selfSignedCertificate(privateKey: KeyObject, node: NodeId): stri
     subject: nameOf(node),
     validity: new Validity({ notBefore: NOT_BEFORE, notAfter: NOT_AFTER }),
     subjectPublicKeyInfo: AsnConvert.parse(publicKey, SubjectPublicKeyInfo),
+    ...(extensions === undefined ? {} : { extensions }),
   });
   const signature = sign(null, Buffer.from(AsnConvert.serialize(tbsCertificate)), privateKey);
   const certificate = new Certificate({

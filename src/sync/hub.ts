@@ -8,7 +8,7 @@ import { type LinkStatus, PeerLink } from './peer-link.ts';
 import type { CaughtUp } from './questions.ts';
 import type { Session, SessionContext } from './session.ts';
 import type { Timers } from './timers.ts';
-import type { Connection, Transport } from './transport.ts';
+import type { Connection, Meets, Transport } from './transport.ts';
 
 /** How long {@link Hub.sync} waits for a connection before it gives up, in ms: a person is looking. */
 export const CONNECT_WAIT_MS = 10_000;
@@ -20,6 +20,8 @@ export interface PeerDirectory {
   isKnown(node: NodeId): boolean;
   /** Told of a node that is not known and wanted to connect. */
   refused(node: NodeId): void;
+  /** See {@link Meets}. */
+  meets: Meets;
   shares(node: NodeId, tree: TreeName): boolean;
   /** Has `listener` called after each change. Returns the way to end it. */
   onChange(listener: () => void): () => void;
@@ -81,6 +83,7 @@ export class Hub {
     const { transport, directory } = this.#options;
     const address = await transport.listen({
       admit: (peer) => this.#admits(peer),
+      meets: (met) => this.#options.directory.meets(met),
       accept: (connection) => this.#accept(connection),
       acceptData: (peer, ticket) => this.#dataHandler(peer, ticket),
       introduce: (node, question) => this.#introductionHandler(node, question),

@@ -1,8 +1,9 @@
-/** Who this node is: one Ed25519 key, made on the first start and kept in a file that only its owner can read. */
+/** Who this node is: an Ed25519 key, made on the first start and kept in a file that only its owner can read, and the keys that it had before, which vouch for it. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { nodeIdOfPublicKey, PUBLIC_KEY_BYTES, type Signer } from '../core/codec/chain.ts';
+import { isEd25519Signature, type Signer } from '../core/codec/chain.ts';
+import { currentKey, type KeyProof, nodeOfProof, PUBLIC_KEY_BYTES, succeededBy } from '../core/codec/key-proof.ts';
 import { describeError, PandoError } from '../core/errors.ts';
 import { selfSignedCertificate } from './certificate.ts';
 
@@ -23,6 +24,8 @@ const OTHERS_MODE_BITS = 0o077;
 const ENCRYPTED_PEM = '-----BEGIN ENCRYPTED PRIVATE KEY-----';
 /** How a key is encrypted at rest (RFC 8018 §6.2, with OpenSSL's PBKDF2). */
 const KEY_CIPHER = 'aes-256-cbc';
+/** What follows the key in its file where the node had others before: the proof that this one is the node's, in the form of RFC 7468. */
+const PROOF_PEM = /-----BEGIN PANDO KEY PROOF-----([A-Za-z0-9+/=\s]*)-----END PANDO KEY PROOF-----/;
 const RESTORE = 'restore it from a backup, or remove it to become a new node that every peer has to add again';
 
 /** The 32 bytes of an Ed25519 public key (RFC 8410 §4: they end its SubjectPublicKeyInfo). */
@@ -30,23 +33,31 @@ export function rawPublicKey(publicKey: KeyObject): Uint8Array {
   return new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }).subarray(-PUBLIC_KEY_BYTES));
 }
 
-/** The identity that an Ed25519 private key stands for. */
-function identityOf(privateKey: KeyObject): Identity {
+/** The identity that an Ed25519 private key stands for, with the proof that it is the node's; without one it is the node's first. Null where the proof is of another key, or proves nothing. */
+function identityOf(privateKey: KeyObject, proof: KeyProof | null): Identity | null {
   const publicKey = rawPublicKey(createPublicKey(privateKey));
-  const node = nodeIdOfPublicKey(publicKey);
+  const keyProof = proof ?? publicKey;
+  const node = nodeOfProof(keyProof, isEd25519Signature);
+  if (node === null || Buffer.compare(currentKey(keyProof), publicKey) !== 0) return null;
   return {
     node,
-    publicKey,
+    keyProof,
     sign: (message) => sign(null, message, privateKey),
     privateKey,
     privateKeyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-    certificatePem: selfSignedCertificate(privateKey, node),
+    certificatePem: selfSignedCertificate(privateKey, node, keyProof),
   };
 }
 
 /** A new identity that is kept nowhere. */
 export function createIdentity(): Identity {
-  return identityOf(generateKeyPairSync('ed25519').privateKey);
+  return identityOf(generateKeyPairSync('ed25519').privateKey, null) as Identity;
+}
+
+/** The same node with a new key, which the one that it has vouches for; kept nowhere. Throws `ARGUMENT_INVALID` for a node that has changed its key too often. */
+export function withNewKey(identity: Identity): Identity {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  return identityOf(privateKey, succeededBy(identity, rawPublicKey(publicKey))) as Identity;
 }
 
 function invalid(path: string, why: string, cause?: unknown): PandoError {
@@ -70,6 +81,7 @@ async function openKeyFile(path: string): Promise<FileHandle | undefined> {
 /** A key file's content, and whether it takes a passphrase to read it (RFC 7468 §11). */
 interface StoredKey {
   readonly key: KeyObject;
+  readonly proof: KeyProof | null;
   readonly isEncrypted: boolean;
 }
 
@@ -80,12 +92,27 @@ function decodeKey(path: string, pem: string, passphrase: string | null): Stored
   }
   try {
     const key = createPrivateKey({ key: pem, ...(isEncrypted && { passphrase: passphrase ?? '' }) });
-    return { key, isEncrypted };
+    return { key, proof: proofIn(pem), isEncrypted };
   } catch (error) {
     // What OpenSSL says of a wrong passphrase differs by version; all of it is of no use to people
     if (isEncrypted) throw invalid(path, 'does not open with the passphrase that is configured; correct that', error);
     throw invalid(path, `is not a private key in PEM; ${RESTORE}`, error);
   }
+}
+
+function proofIn(pem: string): KeyProof | null {
+  const [, base64] = PROOF_PEM.exec(pem) ?? [];
+  return base64 === undefined ? null : new Uint8Array(Buffer.from(base64, 'base64'));
+}
+
+/** Nothing for a first key, which proves itself. */
+function proofPem({ keyProof }: Identity): string {
+  if (keyProof.length === PUBLIC_KEY_BYTES) return '';
+  const lines =
+    Buffer.from(keyProof)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN PANDO KEY PROOF-----\n${lines.join('\n')}\n-----END PANDO KEY PROOF-----\n`;
 }
 
 async function readKey(path: string, file: FileHandle, passphrase: string | null): Promise<StoredKey> {
@@ -119,14 +146,10 @@ async function synchronise(path: string): Promise<void> {
 }
 
 /** Writes beside the name and renames, so that a crash leaves a whole key or none. */
-async function writeKey(
-  directory: string,
-  path: string,
-  { privateKey }: Identity,
-  passphrase: string | null,
-): Promise<void> {
+async function writeKey(directory: string, path: string, identity: Identity, passphrase: string | null): Promise<void> {
   const encryption = passphrase === null ? {} : { cipher: KEY_CIPHER, passphrase };
-  const pem = privateKey.export({ format: 'pem', type: 'pkcs8', ...encryption });
+  const key = identity.privateKey.export({ format: 'pem', type: 'pkcs8', ...encryption });
+  const pem = `${key.toString()}${proofPem(identity)}`;
   const temporary = `${path}.${process.pid}.new`;
   try {
     const file = await open(temporary, 'w', KEY_FILE_MODE);
@@ -166,8 +189,10 @@ async function readStored(directory: string, passphrase: string | null) {
   const file = await openKeyFile(path);
   if (file === undefined) return undefined;
   try {
-    const { key, isEncrypted } = await readKey(path, file, passphrase);
-    return { identity: identityOf(key), isEncrypted };
+    const { key, proof, isEncrypted } = await readKey(path, file, passphrase);
+    const identity = identityOf(key, proof);
+    if (identity === null) throw invalid(path, `is not the one that its proof is about; ${RESTORE}`);
+    return { identity, isEncrypted };
   } finally {
     await file.close();
   }
@@ -189,6 +214,19 @@ export async function loadOrCreateIdentity(directory: string, passphrase: string
     throw unwritable(directory, error);
   });
   const identity = createIdentity();
+  await writeKey(directory, path, identity, passphrase);
+  return identity;
+}
+
+/**
+ * Gives the node in `directory` a new key, which its present one vouches for; that one is gone then. A node that runs goes on with the old one until it starts again. Rejects with `IDENTITY_INVALID` like
+ * {@link loadOrCreateIdentity} and where no node has run, with `DATA_DIRECTORY_UNWRITABLE`, and with `ARGUMENT_INVALID` for a node that has changed its key too often.
+ */
+export async function rotateIdentity(directory: string, passphrase: string | null): Promise<Identity> {
+  const path = join(directory, KEY_FILE_NAME);
+  const known = await readStored(directory, passphrase);
+  if (known === undefined) throw invalid(path, 'is not there yet; the first "pando serve" makes it');
+  const identity = withNewKey(known.identity);
   await writeKey(directory, path, identity, passphrase);
   return identity;
 }

@@ -1,7 +1,7 @@
 /** Introductions over HTTPS: one POST on a connection that ends with its answer. */
 import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { TLSSocket } from 'node:tls';
-import { nodeOf } from './tls.ts';
+import { remoteOf } from './tls.ts';
 import { INTRODUCTION_BYTES_MAX, type ListenOptions } from './transport.ts';
 
 const INTRODUCTION_PATH = '/introduction';
@@ -26,17 +26,17 @@ function answer(response: ServerResponse, status: number, body: Uint8Array = new
 
 /** Answers what is no upgrade: an introduction, or a status that says what belongs here. */
 export async function answerIntroduction(
-  { introduce }: ListenOptions,
+  { introduce, meets }: ListenOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const node = nodeOf(request.socket as TLSSocket);
-  if (node === null || request.method !== 'POST' || request.url !== INTRODUCTION_PATH) {
+  const remote = remoteOf(request.socket as TLSSocket);
+  if (remote === null || !meets(remote) || request.method !== 'POST' || request.url !== INTRODUCTION_PATH) {
     answer(response, 426);
     return;
   }
   try {
-    answer(response, 200, await introduce(node, await readBody(request)));
+    answer(response, 200, await introduce(remote.node, await readBody(request)));
   } catch {
     request.destroy();
   }

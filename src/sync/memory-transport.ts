@@ -1,13 +1,17 @@
 /** Nodes in one process, connected by a network that tests and the simulator can cut, stall and mend. */
 import { type Duplex, duplexPair } from 'node:stream';
+import type { KeyProof } from '../core/codec/key-proof.ts';
 import { PandoError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
 import { closingError } from './close-codes.ts';
 import { MemoryConnection, type Wire } from './memory-connection.ts';
-import { type Connection, dialFailure, type ListenOptions, type Transport } from './transport.ts';
+import { type Connection, dialFailure, type ListenOptions, type MetNode, type Transport } from './transport.ts';
+
+/** Of a node whose keys do not matter. */
+const NO_KEYS: KeyProof = new Uint8Array();
 
 interface Listener {
-  readonly node: NodeId;
+  readonly self: MetNode;
   readonly options: ListenOptions;
 }
 
@@ -35,9 +39,9 @@ export class MemoryNetwork implements Wire {
     return { ends: this.#connections.size, streams: this.#streams.size };
   }
 
-  /** A transport for `node`, reachable at `address` once it listens. */
-  transport(node: NodeId, address: string): Transport {
-    return new MemoryTransport(this, node, address);
+  /** A transport for `node`, reachable at `address` once it listens. Keys are taken at their word here: that they prove something is for TLS to see. */
+  transport(node: NodeId, address: string, keyProof: KeyProof = NO_KEYS): Transport {
+    return new MemoryTransport(this, { node, keyProof }, address);
   }
 
   /** Breaks all connections between two nodes, and keeps them from connecting until {@link mend}. */
@@ -74,23 +78,23 @@ export class MemoryNetwork implements Wire {
     this.#listeners.set(address, listener);
   }
 
-  connect(self: NodeId, address: string, peer: NodeId): MemoryConnection {
+  connect(self: MetNode, address: string, peer: NodeId): MemoryConnection {
     const { options } = this.#reach(self, address, peer);
-    const [near, far] = MemoryConnection.pair(this, self, peer);
+    const [near, far] = MemoryConnection.pair(this, self.node, peer);
     for (const end of [near, far]) this.#connections.add(end);
     options.accept(far);
     this.#forgetClosed();
     return near;
   }
 
-  openData(self: NodeId, address: string, peer: NodeId, ticket: string): Duplex {
+  openData(self: MetNode, address: string, peer: NodeId, ticket: string): Duplex {
     const { options } = this.#reach(self, address, peer);
-    const take = options.acceptData(self, ticket);
+    const take = options.acceptData(self.node, ticket);
     if (take === null) throw dialFailure.ticketUnknown(peer, address);
     const [near, far] = duplexPair();
     cutTogether(near, far);
     cutTogether(far, near);
-    const entry = { pair: [near, far], nodes: [self, peer] };
+    const entry = { pair: [near, far], nodes: [self.node, peer] };
     this.#streams.add(entry);
     far.once('close', () => this.#streams.delete(entry));
     take(far);
@@ -99,7 +103,7 @@ export class MemoryNetwork implements Wire {
 
   /** Takes a node off the network. */
   remove(node: NodeId, address: string): void {
-    if (this.#listeners.get(address)?.node === node) this.#listeners.delete(address);
+    if (this.#listeners.get(address)?.self.node === node) this.#listeners.delete(address);
     for (const connection of this.#connections) {
       if (connection.nodes[0] === node) connection.close(closingError(1001, connection.peer));
     }
@@ -108,27 +112,35 @@ export class MemoryNetwork implements Wire {
 
   /** A node is gone without a word, as when its machine loses power: what it had open breaks, and nobody listens there any more. */
   unplug(node: NodeId, address: string): void {
-    if (this.#listeners.get(address)?.node === node) this.#listeners.delete(address);
+    if (this.#listeners.get(address)?.self.node === node) this.#listeners.delete(address);
     for (const connection of [...this.#connections]) if (connection.nodes.includes(node)) this.#break(connection);
     this.#breakStreams((nodes) => nodes.includes(node));
   }
 
-  introduce(self: NodeId, address: string, peer: NodeId, question: Uint8Array): Promise<Uint8Array> {
-    return this.#find(self, address, peer).options.introduce(self, question);
+  introduce(self: MetNode, address: string, peer: NodeId, question: Uint8Array): Promise<Uint8Array> {
+    return this.#find(self, address, peer).options.introduce(self.node, question);
   }
 
-  #reach(self: NodeId, address: string, peer: NodeId): Listener {
+  #reach(self: MetNode, address: string, peer: NodeId): Listener {
     const listener = this.#find(self, address, peer);
-    if (!listener.options.admit(self)) throw dialFailure.refused(peer, address, self);
+    if (!listener.options.admit(self.node)) throw dialFailure.refused(peer, address, self.node);
     return listener;
   }
 
-  #find(self: NodeId, address: string, peer: NodeId): Listener {
+  #find(self: MetNode, address: string, peer: NodeId): Listener {
     const listener = this.#listeners.get(address);
     if (listener === undefined) throw dialFailure.unreachable(peer, address, 'nobody listens');
-    if (this.#cut.has(linkOf(self, listener.node))) throw dialFailure.unreachable(peer, address, 'no route to host');
-    if (listener.node !== peer) throw dialFailure.someoneElse(peer, address, listener.node);
+    if (this.#cut.has(linkOf(self.node, listener.self.node)))
+      throw dialFailure.unreachable(peer, address, 'no route to host');
+    if (listener.self.node !== peer) throw dialFailure.someoneElse(peer, address, listener.self.node);
+    const meets = this.#listening(self.node)?.options.meets ?? (() => true);
+    if (!meets(listener.self)) throw dialFailure.formerKey(peer, address);
+    if (!listener.options.meets(self)) throw dialFailure.refused(peer, address, self.node);
     return listener;
+  }
+
+  #listening(node: NodeId): Listener | undefined {
+    return Array.from(this.#listeners.values()).find(({ self }) => self.node === node);
   }
 
   #break(connection: MemoryConnection): void {
@@ -155,34 +167,34 @@ function linkOf(a: NodeId, b: NodeId): string {
 
 class MemoryTransport implements Transport {
   readonly #network: MemoryNetwork;
-  readonly #node: NodeId;
+  readonly #self: MetNode;
   readonly #address: string;
 
-  constructor(network: MemoryNetwork, node: NodeId, address: string) {
+  constructor(network: MemoryNetwork, self: MetNode, address: string) {
     this.#network = network;
-    this.#node = node;
+    this.#self = self;
     this.#address = address;
   }
 
   async listen(options: ListenOptions): Promise<string> {
-    this.#network.listen(this.#address, { node: this.#node, options });
+    this.#network.listen(this.#address, { self: this.#self, options });
     return this.#address;
   }
 
   dial(address: string, peer: NodeId, signal: AbortSignal): Promise<Connection> {
-    return this.#soon(address, peer, signal, () => this.#network.connect(this.#node, address, peer));
+    return this.#soon(address, peer, signal, () => this.#network.connect(this.#self, address, peer));
   }
 
   openData(address: string, peer: NodeId, ticket: string, signal: AbortSignal): Promise<Duplex> {
-    return this.#soon(address, peer, signal, () => this.#network.openData(this.#node, address, peer, ticket));
+    return this.#soon(address, peer, signal, () => this.#network.openData(this.#self, address, peer, ticket));
   }
 
   introduce(address: string, peer: NodeId, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
-    return this.#soon(address, peer, signal, () => this.#network.introduce(this.#node, address, peer, question));
+    return this.#soon(address, peer, signal, () => this.#network.introduce(this.#self, address, peer, question));
   }
 
   async close(): Promise<void> {
-    this.#network.remove(this.#node, this.#address);
+    this.#network.remove(this.#self.node, this.#address);
   }
 
   #soon<T>(address: string, peer: NodeId, signal: AbortSignal, connect: () => T | Promise<T>): Promise<T> {
@@ -195,7 +207,7 @@ class MemoryTransport implements Transport {
           reject(error);
         }
       };
-      this.#network.schedule(attempt, this.#node, peer);
+      this.#network.schedule(attempt, this.#self.node, peer);
     });
   }
 }

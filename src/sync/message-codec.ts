@@ -6,8 +6,10 @@
  * not know are dropped, so a later one may add some within the same protocol version.
  */
 import { z } from 'zod';
-import { HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, type SignedHead } from '../core/codec/chain.ts';
+import type { SignedHead } from '../core/codec/chain.ts';
 import { EVENT_BYTES_MAX } from '../core/codec/event-codec.ts';
+import { HASH_BYTES } from '../core/codec/hash.ts';
+import { isProofLength, SIGNATURE_BYTES } from '../core/codec/key-proof.ts';
 import { pack, unpack } from '../core/codec/msgpack.ts';
 import { ERROR_CODES, type ErrorCode, isPandoError, PandoError } from '../core/errors.ts';
 import { branded, nodeId } from '../core/event-fields.ts';
@@ -67,7 +69,7 @@ const signature = bytes(SIGNATURE_BYTES, SIGNATURE_BYTES);
 /** Field by field by hand: most of what peers say all day is heads, and a schema takes ten times as long for one. */
 const head = z.unknown().transform((value, context): SignedHead => {
   const fields: readonly unknown[] = Array.isArray(value) && value.length === HEAD_FIELDS ? value : [];
-  const [id, incarnation, seq, hash, publicKey, signature] = fields;
+  const [id, incarnation, seq, hash, keyProof, signature] = fields;
   const stream = streamOf(id);
   const isWhole =
     stream !== null &&
@@ -75,9 +77,10 @@ const head = z.unknown().transform((value, context): SignedHead => {
     incarnation > 0 &&
     isCount(seq) &&
     isBytes(hash, HASH_BYTES) &&
-    isBytes(publicKey, PUBLIC_KEY_BYTES) &&
+    keyProof instanceof Uint8Array &&
+    isProofLength(keyProof.length) &&
     isBytes(signature, SIGNATURE_BYTES);
-  if (isWhole) return { stream, incarnation, seq, hash, publicKey, signature };
+  if (isWhole) return { stream, incarnation, seq, hash, keyProof, signature };
   context.addIssue({ code: 'custom', message: 'not the head of a stream' });
   return z.NEVER;
 });
@@ -130,8 +133,8 @@ const schemas = {
   'checkpoint-begin': z
     .object({ type: z.literal('checkpoint-begin'), head, seal: z.tuple([hash, signature]) })
     .transform(({ type, head, seal: [digest, signature] }): CheckpointBegin => {
-      const { stream, incarnation, seq, hash, publicKey } = head;
-      return { type, head, seal: { head: { stream, incarnation, seq, hash }, digest, publicKey, signature } };
+      const { stream, incarnation, seq, hash, keyProof } = head;
+      return { type, head, seal: { head: { stream, incarnation, seq, hash }, digest, keyProof, signature } };
     }),
   'checkpoint-chunk': z.object({
     type: z.literal('checkpoint-chunk'),
@@ -157,8 +160,8 @@ function typeOf(value: unknown): Message['type'] | null {
   return typeof type === 'string' && Object.hasOwn(schemas, type) ? (type as Message['type']) : null;
 }
 
-function wireHead({ stream, incarnation, seq, hash, publicKey, signature }: SignedHead): unknown[] {
-  return [stream, incarnation, seq, hash, publicKey, signature];
+function wireHead({ stream, incarnation, seq, hash, keyProof, signature }: SignedHead): unknown[] {
+  return [stream, incarnation, seq, hash, keyProof, signature];
 }
 
 function wireHave({ type, id, reply, refresh, heads, failure }: Have): object {

@@ -1,19 +1,21 @@
 /** TLS between nodes: both sides show a certificate, and only the Ed25519 key in it says who they are. */
 import type { KeyObject } from 'node:crypto';
 import { connect, type TLSSocket } from 'node:tls';
-import { nodeIdOfPublicKey } from '../core/codec/chain.ts';
+import { isEd25519Signature } from '../core/codec/chain.ts';
+import { type KeyProof, nodeOfProof } from '../core/codec/key-proof.ts';
 import { describeError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
 import { parseAddress } from './address.ts';
+import { proofIn } from './certificate.ts';
 import { type Identity, rawPublicKey } from './identity.ts';
-import { dialFailure } from './transport.ts';
+import { dialFailure, type Meets } from './transport.ts';
 
 /** Time from the first packet to a connection that carries frames, in ms: many round trips even across the world. */
 export const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /**
  * Options for both sides. `rejectUnauthorized` is off because no authority vouches for these certificates: TLS still proves
- * that the other side holds the key (RFC 8446 §4.4.3), and {@link nodeOf} tells whose key it is.
+ * that the other side holds the key (RFC 8446 §4.4.3), and {@link remoteOf} tells whose key it is.
  */
 export function tlsOptions(identity: Identity) {
   return {
@@ -25,19 +27,29 @@ export function tlsOptions(identity: Identity) {
   } as const;
 }
 
-function publicKeyOf(socket: TLSSocket): KeyObject | undefined {
+function certificateOf(socket: TLSSocket): { readonly raw: Uint8Array; readonly publicKey: KeyObject } | undefined {
   try {
-    return socket.getPeerX509Certificate()?.publicKey;
+    const certificate = socket.getPeerX509Certificate();
+    return certificate === undefined ? undefined : { raw: certificate.raw, publicKey: certificate.publicKey };
   } catch {
     // OpenSSL read the certificate but not the key in it; then it cannot be a node's.
     return undefined;
   }
 }
 
-/** The node at the other end, or null when it showed no certificate, or one without an Ed25519 key. */
-export function nodeOf(socket: TLSSocket): NodeId | null {
-  const key = publicKeyOf(socket);
-  return key?.asymmetricKeyType === 'ed25519' ? nodeIdOfPublicKey(rawPublicKey(key)) : null;
+/** Who is at the other end, and the keys that it has had. */
+export interface RemoteNode {
+  readonly node: NodeId;
+  readonly keyProof: KeyProof;
+}
+
+/** Who is at the other end; null when that showed no certificate, or one without an Ed25519 key, or with one that no node can have. */
+export function remoteOf(socket: TLSSocket): RemoteNode | null {
+  const certificate = certificateOf(socket);
+  if (certificate === undefined || certificate.publicKey.asymmetricKeyType !== 'ed25519') return null;
+  const keyProof = proofIn(certificate.raw, rawPublicKey(certificate.publicKey));
+  const node = keyProof === null ? null : nodeOfProof(keyProof, isEd25519Signature);
+  return keyProof === null || node === null ? null : { node, keyProof };
 }
 
 /** In words; a host with several addresses fails with one error for each of them and none of its own. */
@@ -49,7 +61,12 @@ function causeOf(error: Error): string {
  * A TLS connection to `peer`, who has proved to be it; nothing but the handshake was sent.
  * Rejects as `Transport.dial` does.
  */
-export function connectTls(identity: Identity, text: string, peer: NodeId, signal: AbortSignal): Promise<TLSSocket> {
+export function connectTls(
+  { identity, meets }: { readonly identity: Identity; readonly meets: Meets },
+  text: string,
+  peer: NodeId,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
   const address = parseAddress(text);
   return new Promise((resolve, reject) => {
     const socket = connect({ ...tlsOptions(identity), host: address.host, port: address.port });
@@ -67,8 +84,9 @@ export function connectTls(identity: Identity, text: string, peer: NodeId, signa
     };
     const abort = (): void => finish(dialFailure.givenUp(peer, text, signal));
     socket.once('secureConnect', () => {
-      const found = nodeOf(socket);
-      finish(found === peer ? undefined : dialFailure.someoneElse(peer, text, found));
+      const found = remoteOf(socket);
+      if (found?.node !== peer) finish(dialFailure.someoneElse(peer, text, found?.node ?? null));
+      else finish(meets(found) ? undefined : dialFailure.formerKey(peer, text));
     });
     socket.once('error', (error) => finish(dialFailure.unreachable(peer, text, causeOf(error), error)));
     socket.once('close', () => finish(dialFailure.unreachable(peer, text, 'it hung up')));

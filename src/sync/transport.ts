@@ -11,6 +11,7 @@
  * Two adapters: `websocket-transport.ts` (TLS) and `memory-transport.ts`. Both pass `test/suites/transport-contract.ts`.
  */
 import type { Duplex } from 'node:stream';
+import type { KeyProof } from '../core/codec/key-proof.ts';
 import { PandoError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
 
@@ -43,9 +44,20 @@ export interface Connection {
   close(reason: PandoError): void;
 }
 
+/** A node that proved to hold the newest key of a proof. */
+export interface MetNode {
+  readonly node: NodeId;
+  readonly keyProof: KeyProof;
+}
+
+/** Told of every node that proved its key, whoever dialled. False for one that has shown a newer key here before: then this is none of its keys any more, or somebody else has it. */
+export type Meets = (met: MetNode) => boolean;
+
 export interface ListenOptions {
   /** Whether a node that proved its key may come in. */
   readonly admit: (peer: NodeId) => boolean;
+  /** Asked first, also of nodes that this one dials. */
+  readonly meets: Meets;
   readonly accept: (connection: Connection) => void;
   /** Who takes the data connection that `peer` asks for, or null when nobody gave out this ticket to this peer. */
   readonly acceptData: (peer: NodeId, ticket: string) => ((stream: Duplex) => void) | null;
@@ -99,10 +111,17 @@ export const dialFailure = {
       { peer, address, found },
     );
   },
+  formerKey(peer: NodeId, address: string): PandoError {
+    return new PandoError(
+      'PEER_UNKNOWN',
+      `At ${address} answers peer ${peer} with a key that it has replaced; somebody may have stolen that one. If the node was set up again from an old backup, give it its newest key back, or remove the peer here and add it anew.`,
+      { peer, address },
+    );
+  },
   refused(peer: NodeId, address: string, self: NodeId): PandoError {
     return new PandoError(
       'PEER_REFUSED',
-      `Peer ${peer} at ${address} does not know this node; add it there with "pando peer add ${self}".`,
+      `Peer ${peer} at ${address} does not know this node, or knows a newer key of it; add it there with "pando peer add ${self}".`,
       { peer, address, self },
     );
   },

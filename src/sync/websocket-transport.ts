@@ -17,12 +17,13 @@ import { closingError } from './close-codes.ts';
 import type { Identity } from './identity.ts';
 import { answerIntroduction, askForIntroduction } from './introductions.ts';
 import { PendingHandshakes } from './pending-handshakes.ts';
-import { connectTls, HANDSHAKE_TIMEOUT_MS, nodeOf, tlsOptions } from './tls.ts';
+import { connectTls, HANDSHAKE_TIMEOUT_MS, remoteOf, tlsOptions } from './tls.ts';
 import {
   type Connection,
   dialFailure,
   FRAME_BYTES_MAX,
   type ListenOptions,
+  type Meets,
   TICKET_PATTERN,
   type Transport,
 } from './transport.ts';
@@ -59,12 +60,15 @@ export class WebSocketTransport implements Transport {
   readonly #connections = new Set<WebSocketConnection>();
   readonly #dataSockets = new Set<Socket>();
   #server: Server | undefined;
+  /** Nobody is known to have replaced a key before it listens. */
+  #meets: Meets = () => true;
 
   constructor(options: WebSocketTransportOptions) {
     this.#options = options;
   }
 
   async listen(options: ListenOptions): Promise<string> {
+    this.#meets = options.meets;
     const server = createServer(tlsOptions(this.#options.identity), (request, response) => {
       void answerIntroduction(options, request, response);
     });
@@ -72,7 +76,7 @@ export class WebSocketTransport implements Transport {
     server.maxRequestsPerSocket = 1;
     server.on('connection', (socket: Socket) => this.#pending.begin(socket));
     server.prependListener('secureConnection', (socket) => {
-      if (nodeOf(socket) === null) socket.destroy();
+      if (remoteOf(socket) === null) socket.destroy();
     });
     server.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head) => {
       this.#upgrade(options, request, socket, head);
@@ -157,11 +161,12 @@ export class WebSocketTransport implements Transport {
   #upgrade(options: ListenOptions, request: IncomingMessage, socket: TLSSocket, head: Buffer): void {
     // Without a listener, a reset from the other side would end the process.
     socket.on('error', () => socket.destroy());
-    const peer = nodeOf(socket);
-    if (peer === null || !options.admit(peer)) {
+    const remote = remoteOf(socket);
+    if (remote === null || !options.meets(remote) || !options.admit(remote.node)) {
       refuseUpgrade(socket, 403);
       return;
     }
+    const peer = remote.node;
     const path = request.url ?? '';
     if (path === SYNC_PATH) {
       this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
@@ -222,7 +227,7 @@ export class WebSocketTransport implements Transport {
     limit: AbortSignal,
     negotiate: (socket: TLSSocket, done: (value: T) => void, refuse: (error: PandoError) => void) => void,
   ): Promise<T> {
-    const socket = await connectTls(this.#options.identity, address, peer, limit);
+    const socket = await connectTls({ ...this.#options, meets: this.#meets }, address, peer, limit);
     return new Promise((resolve, reject) => {
       const refuse = (error: PandoError): void => {
         reject(error);

@@ -127,6 +127,7 @@ class Scene {
     });
     const address = await listening.listen({
       admit: () => true,
+      meets: () => true,
       accept,
       acceptData: () => null,
       introduce: async () => new Uint8Array(),

@@ -6,15 +6,15 @@ import {
   chainHashOfRun,
   genesisHash,
   hashText,
-  nodeIdOfPublicKey,
   sealCheckpoint,
-  sha256,
   signHead,
   verifyHead,
   verifySeal,
 } from '../../src/core/codec/chain.ts';
 import { CheckpointReader, checkpointDigest, encodeCheckpoint } from '../../src/core/codec/checkpoint-codec.ts';
 import { decodeEvent, decodeStoredEvent, EVENT_BYTES_MAX, encodeEvent } from '../../src/core/codec/event-codec.ts';
+import { sha256 } from '../../src/core/codec/hash.ts';
+import { nodeIdOfPublicKey } from '../../src/core/codec/key-proof.ts';
 import { pack, unpack, unpackTrusted } from '../../src/core/codec/msgpack.ts';
 import type { EventBody, KnownEvent } from '../../src/core/events.ts';
 import { GraphDraft } from '../../src/core/graph/draft.ts';
@@ -311,7 +311,7 @@ describe('The chain of a stream', () => {
     expect(() => verifyHead({ ...signed, seq: 6 })).toThrow(refused);
     expect(() => verifyHead({ ...signed, incarnation: 2 })).toThrow(refused);
     expect(() => verifyHead({ ...signed, hash: sha256(Buffer.from('others')) })).toThrow(refused);
-    expect(() => verifyHead({ ...signed, publicKey: new Uint8Array(31) })).toThrow(refused);
+    expect(() => verifyHead({ ...signed, keyProof: new Uint8Array(31) })).toThrow(refused);
     expect(() => verifyHead({ ...signed, signature: new Uint8Array(0) })).toThrow(refused);
     expect(() => verifyHead(signHead(head, signerOf(2)))).toThrow(refused);
     expect(() => verifyHead({ ...signed, stream: streamIdOf(author.node, 'homes' as TreeName) })).toThrow(refused);
@@ -325,12 +325,12 @@ describe('The chain of a stream', () => {
     const refused = expect.objectContaining({ code: 'LOG_CORRUPT' });
     expect(() => verifySeal(kept)).toThrow(refused);
     expect(() => verifySeal({ ...kept, digest: sha256(Buffer.from('others')) }, signerOf(2).node)).toThrow(refused);
-    const { publicKey, signature } = signHead(head, author);
-    expect(() => verifySeal({ head, digest, publicKey, signature })).toThrow(refused);
+    const { keyProof, signature } = signHead(head, author);
+    expect(() => verifySeal({ head, digest, keyProof, signature })).toThrow(refused);
   });
 
   it('names a node after its key', () => {
-    expect(nodeIdOfPublicKey(author.publicKey)).toBe(author.node);
+    expect(nodeIdOfPublicKey(author.keyProof)).toBe(author.node);
   });
 });
 

@@ -146,7 +146,7 @@ describe('A history that follows another node', () => {
       const mallory = signerOf(3);
       const forged = signHead(second.head, mallory);
       await refused(followed.ingest({ ...second, head: forged }), 'LOG_CORRUPT');
-      await refused(followed.ingest({ ...second, head: { ...forged, publicKey: author.publicKey } }), 'LOG_CORRUPT');
+      await refused(followed.ingest({ ...second, head: { ...forged, keyProof: author.keyProof } }), 'LOG_CORRUPT');
     });
 
     it('refuses a batch that it has already, and one that leaves a gap', async () => {
@@ -295,7 +295,7 @@ describe('A history that follows another node', () => {
 
     it('seals it with its own key, and does not hand it on', async () => {
       await followed.ingestCheckpoint(await checkpoint());
-      expect((await log.checkpoint(stream))?.seal.publicKey).toEqual(follower.publicKey);
+      expect((await log.checkpoint(stream))?.seal.keyProof).toEqual(follower.keyProof);
       await expect(followed.checkpointOf(stream)).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
       await expect(followed.signedHeadAt(stream, 1)).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
       await expect(arrayOf(followed.records(stream, 1))).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });

@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto';
-import { nodeIdOfPublicKey, type Signer } from '../../src/core/codec/chain.ts';
+import type { Signer } from '../../src/core/codec/chain.ts';
+import { nodeIdOfPublicKey } from '../../src/core/codec/key-proof.ts';
 
 /** DER prefix of a PKCS #8 Ed25519 private key (RFC 8410 §7). */
 const ED25519_PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
@@ -17,7 +18,7 @@ export function signerOf(number: number): Signer {
   const publicKey = new Uint8Array(spki.subarray(ED25519_SPKI_PREFIX_BYTES));
   return {
     node: nodeIdOfPublicKey(publicKey),
-    publicKey,
+    keyProof: publicKey,
     sign: (message) => new Uint8Array(sign(null, message, privateKey)),
   };
 }

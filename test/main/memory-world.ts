@@ -59,7 +59,12 @@ export class MemoryWorld {
     const log = former === undefined ? surviving(new MemoryLog()) : former.log;
     const warnings: string[] = [];
     const node = await PandoNode.open({
-      adapters: { signer: identity, log, zfs, transport: this.network.transport(identity.node, addressOf(name)) },
+      adapters: {
+        signer: identity,
+        log,
+        zfs,
+        transport: this.network.transport(identity.node, addressOf(name), identity.keyProof),
+      },
       settings: {
         version: 'test',
         listenHost: '127.0.0.1',

@@ -1,5 +1,6 @@
 /** Who gets in, how far, and until when: grants, invitations and what the log tells of both. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { keysOf } from '../../src/core/codec/key-proof.ts';
 import type { Event } from '../../src/core/events.ts';
 import { ROLES, type Role } from '../../src/core/grants.ts';
 import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf, type TreeName } from '../../src/core/ids.ts';
@@ -7,6 +8,7 @@ import { formatInvitation, parseInvitation } from '../../src/core/invitation.ts'
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { TreeChange } from '../../src/features/trees/tree-changes.ts';
 import { systemSurroundings } from '../../src/main/surroundings.ts';
+import { withNewKey } from '../../src/sync/identity.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
 import {
   addressOf,
@@ -666,5 +668,60 @@ describe('a peer that has this node change a tree', () => {
       const asked = beta.node.hub.reach(alpha.node.id).then((session) => session.call('tree.change', wrong));
       await expect(asked).rejects.toMatchObject({ code: 'PROTOCOL_FRAME_INVALID' });
     }
+  });
+});
+
+describe('a node with a new key', () => {
+  /** The node as it starts again with this identity. */
+  async function restarted(who: WorldNode, identity: WorldNode['identity']): Promise<WorldNode> {
+    const other = who === alpha ? beta : alpha;
+    const ended = other.node.hub.connected().length === 0 ? undefined : sessionEnded(other);
+    await who.node.stop();
+    await ended;
+    return world.start(who.pool, { ...who, identity });
+  }
+
+  beforeEach(async () => {
+    await introduce(alpha, beta);
+    await follow();
+    await syncImages(beta);
+  });
+
+  it('is the same to its peers, whose logs say that it has one; its own streams go on', async () => {
+    const { node } = alpha;
+    alpha = await restarted(alpha, withNewKey(alpha.identity));
+    expect(alpha.node.id).toBe(node.id);
+    await alpha.zfs.snapshot([at('alpha/images', '2')]);
+    await beta.node.hub.reach(alpha.node.id);
+    await syncImages(beta);
+    expect(await has(beta, 'beta/images', '2')).toBe(true);
+    expect((await alpha.node.verifier.verify(IMAGES)).ok).toBe(true);
+    expect((await beta.node.verifier.verify(IMAGES)).ok).toBe(true);
+    expect((await auditOf(beta)).filter(({ type }) => type === 'peer.rekeyed')).toMatchObject([
+      { peer: alpha.node.id, keys: keysOf(alpha.identity.keyProof) },
+    ]);
+  });
+
+  it('keeps out whoever has the old one, also after its peers have started again', async () => {
+    const old = alpha.identity;
+    alpha = await restarted(alpha, withNewKey(old));
+    await beta.node.hub.reach(alpha.node.id);
+    beta = await restarted(beta, beta.identity);
+    alpha = await restarted(alpha, old);
+    await expect(beta.node.hub.reach(alpha.node.id)).rejects.toMatchObject({ code: 'PEER_UNREACHABLE' });
+    expect(alpha.node.hub.connected()).toEqual([]);
+    expect(await refusalsOf(beta)).toContain(`connect - 1`);
+  });
+
+  it('may be known by its old key again to a peer that has forgotten it', async () => {
+    const old = alpha.identity;
+    alpha = await restarted(alpha, withNewKey(old));
+    await beta.node.hub.reach(alpha.node.id);
+    alpha = await restarted(alpha, old);
+    await beta.node.mirrors.remove(IMAGES);
+    await beta.node.peers.remove(alpha.node.id);
+    await introduce(alpha, beta);
+    await beta.node.hub.reach(alpha.node.id);
+    expect(beta.node.hub.connected()).toEqual([alpha.node.id]);
   });
 });

@@ -4,7 +4,8 @@
  * real signatures do what they should is tested in test/core and test/sync.
  */
 import { hash } from 'node:crypto';
-import { nodeIdOfPublicKey, PUBLIC_KEY_BYTES, type SignatureCheck, type Signer } from '../../src/core/codec/chain.ts';
+import type { Signer } from '../../src/core/codec/chain.ts';
+import { nodeIdOfPublicKey, PUBLIC_KEY_BYTES, type SignatureCheck } from '../../src/core/codec/key-proof.ts';
 import type { Random } from './random.ts';
 
 export class SimulatedSignatures {
@@ -15,7 +16,7 @@ export class SimulatedSignatures {
     const publicKey = random.bytes(PUBLIC_KEY_BYTES);
     const secret = Buffer.from(random.bytes(PUBLIC_KEY_BYTES));
     this.#secrets.set(Buffer.from(publicKey).toString('latin1'), secret);
-    return { node: nodeIdOfPublicKey(publicKey), publicKey, sign: (message) => signature(secret, message) };
+    return { node: nodeIdOfPublicKey(publicKey), keyProof: publicKey, sign: (message) => signature(secret, message) };
   }
 
   readonly isSigned: SignatureCheck = (publicKey, message, shown) => {

@@ -7,13 +7,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   chainHash,
   genesisHash,
-  type Hash,
   type Head,
   type SignedHead,
   sealCheckpoint,
   signHead,
 } from '../../src/core/codec/chain.ts';
 import { checkpointDigest } from '../../src/core/codec/checkpoint-codec.ts';
+import type { Hash } from '../../src/core/codec/hash.ts';
 import { type StreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import type { Append, Checkpoint, Log, LogRecord } from '../../src/log/log.ts';
 import { signerOf } from '../log/identity.ts';
@@ -128,7 +128,7 @@ export function logContract(name: string, open: () => Promise<LogFixture>): void
         const head = await grow(log, beginning(), 2);
         const kept = await log.head(stream);
         expect(Buffer.from(kept?.signature ?? [])).toEqual(Buffer.from(head.signature));
-        expect(Buffer.from(kept?.publicKey ?? [])).toEqual(Buffer.from(head.publicKey));
+        expect(Buffer.from(kept?.keyProof ?? [])).toEqual(Buffer.from(head.keyProof));
       });
 
       it('takes thousands of events at once and gives them back from any place', async () => {

@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { keysOf } from '../../src/core/codec/key-proof.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { PandoError } from '../../src/core/errors.ts';
 import type { NodeId } from '../../src/core/ids.ts';
-import { type Connection, FRAME_BYTES_MAX, type Transport } from '../../src/sync/transport.ts';
+import { type Connection, FRAME_BYTES_MAX, type Meets, type Transport } from '../../src/sync/transport.ts';
 
 /** A node without anything but its transport. */
 export interface BenchNode {
@@ -17,6 +18,8 @@ export interface BenchNode {
 /** A place where transports can reach each other. */
 export interface TransportBench {
   createNode(): BenchNode;
+  /** One that has changed its key. */
+  createRotated(): BenchNode;
   /** A node that is to listen at an address of which a node before it has told. */
   createNodeAt(address: string): BenchNode;
   /** An address at which nobody listens. */
@@ -57,9 +60,10 @@ class Listener {
   address = '';
   #wake: () => void = () => undefined;
 
-  async listen({ transport }: BenchNode, admit: (peer: NodeId) => boolean): Promise<this> {
+  async listen({ transport }: BenchNode, admit: (peer: NodeId) => boolean, meets: Meets = () => true): Promise<this> {
     this.address = await transport.listen({
       admit,
+      meets,
       accept: (connection) => {
         this.accepted.push(connection);
         this.#wake();
@@ -118,8 +122,7 @@ export function describeTransport(name: string, createBench: () => TransportBenc
     let there: BenchNode;
     let listener: Listener;
 
-    function createNode(): BenchNode {
-      const node = bench.createNode();
+    function createNode(node = bench.createNode()): BenchNode {
       nodes.push(node);
       return node;
     }
@@ -146,6 +149,43 @@ export function describeTransport(name: string, createBench: () => TransportBenc
       expect(near.peer).toBe(there.node);
       expect(far.peer).toBe(here.node);
       far.onFrame(() => undefined);
+    });
+
+    test('a node with a new key is the one that it was, to whoever it dials and whoever dials it', async () => {
+      const rotated = createNode(bench.createRotated());
+      const shown: string[][] = [];
+      const note: Meets = ({ node, keyProof }) => {
+        if (node === rotated.node) shown.push([...keysOf(keyProof)]);
+        return true;
+      };
+      const ear = await new Listener().listen(createNode(), () => true, note);
+      const its = await new Listener().listen(rotated, () => true);
+      await rotated.transport.dial(ear.address, nodes.at(-1)?.node as NodeId, NEVER);
+      expect((await ear.first()).peer).toBe(rotated.node);
+      await (nodes.at(-1) as BenchNode).transport.dial(its.address, rotated.node, NEVER);
+      expect(shown.map(({ length }) => length)).toEqual([2, 2]);
+      expect(shown[0]).toEqual(shown[1]);
+    });
+
+    test('a node that shows a key which it has replaced gets nowhere, whoever dials', async () => {
+      const wary = createNode();
+      const refused = new Set<NodeId>();
+      const ear = await new Listener().listen(
+        wary,
+        () => true,
+        ({ node }) => {
+          refused.add(node);
+          return node !== here.node && node !== there.node;
+        },
+      );
+      const { transport } = here;
+      await expectRejection(transport.dial(ear.address, wary.node, NEVER), 'PEER_REFUSED');
+      await expectRejection(transport.openData(ear.address, wary.node, TICKET, NEVER), 'PEER_REFUSED');
+      await expect(transport.introduce(ear.address, wary.node, new Uint8Array(1), NEVER)).rejects.toThrow();
+      await expectRejection(wary.transport.dial(listener.address, there.node, NEVER), 'PEER_UNKNOWN');
+      await expectRejection(wary.transport.openData(listener.address, there.node, TICKET, NEVER), 'PEER_UNKNOWN');
+      expect(refused).toEqual(new Set([here.node, there.node]));
+      expect([...ear.accepted, ...ear.streams]).toEqual([]);
     });
 
     test('frames arrive whole and in order, both ways, also when nobody listened yet', async () => {
@@ -270,6 +310,7 @@ export function describeTransport(name: string, createBench: () => TransportBenc
       const eager = createNode();
       const address = await eager.transport.listen({
         admit: () => true,
+        meets: () => true,
         accept: () => undefined,
         acceptData: () => (stream) => stream.end('right away'),
         introduce: async () => new Uint8Array(),

@@ -27,6 +27,10 @@ class Directory implements PeerDirectory {
     return this.#addresses.has(node);
   }
 
+  meets(): boolean {
+    return true;
+  }
+
   refused(node: NodeId): void {
     this.refusals.push(node);
   }

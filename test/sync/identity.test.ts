@@ -3,9 +3,10 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { nodeIdOfPublicKey, signHead, verifyHead } from '../../src/core/codec/chain.ts';
+import { signHead, verifyHead } from '../../src/core/codec/chain.ts';
+import { keysOf, nodeIdOfPublicKey } from '../../src/core/codec/key-proof.ts';
 import { streamIdOf, type TreeName } from '../../src/core/ids.ts';
-import { KEY_FILE_NAME, loadOrCreateIdentity, readIdentity } from '../../src/sync/identity.ts';
+import { KEY_FILE_NAME, loadOrCreateIdentity, readIdentity, rotateIdentity } from '../../src/sync/identity.ts';
 
 let parent: string;
 let directory: string;
@@ -21,7 +22,7 @@ test('the first start makes a key that every later start finds again', async () 
   const first = await loadOrCreateIdentity(directory, null);
   const second = await loadOrCreateIdentity(directory, null);
   expect(second.node).toBe(first.node);
-  expect(first.node).toBe(nodeIdOfPublicKey(first.publicKey));
+  expect(first.node).toBe(nodeIdOfPublicKey(first.keyProof));
 });
 
 test('key file and directory are open to their owner alone, and nothing else is left there', async () => {
@@ -116,4 +117,37 @@ test('a key that was not encrypted is from the first start with a passphrase on,
   expect(await readFile(join(directory, KEY_FILE_NAME), 'utf8')).toContain('ENCRYPTED');
   expect((await stat(join(directory, KEY_FILE_NAME))).mode & 0o777).toBe(0o600);
   expect(await readdir(directory)).toEqual([KEY_FILE_NAME]);
+});
+
+test.each([null, PASSPHRASE])(
+  'a new key is the same node, and the old one is gone (passphrase: %s)',
+  async (passphrase) => {
+    const first = await loadOrCreateIdentity(directory, passphrase);
+    const second = await rotateIdentity(directory, passphrase);
+    const third = await rotateIdentity(directory, passphrase);
+    expect([second.node, third.node]).toEqual([first.node, first.node]);
+    expect(keysOf(third.keyProof).slice(0, 2)).toEqual(keysOf(second.keyProof));
+    const again = await loadOrCreateIdentity(directory, passphrase);
+    expect(again.privateKeyPem).toBe(third.privateKeyPem);
+    expect(again.privateKeyPem).not.toBe(first.privateKeyPem);
+    expect(Buffer.from(again.keyProof).equals(third.keyProof)).toBe(true);
+    expect((await stat(join(directory, KEY_FILE_NAME))).mode & 0o777).toBe(0o600);
+    expect(await readdir(directory)).toEqual([KEY_FILE_NAME]);
+  },
+);
+
+test('a key with the proof of another is refused, and there is nothing to change where no node has run', async () => {
+  await expect(rotateIdentity(directory, null)).rejects.toMatchObject({ code: 'IDENTITY_INVALID' });
+  await loadOrCreateIdentity(directory, null);
+  await rotateIdentity(directory, null);
+  const path = join(directory, KEY_FILE_NAME);
+  const before = await readFile(path, 'utf8');
+  await rotateIdentity(directory, null);
+  const [key = ''] = before.split('-----BEGIN PANDO');
+  const [, proof = ''] = (await readFile(path, 'utf8')).split('-----BEGIN PANDO');
+  await writeFile(path, `${key}-----BEGIN PANDO${proof}`);
+  await expect(loadOrCreateIdentity(directory, null)).rejects.toMatchObject({
+    code: 'IDENTITY_INVALID',
+    message: expect.stringContaining('proof'),
+  });
 });

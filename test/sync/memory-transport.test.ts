@@ -1,14 +1,13 @@
 import { expect, test } from 'vitest';
-import { createIdentity } from '../../src/sync/identity.ts';
+import { createIdentity, withNewKey } from '../../src/sync/identity.ts';
 import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
 import type { Connection } from '../../src/sync/transport.ts';
 import { describeTransport } from '../suites/transport-contract.ts';
 
 describeTransport('the memory transport', () => {
   const network = new MemoryNetwork();
-  const createNodeAt = (address: string) => {
-    const { node } = createIdentity();
-    return { node, transport: network.transport(node, address) };
+  const createNodeAt = (address: string, { node, keyProof } = createIdentity()) => {
+    return { node, transport: network.transport(node, address, keyProof) };
   };
   let count = 0;
   return {
@@ -17,6 +16,7 @@ describeTransport('the memory transport', () => {
       count += 1;
       return createNodeAt(`node ${count}`);
     },
+    createRotated: () => createNodeAt('rotated', withNewKey(createIdentity())),
     createNodeAt,
   };
 });
@@ -24,9 +24,13 @@ describeTransport('the memory transport', () => {
 async function pairOn(network: MemoryNetwork) {
   const [a, b] = [createIdentity().node, createIdentity().node];
   const accepted = new Promise<Connection>((accept) => {
-    void network
-      .transport(b, 'b')
-      .listen({ admit: () => true, accept, acceptData: () => null, introduce: async () => new Uint8Array() });
+    void network.transport(b, 'b').listen({
+      admit: () => true,
+      meets: () => true,
+      accept,
+      acceptData: () => null,
+      introduce: async () => new Uint8Array(),
+    });
   });
   const transport = network.transport(a, 'a');
   const near = await transport.dial('b', b, new AbortController().signal);

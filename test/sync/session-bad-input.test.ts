@@ -241,7 +241,7 @@ test('a peer that shows a head which this node never signed cannot make it begin
   const { puppet, session } = await Puppet.greet(node);
   const stream = node.history.ownStream(IMAGES);
   const forged = { stream, incarnation: 5, seq: 9, hash: new Uint8Array(32) };
-  puppet.say(have({ heads: [{ ...signHead(forged, puppet.identity), publicKey: node.identity.publicKey }] }));
+  puppet.say(have({ heads: [{ ...signHead(forged, puppet.identity), keyProof: node.identity.keyProof }] }));
   expect((await session.closed).code).toBe('LOG_CORRUPT');
   expect(known(node, node)).toEqual([1, 2]);
 });

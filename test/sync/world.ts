@@ -164,6 +164,7 @@ export async function connectionPair(
   const accepted = new Promise<Connection>((accept) => {
     void listening.listen({
       admit: () => true,
+      meets: () => true,
       accept,
       acceptData: () => null,
       introduce: async () => new Uint8Array(),

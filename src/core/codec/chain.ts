@@ -4,27 +4,18 @@
  */
 import { createPublicKey, hash, verify } from 'node:crypto';
 import { PandoError } from '../errors.ts';
-import { type NodeId, nodeIdOfFingerprint, type StreamId, shortNodeId, splitStreamId } from '../ids.ts';
+import { type NodeId, type StreamId, shortNodeId, splitStreamId } from '../ids.ts';
+import { HASH_BYTES, type Hash, sha256 } from './hash.ts';
+import { currentKey, type KeyProof, nodeOfProof, type SignatureCheck } from './key-proof.ts';
 import { pack } from './msgpack.ts';
-
-/** A SHA-256 digest: 32 bytes. */
-export type Hash = Uint8Array;
-export const HASH_BYTES = 32;
-/** An Ed25519 public key as RFC 8032 encodes it. */
-export const PUBLIC_KEY_BYTES = 32;
-/** An Ed25519 signature (RFC 8032). */
-export const SIGNATURE_BYTES = 64;
 
 /** Signs on behalf of one node; the private key stays behind it. */
 export interface Signer {
   readonly node: NodeId;
-  /** Raw Ed25519 public key, 32 bytes. */
-  readonly publicKey: Uint8Array;
+  /** The key that it signs with, and that this belongs to the node. */
+  readonly keyProof: KeyProof;
   sign(message: Uint8Array): Uint8Array;
 }
-
-/** Whether `signature` is the one that the holder of `publicKey` makes for the message. */
-export type SignatureCheck = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean;
 
 /** How far a stream has come: everything up to `seq` hashes to `hash`. */
 export interface Head {
@@ -38,7 +29,7 @@ export interface Head {
 
 /** A head, vouched for by the stream's author. */
 export interface SignedHead extends Head {
-  readonly publicKey: Uint8Array;
+  readonly keyProof: KeyProof;
   readonly signature: Uint8Array;
 }
 
@@ -47,14 +38,8 @@ export interface CheckpointSeal {
   readonly head: Head;
   /** SHA-256 over the checkpoint's chunks, one after the other. */
   readonly digest: Hash;
-  readonly publicKey: Uint8Array;
+  readonly keyProof: KeyProof;
   readonly signature: Uint8Array;
-}
-
-/** SHA-256 of the bytes (FIPS 180-4). */
-export function sha256(bytes: Uint8Array): Hash {
-  // By way of a string: node:crypto makes one several times faster than a Buffer, and a replay hashes every event.
-  return Buffer.from(hash('sha256', bytes, 'binary'), 'latin1');
 }
 
 /**
@@ -95,11 +80,6 @@ export function hashText(value: Hash): string {
   return Buffer.from(value).toString('hex');
 }
 
-/** The NodeId of an Ed25519 public key: the SHA-256 of its 32 raw bytes. */
-export function nodeIdOfPublicKey(publicKey: Uint8Array): NodeId {
-  return nodeIdOfFingerprint(sha256(publicKey));
-}
-
 function headStatement(head: Head): Uint8Array {
   return pack(['pando head', head.stream, head.incarnation, head.seq, head.hash]);
 }
@@ -110,12 +90,12 @@ function checkpointStatement(head: Head, digest: Hash): Uint8Array {
 
 /** Signs a head of the signer's own stream. */
 export function signHead(head: Head, signer: Signer): SignedHead {
-  return { ...head, publicKey: signer.publicKey, signature: signer.sign(headStatement(head)) };
+  return { ...head, keyProof: signer.keyProof, signature: signer.sign(headStatement(head)) };
 }
 
 /** Signs the digest of a checkpoint: of the signer's own stream, or of its copy of another's. */
 export function sealCheckpoint(head: Head, digest: Hash, signer: Signer): CheckpointSeal {
-  return { head, digest, publicKey: signer.publicKey, signature: signer.sign(checkpointStatement(head, digest)) };
+  return { head, digest, keyProof: signer.keyProof, signature: signer.sign(checkpointStatement(head, digest)) };
 }
 
 /** DER prefix of a SubjectPublicKeyInfo that holds an Ed25519 key (RFC 8410 §4). */
@@ -141,7 +121,7 @@ interface Statement {
 
 function checkSignature(
   { stream, message, by, isSigned }: Statement,
-  { publicKey, signature }: { readonly publicKey: Uint8Array; readonly signature: Uint8Array },
+  { keyProof, signature }: { readonly keyProof: KeyProof; readonly signature: Uint8Array },
 ): void {
   const refuse = (why: string): never => {
     throw new PandoError(
@@ -152,9 +132,10 @@ function checkSignature(
       },
     );
   };
-  if (publicKey.length !== PUBLIC_KEY_BYTES) refuse(`a public key has ${PUBLIC_KEY_BYTES} bytes`);
-  if (nodeIdOfPublicKey(publicKey) !== by) refuse('the key belongs to another node');
-  if (!isSigned(publicKey, message, signature)) refuse('the signature does not match');
+  const node = nodeOfProof(keyProof, isSigned);
+  if (node === null) refuse('the key is none that a node can have');
+  if (node !== by) refuse('the key belongs to another node');
+  if (!isSigned(currentKey(keyProof), message, signature)) refuse('the signature does not match');
 }
 
 /** Throws `LOG_CORRUPT` unless the stream's own node signed the head. */

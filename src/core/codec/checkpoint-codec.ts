@@ -31,7 +31,7 @@ import type {
   SnapshotGuid,
   SnapshotName,
 } from '../ids.ts';
-import type { Hash } from './chain.ts';
+import type { Hash } from './hash.ts';
 import { pack, unpack, unpackTrusted } from './msgpack.ts';
 
 /** Version of the chunk format. */

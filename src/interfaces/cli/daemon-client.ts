@@ -76,6 +76,8 @@ interface On {
 /** Every call rejects with `DAEMON_UNREACHABLE` when no node answers; one whose signal is aborted with `CALL_CANCELLED`. */
 export interface DaemonClient {
   identity(): Promise<{ readonly node: NodeId; readonly version: string }>;
+  /** Gives how many keys the node has had then. */
+  rotateKey(): Promise<number>;
   status(): Promise<DaemonStatus>;
 
   trees(): Promise<readonly KeptTree[]>;

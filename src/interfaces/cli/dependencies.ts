@@ -11,6 +11,8 @@ export interface CliDependencies {
   readonly client: (socket: string) => DaemonClient;
   /** The id of the node with that configuration, or null when it has not run yet. */
   readonly readIdentity: (configPath: string | undefined) => Promise<NodeId | null>;
+  /** Gives the node with that configuration a new key from its next start on; resolves with how many it has had. */
+  readonly rotateKey: (configPath: string | undefined) => Promise<number>;
   readonly loadConfig: (
     configPath: string | undefined,
   ) => Promise<{ readonly socket: string; readonly dataDirectory: string }>;

@@ -120,6 +120,8 @@ function describeTrustEvent(event: TrustEventBody): string {
       return `${event.peer} has joined with invitation ${event.invitation}.`;
     case 'invitation.withdrawn':
       return `Invitation ${event.invitation} was withdrawn.`;
+    case 'peer.rekeyed':
+      return `${event.peer} has a new key, its key ${event.keys.length}, for which the one before vouches; that counts no more.`;
     case 'access.refused':
       return describeRefusal(event);
     default:
@@ -159,6 +161,7 @@ function describeAdminEvent(event: AdminEventBody): string {
     case 'invitation.used':
     case 'invitation.withdrawn':
     case 'access.refused':
+    case 'peer.rekeyed':
       return describeTrustEvent(event);
     case 'bandwidth.limited':
       return describeLimit(event);
@@ -199,6 +202,7 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'invitation.used': true,
   'invitation.withdrawn': true,
   'access.refused': true,
+  'peer.rekeyed': true,
   'bandwidth.limited': true,
   'local-tree.added': true,
   'local-tree.removed': true,

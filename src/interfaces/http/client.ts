@@ -59,6 +59,12 @@ export class HttpClient {
     return this.#json({ method: 'GET', path: '/v1/node' });
   }
 
+  /** Gives how many keys the node has had then. */
+  async rotateKey(): Promise<number> {
+    const path = '/v1/node/key';
+    return (await this.#json<{ readonly keys: number }>({ method: 'POST', path, body: {} })).keys;
+  }
+
   status(): Promise<Status> {
     return this.#json({ method: 'GET', path: '/v1/status' });
   }

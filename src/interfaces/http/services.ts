@@ -33,6 +33,8 @@ export interface DaemonServices {
   /** Unix ms. */
   readonly startedAt: number;
   readonly dataDirectory: string;
+  /** Gives the node a new key from its next start on; resolves with how many it has had. */
+  readonly rotateKey: () => Promise<number>;
   /** Where peers reach this node, as `host:port`. */
   readonly address: string;
   readonly history: History;

@@ -4,9 +4,11 @@ import { addPeerSchema, checked, giveGrantSchema, inviteSchema, joinSchema, revo
 import type { DaemonServices } from './services.ts';
 import { peersOf } from './status.ts';
 
-/** Who is trusted with what: peers, their grants, and invitations. */
+/** Who is trusted with what: peers, their grants, and invitations; and the key that peers know this node by. */
 export function trustRoutes(app: FastifyInstance, services: DaemonServices): void {
-  const { peers, grants, invitations, presence } = services;
+  const { peers, grants, invitations, presence, rotateKey } = services;
+
+  app.post('/v1/node/key', async () => ({ keys: await rotateKey() }));
 
   app.get('/v1/peers', () => peersOf(services));
   app.post('/v1/peers', async ({ body }, reply) => {

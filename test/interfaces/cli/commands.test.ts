@@ -488,6 +488,14 @@ describe('without a node', () => {
     expect(none.code).toBe(1);
     expect(none.stderr).toContain('the first "pando serve" makes its key');
   });
+
+  test('id rotate changes the key where it lies', async () => {
+    const changed: (string | undefined)[] = [];
+    const rotateKey = async (configPath: string | undefined) => changed.push(configPath) + 1;
+    const run = await pando(['id', 'rotate', '--config', 'x.yaml'], { overrides: { rotateKey } });
+    expect(run.stdout).toBe('This node has a new key, its key 2; it uses that when it starts.\n');
+    expect(changed).toEqual(['x.yaml']);
+  });
 });
 
 describe('on two nodes that do not know each other', () => {

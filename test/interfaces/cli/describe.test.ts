@@ -160,6 +160,7 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
   'invitation.used': { type: 'invitation.used', invitation: 'abcd0123' as InvitationId, peer: OWNER.node },
   'invitation.withdrawn': { type: 'invitation.withdrawn', invitation: 'abcd0123' as InvitationId },
   'access.refused': { type: 'access.refused', peer: null, action: 'connect', tree: null, times: 3 },
+  'peer.rekeyed': { type: 'peer.rekeyed', peer: OWNER.node, keys: ['0'.repeat(64), '1'.repeat(64)] },
   'bandwidth.limited': { type: 'bandwidth.limited', peer: OWNER.node, bytesPerSecond: 20_000_000 },
   'local-tree.added': { type: 'local-tree.added', tree: admin.tree, root },
   'local-tree.removed': { type: 'local-tree.removed', tree: admin.tree },

@@ -15,6 +15,7 @@ const dependencies: CliDependencies = {
   serve: async () => undefined,
   client: (socket) => new HttpClient(socket),
   readIdentity: async () => null,
+  rotateKey: async () => 2,
   loadConfig: async () => ({ socket: '/nowhere', dataDirectory: '/nowhere' }),
   stdout: new TextSink(),
   stderr: new TextSink(),
@@ -44,7 +45,7 @@ describe('the help', () => {
   test('knows the commands of the design', () => {
     expect(everyCommand.map(({ name }) => name)).toEqual(
       [
-        ['serve', 'status', 'id'],
+        ['serve', 'status', 'id', 'id rotate'],
         ['tree', 'tree ls', 'tree add', 'tree rm'],
         ['peer', 'peer ls', 'peer add', 'peer invite', 'peer join', 'peer invitations', 'peer withdraw', 'peer rm'],
         ['grant', 'grant ls', 'grant add', 'grant rm'],

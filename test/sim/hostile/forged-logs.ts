@@ -2,14 +2,8 @@
  * Logs of a node that lies, with its own key: to each peer it can tell another history under one and the same incarnation, each of them well chained and
  * signed. It claims what it does not own, forges when snapshots were taken, and tells of destroys, renames and promotes that never were.
  */
-import {
-  chainHash,
-  genesisHash,
-  type Hash,
-  type SignedHead,
-  type Signer,
-  signHead,
-} from '../../../src/core/codec/chain.ts';
+import { chainHash, genesisHash, type SignedHead, type Signer, signHead } from '../../../src/core/codec/chain.ts';
+import type { Hash } from '../../../src/core/codec/hash.ts';
 import { pack, unpack } from '../../../src/core/codec/msgpack.ts';
 import type { NodeId } from '../../../src/core/ids.ts';
 import type { Events } from '../../../src/sync/messages.ts';
