@@ -25,6 +25,7 @@ export default defineConfig({
         test: {
           name: 'platform',
           include: ['test/platform/**/*.test.ts'],
+          globalSetup: ['test/platform/build.mjs'],
           testTimeout: PLATFORM_TEST_TIMEOUT_MS,
           hookTimeout: PLATFORM_TEST_TIMEOUT_MS,
           expect: { poll: { timeout: POLL_TIMEOUT_MS } },

@@ -1,8 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describeError, PandoError } from '../core/errors.ts';
 import { LevelLog } from '../log/level-log.ts';
 import { loadOrCreateIdentity } from '../sync/identity.ts';
+import { Sealing } from '../sync/sealing/sealing.ts';
 import { WebSocketTransport } from '../sync/websocket-transport.ts';
 import { CliZfs } from '../zfs/cli/cli-zfs.ts';
 import type { Config } from './config.ts';
@@ -15,6 +17,9 @@ const LOG_DIRECTORY = 'log';
 const MS_PER_SECOND = 1000;
 /** Keys and history are nobody else's business. */
 const DATA_DIRECTORY_MODE = 0o700;
+
+/** The program beside this one, compiled as this one is. */
+const SEALING_PROGRAM = fileURLToPath(new URL('../sync/sealing/program.js', import.meta.url));
 
 /** What a configuration says about a node. */
 export function settingsOf(config: Config): NodeSettings {
@@ -33,7 +38,11 @@ export function settingsOf(config: Config): NodeSettings {
  * The real adapters: LevelDB, `zfs` and TLS. Creates the data directory and the node's key on first start. Rejects with
  * `DATA_DIRECTORY_UNWRITABLE`, `IDENTITY_INVALID`, `LOG_LOCKED`, `LOG_CORRUPT`.
  */
-export async function openAdapters(config: Config, onSkipped: (name: string) => void): Promise<NodeAdapters> {
+export async function openAdapters(
+  config: Config,
+  onSkipped: (name: string) => void,
+  sealingProgram = SEALING_PROGRAM,
+): Promise<NodeAdapters> {
   await makeDataDirectory(config.dataDirectory);
   const identity = await loadOrCreateIdentity(config.dataDirectory, await readPassphrase(config));
   const log = await LevelLog.open(join(config.dataDirectory, LOG_DIRECTORY));
@@ -42,6 +51,7 @@ export async function openAdapters(config: Config, onSkipped: (name: string) => 
     log,
     zfs: new CliZfs({ ...config.zfs, onSkipped }),
     transport: new WebSocketTransport({ identity, ...config.listen }),
+    sealing: new Sealing({ identity, program: sealingProgram }),
   };
 }
 

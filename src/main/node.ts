@@ -42,10 +42,12 @@ import { AdminJournal } from '../log/admin-journal.ts';
 import { History } from '../log/history.ts';
 import type { Log } from '../log/log.ts';
 import { Hub } from '../sync/hub.ts';
+import type { Sealing } from '../sync/sealing/sealing.ts';
 import type { Session } from '../sync/session.ts';
 import type { Transport } from '../sync/transport.ts';
 import { Bandwidth } from '../transfer/bandwidth.ts';
 import { Cursors } from '../transfer/cursors.ts';
+import type { ApartLinks } from '../transfer/data-links.ts';
 import { DirectListener } from '../transfer/direct-link.ts';
 import { TransferJournal } from '../transfer/journal.ts';
 import { TransferQueue } from '../transfer/limits.ts';
@@ -61,6 +63,8 @@ export interface NodeAdapters {
   readonly signer: Signer;
   /** How signatures are checked (default: as Ed25519). */
   readonly isSigned?: SignatureCheck;
+  /** Null where streams are sealed in this process. */
+  readonly sealing: Sealing | null;
   readonly log: Log;
   readonly zfs: Zfs;
   readonly transport: Transport;
@@ -434,6 +438,13 @@ export class PandoNode {
     });
   }
 
+  #apart(): ApartLinks | null {
+    const { sealing } = this.#options.adapters;
+    return sealing === null
+      ? null
+      : { sealing, openBare: this.hub.openBare.bind(this.hub), meets: this.#peerKeys.meets };
+  }
+
   #createSender(): TransferSender {
     const sender = new TransferSender({
       cursors: new Cursors({
@@ -449,12 +460,14 @@ export class PandoNode {
       shares: (peer, tree) => this.#mayRead(peer, tree),
       onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'read', tree }),
       bandwidth: this.#bandwidth,
+      apart: this.#apart(),
       isTrustedLink: (peer) => this.#isDirect(peer),
       timers: this.#surroundings.timers,
       randomBytes: this.#surroundings.randomBytes,
       directPort: () => this.#direct?.port ?? null,
     });
     this.hub.onDataConnection((peer, ticket) => sender.acceptSealed(peer, ticket));
+    this.hub.onBareConnection((ticket) => sender.acceptBare(ticket));
     return sender;
   }
 
@@ -466,6 +479,7 @@ export class PandoNode {
       recovery: this.#recovery,
       calls: this.#calls(),
       links: {
+        apart: this.#apart(),
         openData: (peer, ticket, signal) => this.hub.openData(peer, ticket, signal),
         addressOf: (peer) => this.#addressOf(peer),
         limits: (peer) => this.#bandwidth.limits(peer, 'in'),

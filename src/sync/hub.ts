@@ -1,8 +1,10 @@
 /** All sessions of this node: one for each known peer, dialled, accepted, kept up and ended. */
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { NodeId, StreamId, TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
+import type { BareAccept } from './bare-connections.ts';
 import type { CallHandler } from './calls.ts';
 import { type LinkStatus, PeerLink } from './peer-link.ts';
 import type { CaughtUp } from './questions.ts';
@@ -60,6 +62,7 @@ export class Hub {
   readonly #disconnectedListeners = new Set<(node: NodeId, reason: PandoError) => void>();
   readonly #closing = new AbortController();
   #dataHandler: DataHandler = () => null;
+  #bareHandler: BareAccept = () => null;
   #introductionHandler: IntroductionHandler = async () => new Uint8Array();
   #unsubscribe: () => void = () => undefined;
 
@@ -83,6 +86,7 @@ export class Hub {
     const { transport, directory } = this.#options;
     const address = await transport.listen({
       admit: (peer) => this.#admits(peer),
+      acceptBare: (ticket) => this.#bareHandler(ticket),
       meets: (met) => this.#options.directory.meets(met),
       accept: (connection) => this.#accept(connection),
       acceptData: (peer, ticket) => this.#dataHandler(peer, ticket),
@@ -102,6 +106,11 @@ export class Hub {
   /** Sets who takes data connections. */
   onDataConnection(handler: DataHandler): void {
     this.#dataHandler = handler;
+  }
+
+  /** Sets who takes bare data connections. */
+  onBareConnection(handler: BareAccept): void {
+    this.#bareHandler = handler;
   }
 
   /** Sets who answers introductions. */
@@ -191,13 +200,13 @@ export class Hub {
    * address: then it has to open the connection), `PEER_REFUSED`, and `CONNECTION_CLOSED` when `signal` is aborted.
    */
   async openData(node: NodeId, ticket: string, signal: AbortSignal): Promise<Duplex> {
-    const { address } = this.#link(node);
-    if (address === null) {
-      throw new PandoError('PEER_UNREACHABLE', `Peer ${node} has no address; it has to open the data connection.`, {
-        peer: node,
-      });
-    }
-    return this.#options.transport.openData(address, node, ticket, signal);
+    return this.#options.transport.openData(this.#addressOf(node), node, ticket, signal);
+  }
+
+  /** The same without TLS, which the caller begins; null where the peer does not take that, or nothing here can. Rejects as {@link openData}. */
+  async openBare(node: NodeId, ticket: string, signal: AbortSignal): Promise<Socket | null> {
+    const { bare } = this.#options.transport;
+    return bare === null ? null : bare.open(this.#addressOf(node), ticket, signal);
   }
 
   /** Ends all sessions and stops listening; takes no longer than the peers may take to hear the goodbyes. */
@@ -207,6 +216,14 @@ export class Hub {
     const reason = new PandoError('CONNECTION_CLOSED', `Node ${this.#options.history.node} shuts down.`);
     for (const link of this.#links.values()) link.close(reason);
     await this.#options.transport.close();
+  }
+
+  #addressOf(node: NodeId): string {
+    const { address } = this.#link(node);
+    if (address !== null) return address;
+    throw new PandoError('PEER_UNREACHABLE', `Peer ${node} has no address; it has to open the data connection.`, {
+      peer: node,
+    });
   }
 
   #link(node: NodeId): PeerLink {

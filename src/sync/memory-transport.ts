@@ -166,6 +166,7 @@ function linkOf(a: NodeId, b: NodeId): string {
 }
 
 class MemoryTransport implements Transport {
+  readonly bare = null;
   readonly #network: MemoryNetwork;
   readonly #self: MetNode;
   readonly #address: string;

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { HANDSHAKE_TIMEOUT_MS } from './tls.ts';
+import { HANDSHAKE_TIMEOUT_MS } from './tls-options.ts';
 
 /** Connections that have not said who they are, at any time: enough for a team that reconnects at once after a reboot. */
 export const PENDING_HANDSHAKES_MAX = 128;

@@ -10,10 +10,12 @@
  *
  * Two adapters: `websocket-transport.ts` (TLS) and `memory-transport.ts`. Both pass `test/suites/transport-contract.ts`.
  */
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { KeyProof } from '../core/codec/key-proof.ts';
 import { PandoError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
+import type { BareAccept } from './bare-connections.ts';
 
 /** Largest frame in bytes: big enough to make batches worthwhile, small enough that a heartbeat never waits long behind one. */
 export const FRAME_BYTES_MAX = 1024 * 1024;
@@ -61,11 +63,21 @@ export interface ListenOptions {
   readonly accept: (connection: Connection) => void;
   /** Who takes the data connection that `peer` asks for, or null when nobody gave out this ticket to this peer. */
   readonly acceptData: (peer: NodeId, ticket: string) => ((stream: Duplex) => void) | null;
+  /** Who takes a bare connection that showed this ticket; null when nobody does. */
+  readonly acceptBare: BareAccept;
   /** Answers a node that proved its key and may be anybody. Never rejects. */
   readonly introduce: (node: NodeId, question: Uint8Array) => Promise<Uint8Array>;
 }
 
+/** Data connections on which TLS is left to whoever takes the socket (`bare-connections.ts`). */
+export interface BareConnections {
+  /** Null where the peer takes none, and the ticket is as good as before. Rejects with `CONNECTION_CLOSED` when the signal is aborted. */
+  open(address: string, ticket: string, signal: AbortSignal): Promise<Socket | null>;
+}
+
 export interface Transport {
+  /** Null where there are no sockets. */
+  readonly bare: BareConnections | null;
   /** Starts to listen and resolves to the address at which others reach it. Rejects with `PORT_IN_USE`. */
   listen(options: ListenOptions): Promise<string>;
   /**

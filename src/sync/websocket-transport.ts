@@ -1,6 +1,6 @@
 /**
  * The transport over WebSockets in TLS. One port takes two kinds of upgrade requests: `/sync`, a WebSocket for frames, and
- * `/data/<ticket>`, a bare stream of bytes. Anything else is answered with a status and dropped.
+ * `/data/<ticket>`, a plain stream of bytes. Anything else is answered with a status and dropped. What is no TLS at all may be a bare data connection, by its first byte.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -13,11 +13,13 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
 import { formatAddress } from './address.ts';
+import { isBare, openBare, welcomeBare } from './bare-connections.ts';
 import { closingError } from './close-codes.ts';
 import type { Identity } from './identity.ts';
 import { answerIntroduction, askForIntroduction } from './introductions.ts';
 import { PendingHandshakes } from './pending-handshakes.ts';
-import { connectTls, HANDSHAKE_TIMEOUT_MS, remoteOf, tlsOptions } from './tls.ts';
+import { connectTls, remoteOf } from './tls.ts';
+import { HANDSHAKE_TIMEOUT_MS, tlsOptions } from './tls-options.ts';
 import {
   type Connection,
   dialFailure,
@@ -54,6 +56,7 @@ export interface WebSocketTransportOptions {
 }
 
 export class WebSocketTransport implements Transport {
+  readonly bare = { open: openBare };
   readonly #options: WebSocketTransportOptions;
   readonly #upgrades = new WebSocketServer({ noServer: true, clientTracking: false, ...SOCKET_OPTIONS });
   readonly #pending = new PendingHandshakes();
@@ -74,7 +77,14 @@ export class WebSocketTransport implements Transport {
     });
     // A connection is one upgrade, or one introduction
     server.maxRequestsPerSocket = 1;
-    server.on('connection', (socket: Socket) => this.#pending.begin(socket));
+    const welcomeTls = server.listeners('connection') as ((socket: Socket) => void)[];
+    server.removeAllListeners('connection');
+    server.on('connection', (socket: Socket) => {
+      this.#pending.begin(socket);
+      void this.#sort(socket, options, () => {
+        for (const welcome of welcomeTls) welcome.call(server, socket);
+      });
+    });
     server.prependListener('secureConnection', (socket) => {
       if (remoteOf(socket) === null) socket.destroy();
     });
@@ -142,6 +152,15 @@ export class WebSocketTransport implements Transport {
     await Promise.all(Array.from(this.#connections, ({ gone }) => gone));
     server?.closeAllConnections();
     await closed;
+  }
+
+  /** By its first byte a connection is one of TLS, or a bare one. */
+  async #sort(socket: Socket, { acceptBare }: ListenOptions, welcomeTls: () => void): Promise<void> {
+    socket.on('error', () => socket.destroy());
+    const bare = await isBare(socket);
+    if (bare === undefined) socket.destroy();
+    else if (bare) await welcomeBare(socket, acceptBare, () => this.#pending.end(socket));
+    else welcomeTls();
   }
 
   #bind(server: Server): Promise<void> {

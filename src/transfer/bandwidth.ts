@@ -102,7 +102,7 @@ export class Bandwidth {
 }
 
 /** Resolves once all limits let so many bytes pass; undefined where they do at once. */
-function passed(limits: readonly RateLimit[], bytes: number): Promise<unknown> | undefined {
+export function passed(limits: readonly RateLimit[], bytes: number): Promise<unknown> | undefined {
   const waits = limits.map((limit) => limit.take(bytes)).filter((wait) => wait !== undefined);
   return waits.length === 0 ? undefined : Promise.all(waits);
 }

@@ -7,9 +7,9 @@
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { PandoError } from '../core/errors.ts';
+import { TICKET_CHARACTERS } from '../sync/bare-connections.ts';
+import { readExactly } from '../sync/exact-reading.ts';
 
-/** Characters of a ticket on a direct link: 32 random bytes in base64url without padding. */
-const TICKET_CHARACTERS = 43;
 /** Connections that have not shown their ticket yet; more are turned away, so that a flood cannot hold memory. */
 const PENDING_CONNECTIONS_MAX = 64;
 /** A receiver writes its ticket at once; who does not is no receiver. */
@@ -62,9 +62,9 @@ export class DirectListener {
       return;
     }
     this.#pending += 1;
-    void readTicket(socket)
+    void readExactly(socket, TICKET_CHARACTERS, TICKET_TIMEOUT_MS)
       .then((ticket) => {
-        const take = ticket === undefined ? null : accept(ticket);
+        const take = ticket === undefined ? null : accept(ticket.toString('latin1'));
         if (take === null) socket.destroy();
         else take(socket);
       })
@@ -89,27 +89,6 @@ function listenFailure(host: string, port: number, cause: NodeJS.ErrnoException)
     { host, port },
     { cause },
   );
-}
-
-/** Reads exactly one ticket and leaves the socket paused; undefined when something else came, or nothing in time. */
-function readTicket(socket: Socket): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const finish = (ticket: string | undefined): void => {
-      clearTimeout(timeout);
-      socket.pause();
-      socket.off('readable', read);
-      socket.off('close', fail);
-      resolve(ticket);
-    };
-    const fail = (): void => finish(undefined);
-    const timeout = setTimeout(fail, TICKET_TIMEOUT_MS);
-    const read = (): void => {
-      const ticket: Buffer | null = socket.read(TICKET_CHARACTERS);
-      if (ticket !== null) finish(ticket.toString('latin1'));
-    };
-    socket.on('readable', read);
-    socket.once('close', fail);
-  });
 }
 
 /**

@@ -66,13 +66,21 @@ export class IncomingStreams {
     const { zfs, links, peer, cancelled, signal, limit } = this.#options;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const request = this.#request(incoming, prepared.flags[stream] ?? PLAIN_STREAM);
-    const link = await openDataLink(links, peer, prepared, prepared.tickets[stream] ?? '', cancelled, limit);
+    const link = await openDataLink(links, {
+      peer,
+      prepared,
+      ticket: prepared.tickets[stream] ?? '',
+      estimatedBytes: step.estimatedBytes,
+      limit,
+      signal: cancelled,
+    });
     const stopTelling = this.#everyInterval(() => {
       const bytes = link.received();
       if (bytes !== null) incoming.onBytes(bytes);
     });
     try {
-      return (await zfs.receive(request, link.source, signal)).bytes;
+      const { bytes } = await zfs.receive(request, link.source, signal);
+      return (await link.finished()) ?? bytes;
     } catch (error) {
       link.destroy();
       throw await this.#explain(error, incoming);

@@ -20,8 +20,9 @@ import { writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
-import { type Bandwidth, throttledInto } from './bandwidth.ts';
+import { type Bandwidth, passed, throttledInto } from './bandwidth.ts';
 import type { Cursors } from './cursors.ts';
+import type { ApartLinks } from './data-links.ts';
 import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
@@ -48,6 +49,9 @@ const TICKET_BYTES = 32;
 /** How long the snapshots of streams that were cut short stay held, in ms, for a peer that can go on: a link that flaps, a daemon that restarts. */
 const HOLDS_KEPT_MS = 15 * 60_000;
 
+/** What seals streams in processes of their own. */
+type Apart = Pick<ApartLinks, 'sealing' | 'meets'>;
+
 export interface TransferSenderOptions {
   readonly history: History;
   readonly zfs: Zfs;
@@ -61,6 +65,8 @@ export interface TransferSenderOptions {
   /** Told of a peer that asked for a tree which it may not read. */
   readonly onRefused: (peer: NodeId, tree: TreeName) => void;
   readonly bandwidth: Bandwidth;
+  /** Null where all streams go through this process. */
+  readonly apart: Apart | null;
   /** Whether streams to this peer may go outside TLS. */
   readonly isTrustedLink: (peer: NodeId) => boolean;
   /** That many bytes that nobody can guess. */
@@ -127,6 +133,17 @@ export class TransferSender {
     return (connection) => {
       const stream = throttledInto(connection, this.#options.bandwidth.limits(peer, 'out'));
       this.#begin(claim, { kind: 'stream', stream }, stream);
+    };
+  }
+
+  /** Who takes a bare data connection that showed this ticket, to seal it in a process of its own; null when nobody was given it, or it goes through this process. */
+  acceptBare(ticket: string): ((socket: Socket) => void) | null {
+    const { apart } = this.#options;
+    if (apart === null || !apart.sealing.hasRoom) return null;
+    const claim = this.#claim('sealed', ticket, undefined, (peer) => !this.#options.bandwidth.isLimited(peer));
+    if (claim === null) return null;
+    return (socket) => {
+      claim.offered.running = this.#sendApart(apart, claim, socket);
     };
   }
 
@@ -241,12 +258,18 @@ export class TransferSender {
   }
 
   /** Uses a ticket up. */
-  #claim(mode: LinkMode, ticket: string, peer: NodeId | undefined): Claim | null {
+  #claim(
+    mode: LinkMode,
+    ticket: string,
+    peer: NodeId | undefined,
+    isFit: (peer: NodeId) => boolean = () => true,
+  ): Claim | null {
     const shown = Buffer.from(ticket, 'base64url');
     for (const transfer of this.#open.values()) {
       if (transfer.mode !== mode || (peer !== undefined && transfer.peer !== peer)) continue;
       const offered = transfer.streams.find((one) => sameTicket(one.ticket, shown));
       if (offered === undefined || offered.claimed || transfer.abort.signal.aborted) continue;
+      if (!isFit(transfer.peer)) continue;
       offered.claimed = true;
       return { transfer, offered };
     }
@@ -265,6 +288,33 @@ export class TransferSender {
     } catch (error) {
       // Cut, not ended: the receiving ZFS must see a stream that stops short.
       connection.destroy();
+      return { bytes: null, failure: describeError(error) };
+    }
+  }
+
+  async #sendApart({ sealing, meets }: Apart, { transfer, offered }: Claim, socket: Socket): Promise<Outcome> {
+    const { peer, abort } = transfer;
+    try {
+      const limits = this.#options.bandwidth.limits(peer, 'out');
+      const stream = await sealing.send({
+        socket,
+        peer,
+        meets,
+        passed: (bytes) => passed(limits, bytes),
+        signal: abort.signal,
+      });
+      const { failure } = await this.#send(
+        offered.request,
+        { kind: 'socket', socket: stream.socket },
+        stream.socket,
+        abort.signal,
+      );
+      if (failure !== null) stream.destroy();
+      const cut = await stream.ended;
+      return failure === null && cut === null
+        ? { bytes: stream.bytes(), failure: null }
+        : { bytes: null, failure: failure ?? cut };
+    } catch (error) {
       return { bytes: null, failure: describeError(error) };
     }
   }

@@ -1,13 +1,5 @@
 /** Holding the begin of a stream against what was asked for, the same in both drivers. */
-import type { ExpectedStream } from './zfs.ts';
-
-/** What the begin of a stream says of its first snapshot. */
-export interface StreamHead {
-  readonly toGuid: string;
-  /** The snapshot that it builds on, null for a full stream. */
-  readonly fromGuid: string | null;
-  readonly raw: boolean;
-}
+import type { ExpectedStream, StreamHead } from './zfs.ts';
 
 /** What is wrong with a stream, in words; undefined for the one that was expected. */
 export function differenceTo(expected: ExpectedStream, found: StreamHead): string | undefined {

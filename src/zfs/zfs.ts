@@ -12,6 +12,7 @@
  *   once they are gone.
  * - Nothing is ever forced: no `-f`, no `-R`, and `-F` only where {@link ReceiveRequest.overPlaceholder} says. A destroy takes along nothing but what it names.
  */
+
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { Bookmark, DatasetKind, Properties, Snapshot } from '../core/events.ts';
@@ -178,7 +179,23 @@ export type SendTarget =
   | { readonly kind: 'socket'; readonly socket: Socket };
 export type ReceiveSource =
   | { readonly kind: 'stream'; readonly stream: Readable }
-  | { readonly kind: 'socket'; readonly socket: Socket };
+  | {
+      readonly kind: 'socket';
+      readonly socket: Socket;
+      /** What the stream begins with, where somebody has looked before it came to the socket; null where nobody could. */
+      readonly head: StreamHead | Unreadable | null;
+    };
+
+/** What the begin of a stream says of its first snapshot. */
+export interface StreamHead {
+  readonly toGuid: string;
+  /** The snapshot that it builds on, null for a full stream. */
+  readonly fromGuid: string | null;
+  readonly raw: boolean;
+}
+
+/** Why there is no begin of a stream to look at. */
+export type Unreadable = 'aborted' | 'broken' | 'ended' | 'none';
 
 /** What came of a stream. */
 export interface StreamResult {

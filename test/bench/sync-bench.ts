@@ -130,6 +130,7 @@ class Scene {
       meets: () => true,
       accept,
       acceptData: () => null,
+      acceptBare: () => null,
       introduce: async () => new Uint8Array(),
     });
     const relay = await Relay.to(parseAddress(address));

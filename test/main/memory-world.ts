@@ -60,6 +60,7 @@ export class MemoryWorld {
     const warnings: string[] = [];
     const node = await PandoNode.open({
       adapters: {
+        sealing: null,
         signer: identity,
         log,
         zfs,

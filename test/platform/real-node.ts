@@ -2,20 +2,28 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { openAdapters, settingsOf } from '../../src/main/adapters.ts';
 import { parseConfig } from '../../src/main/config.ts';
 import { PandoNode } from '../../src/main/node.ts';
+import type { Sealing } from '../../src/sync/sealing/sealing.ts';
 import type { TransferProgress } from '../../src/transfer/progress.ts';
 
 const POOL_BYTES = 512 * 1024 * 1024;
+/** Built before these tests run (`build.mjs`), since what runs here is not compiled. */
+const SEALING_PROGRAM = fileURLToPath(new URL('../../dist/src/sync/sealing/program.js', import.meta.url));
 /** Observers look when they are told to. */
 const NEVER_SECONDS = 86_400;
 
-export interface RealNode {
+interface Running {
   readonly node: PandoNode;
+  readonly sealing: Sealing;
+}
+
+export interface RealNode extends Running {
   readonly name: string;
   readonly pool: FilePool;
   readonly directory: string;
@@ -26,21 +34,28 @@ export interface RealNode {
   remove(): Promise<void>;
 }
 
-async function open(directory: string, warnings: string[]): Promise<PandoNode> {
+async function open(directory: string, warnings: string[]): Promise<Running> {
   const config = parseConfig(
     `dataDirectory: data\nlisten: 127.0.0.1:0\ndirectPort: 0\nfollow: false\nobserveEverySeconds: ${NEVER_SECONDS}\n`,
     join(directory, 'pando.yaml'),
   );
+  const adapters = await openAdapters(config, (name) => warnings.push(`skipped ${name}`), SEALING_PROGRAM);
   const node = await PandoNode.open({
-    adapters: await openAdapters(config, (name) => warnings.push(`skipped ${name}`)),
+    adapters,
     settings: settingsOf(config),
     reporter: { info: () => undefined, warn: (message) => warnings.push(message) },
   });
   await node.start();
-  return node;
+  return { node, sealing: adapters.sealing as Sealing };
 }
 
-function handle(node: PandoNode, name: string, pool: FilePool, directory: string, warnings: string[]): RealNode {
+function handle(
+  { node, sealing }: Running,
+  name: string,
+  pool: FilePool,
+  directory: string,
+  warnings: string[],
+): RealNode {
   let running: Promise<void> | undefined;
   const halt = (): Promise<void> => {
     running ??= node.stop();
@@ -51,7 +66,7 @@ function handle(node: PandoNode, name: string, pool: FilePool, directory: string
     await pool.destroy();
     await rm(directory, { recursive: true, force: true });
   };
-  return { node, name, pool, directory, warnings, halt, remove };
+  return { node, sealing, name, pool, directory, warnings, halt, remove };
 }
 
 export async function startRealNode(name: string): Promise<RealNode> {

@@ -217,6 +217,7 @@ export class Machine {
     const chance = random.fork();
     return PandoNode.open({
       adapters: {
+        sealing: null,
         signer: this.signer,
         isSigned: signatures.isSigned,
         log: effects.log(this.log),

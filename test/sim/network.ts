@@ -98,6 +98,7 @@ function linkOf(from: NodeId, to: NodeId): string {
 
 /** What one run of a node has of the network. */
 class SimulatedTransport implements Transport {
+  readonly bare = null;
   readonly #network: SimulatedNetwork;
   readonly #transport: Transport;
   readonly #life: Life;

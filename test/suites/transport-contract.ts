@@ -68,6 +68,7 @@ class Listener {
         this.accepted.push(connection);
         this.#wake();
       },
+      acceptBare: () => null,
       introduce: async (node, question) => new Uint8Array([...question, ...Buffer.from(node)]),
       acceptData: (peer, ticket) => {
         if (ticket !== TICKET) return null;
@@ -313,6 +314,7 @@ export function describeTransport(name: string, createBench: () => TransportBenc
         meets: () => true,
         accept: () => undefined,
         acceptData: () => (stream) => stream.end('right away'),
+        acceptBare: () => null,
         introduce: async () => new Uint8Array(),
       });
       const near = await here.transport.openData(address, eager.node, TICKET, NEVER);

@@ -563,7 +563,7 @@ function sockets(use: () => ZfsWorld): void {
     try {
       const [sent, received] = await Promise.all([
         world.zfs.send(full(snapshot), { kind: 'socket', socket: sender }, signal),
-        world.zfs.receive(asNew(target), { kind: 'socket', socket: receiver }, signal),
+        world.zfs.receive(asNew(target), { kind: 'socket', socket: receiver, head: null }, signal),
       ]);
       expect(await world.history(target)).toEqual(await world.history(root));
       expect(await world.underTest.readFile(target, 'large')).toHaveLength(LARGE_TEXT_CHARACTERS);
@@ -587,7 +587,7 @@ function sockets(use: () => ZfsWorld): void {
       const abort = new AbortController();
       const sending = outcomeOf(world.zfs.send(full(snapshot), { kind: 'socket', socket: sender }, abort.signal));
       const receiving = outcomeOf(
-        world.zfs.receive(asNew(below(parent, 'a')), { kind: 'socket', socket: receiver }, abort.signal),
+        world.zfs.receive(asNew(below(parent, 'a')), { kind: 'socket', socket: receiver, head: null }, abort.signal),
       );
       // As the sending end of a driver does: it hears when the receiver gives up, and answers with its own end
       unended.on('error', () => undefined).resume();

@@ -29,6 +29,7 @@ async function pairOn(network: MemoryNetwork) {
       meets: () => true,
       accept,
       acceptData: () => null,
+      acceptBare: () => null,
       introduce: async () => new Uint8Array(),
     });
   });

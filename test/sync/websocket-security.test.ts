@@ -14,7 +14,7 @@ import type { PandoError } from '../../src/core/errors.ts';
 import { parseAddress } from '../../src/sync/address.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { PENDING_HANDSHAKES_MAX } from '../../src/sync/pending-handshakes.ts';
-import { HANDSHAKE_TIMEOUT_MS } from '../../src/sync/tls.ts';
+import { HANDSHAKE_TIMEOUT_MS } from '../../src/sync/tls-options.ts';
 import { type Connection, FRAME_BYTES_MAX, INTRODUCTION_BYTES_MAX } from '../../src/sync/transport.ts';
 import { WebSocketTransport } from '../../src/sync/websocket-transport.ts';
 
@@ -49,6 +49,7 @@ beforeEach(async () => {
     },
     accept: (connection) => accepted.push(connection),
     acceptData: () => null,
+    acceptBare: () => null,
     introduce: async (_node, question) => {
       introduced.push(Buffer.from(question).toString());
       return new Uint8Array(1);

@@ -167,6 +167,7 @@ export async function connectionPair(
       meets: () => true,
       accept,
       acceptData: () => null,
+      acceptBare: () => null,
       introduce: async () => new Uint8Array(),
     });
   });

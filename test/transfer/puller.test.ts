@@ -63,6 +63,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
       },
     },
     links: {
+      apart: null,
       openData: async () => {
         const stream = new PassThrough();
         opened.push(stream);

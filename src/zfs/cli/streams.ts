@@ -12,6 +12,8 @@ import type { PandoError } from '../../core/errors.ts';
 import { writtenFlags } from '../../core/stream-flags.ts';
 import { differenceTo } from '../begin-check.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
+import { detachFromNode, endWithFarEnd } from '../handover.ts';
+import { peekAtBegin } from '../peek.ts';
 import type {
   BookmarkReference,
   ExpectedStream,
@@ -20,13 +22,13 @@ import type {
   SendRequest,
   SendTarget,
   SnapshotReference,
+  StreamHead,
   StreamResult,
+  Unreadable,
   ZfsCapabilities,
 } from '../zfs.ts';
 import { Child, type ChildEnding, eachLine } from './child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
-import { detachFromNode, endWithFarEnd } from './handover.ts';
-import { peekAtBegin, type Unreadable } from './peek.ts';
 
 /** How long a sender may go on after its pipe broke, in ms: a local one ends at once. */
 const LINGERS_MS_MAX = 2_000;
@@ -175,8 +177,12 @@ export async function runReceive(
 ): Promise<StreamResult> {
   const end = source.kind === 'stream' ? source.stream : source.socket;
   try {
-    if (source.kind === 'socket') return await receiveFromSocket(command, source.socket, signal);
-    if (expected !== null) await requireExpected(command, source.stream, signal, expected);
+    if (source.kind === 'socket') {
+      if (expected !== null && source.head !== null) requireExpected(command, source.head, expected);
+      return await receiveFromSocket(command, source.socket, signal);
+    }
+    // While no process has it yet
+    if (expected !== null) requireExpected(command, await peekAtBegin(source.stream, signal), expected);
     return await receiveFromStream(command, source.stream, signal);
   } catch (error) {
     end.destroy();
@@ -184,15 +190,8 @@ export async function runReceive(
   }
 }
 
-/** Looks at the begin of the stream while no process has it yet. */
-async function requireExpected(
-  command: Attempt,
-  stream: Readable,
-  signal: AbortSignal,
-  expected: ExpectedStream,
-): Promise<void> {
+function requireExpected(command: Attempt, head: StreamHead | Unreadable, expected: ExpectedStream): void {
   const ending = { exitCode: null, stderr: '' };
-  const head = await peekAtBegin(stream, signal);
   if (head === 'aborted') throw zfsFailure('ZFS_ABORTED', command, ending);
   if (typeof head === 'string') throw zfsFailure('ZFS_STREAM_INVALID', command, ending, UNREADABLE_BEGIN[head]);
   const difference = differenceTo(expected, head);

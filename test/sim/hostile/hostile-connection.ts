@@ -26,6 +26,7 @@ export function hostileTransport(transport: Transport, liar: Liar): Transport {
     listen: ({ accept, ...options }) =>
       transport.listen({ ...options, accept: (connection) => accept(lyingOn(connection, liar)) }),
     dial: async (address, peer, signal) => lyingOn(await transport.dial(address, peer, signal), liar),
+    bare: transport.bare,
     openData: transport.openData.bind(transport),
     introduce: transport.introduce.bind(transport),
     close: transport.close.bind(transport),

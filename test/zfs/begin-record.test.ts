@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readBeginning } from '../../../src/zfs/cli/begin-record.ts';
-import { peekAtBegin } from '../../../src/zfs/cli/peek.ts';
+import { readBeginning } from '../../src/zfs/begin-record.ts';
+import { peekAtBegin } from '../../src/zfs/peek.ts';
 
 const RECORD_BYTES = 312;
 const RAW_FEATURES = 0x0508_0011n;

@@ -3,7 +3,7 @@
  * of which says what comes. What `-I`, `-R` or `-p` made is compound: an outer begin with a list of properties behind it, its end, and then the begin of the first
  * snapshot (libzfs_sendrecv.c).
  */
-import type { StreamHead } from '../begin-check.ts';
+import type { StreamHead } from './zfs.ts';
 
 const RECORD_BYTES = 312;
 /** DMU_BACKUP_MAGIC. */

@@ -1,7 +1,7 @@
 /** Giving a stream's raw end to a child, so that none of its bytes pass through Node. */
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { PandoError } from '../../core/errors.ts';
+import { PandoError } from '../core/errors.ts';
 
 /** The part of a libuv stream handle that Node's own `net` uses to stop reading; `pause()` alone lets it read on into a buffer. */
 interface ReadingHandle {

@@ -1,10 +1,7 @@
 /** Looking at the first bytes of a stream before anybody gets them. */
 import type { Readable } from 'node:stream';
-import type { StreamHead } from '../begin-check.ts';
 import { readBeginning } from './begin-record.ts';
-
-/** Why there is no begin to look at. */
-export type Unreadable = 'aborted' | 'broken' | 'ended' | 'none';
+import type { StreamHead, Unreadable } from './zfs.ts';
 
 /**
  * Reads until the begin of the stream is there, and puts everything back. Holds no more than that takes and one chunk. Resolves to why there is none
