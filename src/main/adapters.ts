@@ -6,6 +6,7 @@ import { LevelLog } from '../log/level-log.ts';
 import { loadOrCreateIdentity } from '../sync/identity.ts';
 import { Sealing } from '../sync/sealing/sealing.ts';
 import { WebSocketTransport } from '../sync/websocket-transport.ts';
+import { Zstd } from '../transfer/compression/zstd.ts';
 import { CliZfs } from '../zfs/cli/cli-zfs.ts';
 import type { Config } from './config.ts';
 import type { NodeAdapters } from './node.ts';
@@ -51,6 +52,7 @@ export async function openAdapters(
     log,
     zfs: new CliZfs({ ...config.zfs, onSkipped }),
     transport: new WebSocketTransport({ identity, ...config.listen }),
+    compressor: new Zstd(),
     sealing: new Sealing({ identity, program: sealingProgram }),
   };
 }

@@ -46,11 +46,14 @@ import type { Sealing } from '../sync/sealing/sealing.ts';
 import type { Session } from '../sync/session.ts';
 import type { Transport } from '../sync/transport.ts';
 import { Bandwidth } from '../transfer/bandwidth.ts';
+import type { Compressor } from '../transfer/compression/compressor.ts';
+import { LinkRates } from '../transfer/compression/link-rates.ts';
 import { Cursors } from '../transfer/cursors.ts';
 import type { ApartLinks } from '../transfer/data-links.ts';
 import { DirectListener } from '../transfer/direct-link.ts';
 import { TransferJournal } from '../transfer/journal.ts';
 import { TransferQueue } from '../transfer/limits.ts';
+import { LinkUses } from '../transfer/link-uses.ts';
 import { Puller } from '../transfer/puller.ts';
 import { TransferRecovery } from '../transfer/recovery.ts';
 import { TransferSender } from '../transfer/sender.ts';
@@ -63,6 +66,7 @@ export interface NodeAdapters {
   readonly signer: Signer;
   /** How signatures are checked (default: as Ed25519). */
   readonly isSigned?: SignatureCheck;
+  readonly compressor: Compressor;
   /** Null where streams are sealed in this process. */
   readonly sealing: Sealing | null;
   readonly log: Log;
@@ -112,6 +116,10 @@ export class PandoNode {
   readonly observer: Observer;
   readonly hub: Hub;
   readonly zfs: Zfs;
+  /** How streams with each peer go. */
+  readonly linkUses = new LinkUses();
+  /** How fast they are, plain and compressed. */
+  readonly linkRates = new LinkRates();
   readonly #options: NodeOptions;
   readonly #surroundings: Surroundings;
   readonly #admin: AdminJournal;
@@ -266,7 +274,12 @@ export class PandoNode {
   #withdraw(state: AdminState): void {
     const before = this.#before;
     this.#before = state;
-    for (const peer of before.peers.keys()) if (!state.peers.has(peer)) this.#sender.forget(peer);
+    for (const peer of before.peers.keys()) {
+      if (state.peers.has(peer)) continue;
+      this.#sender.forget(peer);
+      this.linkUses.forget(peer);
+      this.linkRates.forget(peer);
+    }
     for (const peer of losers(before.grants, state.grants)) {
       this.#sender.endUnshared(peer);
       this.mirrors.endUnentitled(peer);
@@ -461,6 +474,8 @@ export class PandoNode {
       onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'read', tree }),
       bandwidth: this.#bandwidth,
       apart: this.#apart(),
+      compressor: this.#options.adapters.compressor,
+      uses: this.linkUses,
       isTrustedLink: (peer) => this.#isDirect(peer),
       timers: this.#surroundings.timers,
       randomBytes: this.#surroundings.randomBytes,
@@ -480,10 +495,13 @@ export class PandoNode {
       calls: this.#calls(),
       links: {
         apart: this.#apart(),
+        compressor: this.#options.adapters.compressor,
+        uses: this.linkUses,
         openData: (peer, ticket, signal) => this.hub.openData(peer, ticket, signal),
         addressOf: (peer) => this.#addressOf(peer),
         limits: (peer) => this.#bandwidth.limits(peer, 'in'),
       },
+      rates: this.linkRates,
       queue: new TransferQueue(this.#options.settings.transfers),
       mintTransferId: () => parseTransferId(this.#mintUuid()),
       timers: this.#surroundings.timers,

@@ -91,6 +91,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         verifier: node.verifier,
         observer: node.observer,
         links: () => node.hub.status(),
+        linkUses: node.linkUses,
         zfsCapabilities: () => node.zfs.capabilities(),
       },
       report: (error) => logger.error({ error }, describeError(error)),

@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { type Duplex, pipeline, type Readable, Transform } from 'node:stream';
 import type { NodeId } from '../core/ids.ts';
 import { parseAddress } from '../sync/address.ts';
 import { type Sealing, settled } from '../sync/sealing/sealing.ts';
 import type { Meets } from '../sync/transport.ts';
 import type { ReceiveSource } from '../zfs/zfs.ts';
 import { passed, type RateLimit, throttledFrom } from './bandwidth.ts';
+import type { Compressor } from './compression/compressor.ts';
 import { openDirect } from './direct-link.ts';
+import type { LinkUses } from './link-uses.ts';
 import type { Prepared } from './protocol.ts';
 
 /** The receiving end of a data connection. */
@@ -35,6 +37,8 @@ export interface ApartLinks {
 export interface DataLinkOptions {
   /** Null where all streams go through this process. */
   readonly apart: ApartLinks | null;
+  readonly compressor: Compressor;
+  readonly uses: LinkUses;
   readonly openData: (peer: NodeId, ticket: string, signal: AbortSignal) => Promise<Duplex>;
   /** Address of a peer as `host:port`. Throws `PEER_UNREACHABLE` for one that has none. */
   readonly addressOf: (peer: NodeId) => string;
@@ -48,6 +52,8 @@ export interface WantedLink {
   readonly prepared: Pick<Prepared, 'mode' | 'directPort'>;
   readonly ticket: string;
   readonly estimatedBytes: number;
+  /** Whether the sender compresses it. */
+  readonly compressed: boolean;
   /** Of this sync alone. */
   readonly limit: RateLimit | null;
   readonly signal: AbortSignal;
@@ -55,9 +61,11 @@ export interface WantedLink {
 
 /** Opens a data connection for one stream in the mode that the sender chose. */
 export async function openDataLink(options: DataLinkOptions, wanted: WantedLink): Promise<DataLink> {
-  const { peer, prepared, ticket, signal } = wanted;
+  const { peer, prepared, ticket, signal, compressed } = wanted;
   if (prepared.mode === 'direct' && prepared.directPort !== null) {
     const socket = await openDirect(parseAddress(options.addressOf(peer)).host, prepared.directPort, ticket, signal);
+    options.uses.note(peer, { mode: 'direct', compressed, apart: false });
+    if (compressed) return throughNode(options, wanted, socket);
     return {
       source: { kind: 'socket', socket, head: null },
       received: () => null,
@@ -69,14 +77,15 @@ export async function openDataLink(options: DataLinkOptions, wanted: WantedLink)
 }
 
 /** A connection that a process of its own decrypts; null where it is not worth one, or cannot be had. */
-async function openApart({ apart, limits }: DataLinkOptions, wanted: WantedLink): Promise<DataLink | null> {
-  const { peer, ticket, estimatedBytes, limit, signal } = wanted;
+async function openApart({ apart, limits, uses }: DataLinkOptions, wanted: WantedLink): Promise<DataLink | null> {
+  const { peer, ticket, estimatedBytes, compressed, limit, signal } = wanted;
   const hold = limits(peer);
   // What is slow anyway disturbs nobody
   const isSlow = limit !== null || hold.some(({ bytesPerSecond }) => bytesPerSecond !== null);
-  if (apart === null || isSlow || estimatedBytes < APART_BYTES_MIN || !apart.sealing.hasRoom) return null;
+  if (apart === null || isSlow || compressed || estimatedBytes < APART_BYTES_MIN || !apart.sealing.hasRoom) return null;
   const socket = await apart.openBare(peer, ticket, signal);
   if (socket === null) return null;
+  uses.note(peer, { mode: 'sealed', compressed: false, apart: true });
   const stream = await apart.sealing.receive({
     socket,
     peer,
@@ -95,17 +104,39 @@ async function openApart({ apart, limits }: DataLinkOptions, wanted: WantedLink)
   };
 }
 
-async function openThrough(options: DataLinkOptions, { peer, ticket, limit, signal }: WantedLink): Promise<DataLink> {
-  const stream = await options.openData(peer, ticket, signal);
+async function openThrough(options: DataLinkOptions, wanted: WantedLink): Promise<DataLink> {
+  const { peer, ticket, compressed, signal } = wanted;
+  const connection = await options.openData(peer, ticket, signal);
+  options.uses.note(peer, { mode: 'sealed', compressed, apart: false });
+  return throughNode(options, wanted, connection);
+}
+
+function throughNode(options: DataLinkOptions, { peer, compressed, limit }: WantedLink, connection: Duplex): DataLink {
   // What goes wrong with the connection reaches whoever reads from it; this keeps it from ending the process when nobody does.
-  stream.on('error', () => undefined);
-  const slow = throttledFrom(stream, [...options.limits(peer), ...(limit === null ? [] : [limit])]);
+  connection.on('error', () => undefined);
+  const slow = throttledFrom(connection, [...options.limits(peer), ...(limit === null ? [] : [limit])]);
+  const { stream, received } = compressed
+    ? counted(options.compressor.decompressFrom(slow))
+    : { stream: slow, received: () => bytesReadOf(connection) };
   return {
-    source: { kind: 'stream', stream: slow },
-    received: () => bytesReadOf(stream),
+    source: { kind: 'stream', stream },
+    received,
     finished: async () => null,
-    destroy: () => stream.destroy(),
+    destroy: () => connection.destroy(),
   };
+}
+
+/** Of a compressed stream people see how much of the plain one has come, which is what was estimated. */
+function counted(stream: Readable): { readonly stream: Readable; readonly received: () => number } {
+  let bytes = 0;
+  const counter = new Transform({
+    transform: (chunk: Buffer, _encoding, done) => {
+      bytes += chunk.length;
+      done(null, chunk);
+    },
+  });
+  // Whoever reads from it hears of what went wrong
+  return { stream: pipeline(stream, counter, () => undefined), received: () => bytes };
 }
 
 function bytesReadOf(stream: Duplex): number | null {

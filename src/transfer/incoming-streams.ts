@@ -7,6 +7,7 @@ import { PLAIN_STREAM, type StreamFlags } from '../core/stream-flags.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { ExpectedStream, ReceiveRequest, SnapshotReference, Zfs } from '../zfs/zfs.ts';
 import type { RateLimit } from './bandwidth.ts';
+import type { LinkRates } from './compression/link-rates.ts';
 import { type DataLinkOptions, openDataLink } from './data-links.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { PROGRESS_INTERVAL_MS } from './progress.ts';
@@ -16,6 +17,7 @@ import { replicaProperties } from './replica-properties.ts';
 export interface IncomingStreamsOptions {
   readonly zfs: Zfs;
   readonly links: DataLinkOptions;
+  readonly rates: LinkRates;
   readonly timers: Timers;
   readonly peer: NodeId;
   /** How fast the streams of this sync may be; null for no limit of its own. */
@@ -63,7 +65,7 @@ export class IncomingStreams {
    */
   async receive(incoming: IncomingStream): Promise<number | null> {
     const { step, prepared, stream } = incoming;
-    const { zfs, links, peer, cancelled, signal, limit } = this.#options;
+    const { zfs, links, rates, timers, peer, cancelled, signal, limit } = this.#options;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const request = this.#request(incoming, prepared.flags[stream] ?? PLAIN_STREAM);
     const link = await openDataLink(links, {
@@ -71,6 +73,7 @@ export class IncomingStreams {
       prepared,
       ticket: prepared.tickets[stream] ?? '',
       estimatedBytes: step.estimatedBytes,
+      compressed: prepared.compressed[stream] === true,
       limit,
       signal: cancelled,
     });
@@ -79,8 +82,13 @@ export class IncomingStreams {
       if (bytes !== null) incoming.onBytes(bytes);
     });
     try {
-      const { bytes } = await zfs.receive(request, link.source, signal);
-      return (await link.finished()) ?? bytes;
+      const begun = timers.now();
+      const result = await zfs.receive(request, link.source, signal);
+      const bytes = (await link.finished()) ?? result.bytes;
+      if (limit === null && bytes !== null) {
+        rates.note(peer, { compressed: prepared.compressed[stream] === true, bytes, ms: timers.now() - begun });
+      }
+      return bytes;
     } catch (error) {
       link.destroy();
       throw await this.#explain(error, incoming);

@@ -203,7 +203,14 @@ export class IncomingTransfer {
       resumption: interrupted?.resumptions.get(index),
     }));
     const preparation = { transfer: this.#id, peer, tree, mode, local: local(), streams };
-    return prepareStreams(this.#options, preparation, this.#signal);
+    return this.#shouldCompress(peer).then((compress) =>
+      prepareStreams(this.#options, { ...preparation, compress }, this.#signal),
+    );
+  }
+
+  async #shouldCompress(peer: NodeId): Promise<boolean> {
+    const { rates, links } = this.#options;
+    return rates.prefersCompressed(peer) && (await links.compressor.isAvailable());
   }
 
   /** Runs a step once all that it waits for is done and the queue has room. */

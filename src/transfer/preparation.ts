@@ -23,6 +23,8 @@ export interface Preparation {
   readonly tree: TreeName;
   /** Whether the link to the peer is trusted on this side. */
   readonly mode: LinkMode;
+  /** Whether streams are to be compressed on their way. */
+  readonly compress: boolean;
   /** What is here now: it says which chains go on. */
   readonly local: Graph;
   readonly streams: readonly NeededStream[];
@@ -37,7 +39,7 @@ export async function prepareStreams(
   preparation: Preparation,
   signal: AbortSignal,
 ): Promise<Prepared> {
-  const { transfer, peer, tree, mode, local, streams } = preparation;
+  const { transfer, peer, tree, mode, compress, local, streams } = preparation;
   const chains = streams.map(({ step, resumption }) => resumption?.chain ?? chainHere(local, step));
   const capabilities = await zfs.capabilities();
   const takes = takenFlags(capabilities);
@@ -50,6 +52,7 @@ export async function prepareStreams(
       resume: resumption?.token ?? null,
     })),
     mode,
+    compress,
     takes: writtenFlags(takes),
     resumable: capabilities.resumableReceive,
   };
@@ -71,7 +74,7 @@ function written(chain: StreamFlags | null): string | null {
 
 function checkOffer(
   prepared: Prepared,
-  { peer, tree, mode }: Preparation,
+  { peer, tree, mode, compress }: Preparation,
   chains: readonly (StreamFlags | null)[],
   takes: StreamFlags,
 ): void {
@@ -85,6 +88,9 @@ function checkOffer(
   }
   if (prepared.tickets.length !== chains.length || prepared.flags.length !== chains.length) {
     refuse(`The peer offers ${prepared.tickets.length} streams where ${chains.length} were asked for; sync again.`);
+  }
+  if (!compress && prepared.compressed.includes(true)) {
+    refuse('The peer offers to compress what it was not asked to; update Pando there, and sync again.');
   }
   const isMixed = prepared.flags.some((flags, index) => {
     const chain = chains[index] ?? null;

@@ -63,6 +63,8 @@ export const prepareSchema = z.object({
   tree: z.string().transform((text) => parseTreeName(text)),
   streams: z.array(streamSchema).min(1).max(TRANSFER_STREAMS_MAX),
   mode: z.enum(LINK_MODES),
+  /** Whether this end would rather have streams compressed on their way, and can take them so. */
+  compress: z.boolean().default(false),
   /** How streams may be made, as far as this end can take and remember it. */
   takes: flagsSchema,
   /** Whether this end keeps what came of a stream that is cut short, so that the snapshots are worth holding for a while. */
@@ -79,6 +81,8 @@ export const preparedSchema = z.object({
   tickets: z.array(z.string().min(1).max(128)).max(TRANSFER_STREAMS_MAX),
   /** How each of them will be made. */
   flags: z.array(flagsSchema).max(TRANSFER_STREAMS_MAX),
+  /** Which of them will be compressed on their way: never without being asked, nor what is compressed already. */
+  compressed: z.array(z.boolean()).max(TRANSFER_STREAMS_MAX).default([]),
 });
 export type Prepared = z.output<typeof preparedSchema>;
 /** The same as it is written. */

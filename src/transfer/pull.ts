@@ -6,6 +6,7 @@ import type { Timers } from '../sync/timers.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 import type { RateLimit } from './bandwidth.ts';
 import type { Settle } from './completion.ts';
+import type { LinkRates } from './compression/link-rates.ts';
 import type { DataLinkOptions } from './data-links.ts';
 import type { Interrupted } from './interruptions.ts';
 import type { TransferJournal } from './journal.ts';
@@ -22,6 +23,7 @@ export interface PullerOptions {
   readonly recovery: TransferRecovery;
   readonly calls: PeerCalls;
   readonly links: DataLinkOptions;
+  readonly rates: LinkRates;
   readonly queue: TransferQueue;
   readonly timers: Timers;
   /** A fresh id for each transfer. */

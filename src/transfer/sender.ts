@@ -21,11 +21,13 @@ import type { History } from '../log/history.ts';
 import type { Timers } from '../sync/timers.ts';
 import type { SendRequest, SendTarget, Zfs } from '../zfs/zfs.ts';
 import { type Bandwidth, passed, throttledInto } from './bandwidth.ts';
+import type { Compressor } from './compression/compressor.ts';
 import type { Cursors } from './cursors.ts';
 import type { ApartLinks } from './data-links.ts';
 import { EncryptionMemory } from './encryption.ts';
 import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
+import type { LinkUses } from './link-uses.ts';
 import { findOrigins, type Shared } from './offers.ts';
 import type { PeerCalls } from './peer-calls.ts';
 import {
@@ -67,6 +69,8 @@ export interface TransferSenderOptions {
   readonly bandwidth: Bandwidth;
   /** Null where all streams go through this process. */
   readonly apart: Apart | null;
+  readonly compressor: Compressor;
+  readonly uses: LinkUses;
   /** Whether streams to this peer may go outside TLS. */
   readonly isTrustedLink: (peer: NodeId) => boolean;
   /** That many bytes that nobody can guess. */
@@ -77,6 +81,8 @@ export interface TransferSenderOptions {
 
 /** The same with its ticket. */
 interface OfferedStream extends RequestedStream {
+  /** Whether it is compressed on its way. */
+  readonly compressed: boolean;
   readonly ticket: Buffer;
   /** Whether the ticket was shown. */
   claimed: boolean;
@@ -131,8 +137,8 @@ export class TransferSender {
     const claim = this.#claim('sealed', ticket, peer);
     if (claim === null) return null;
     return (connection) => {
-      const stream = throttledInto(connection, this.#options.bandwidth.limits(peer, 'out'));
-      this.#begin(claim, { kind: 'stream', stream }, stream);
+      const throttled = throttledInto(connection, this.#options.bandwidth.limits(peer, 'out'));
+      this.#beginStream(claim, throttled);
     };
   }
 
@@ -140,7 +146,9 @@ export class TransferSender {
   acceptBare(ticket: string): ((socket: Socket) => void) | null {
     const { apart } = this.#options;
     if (apart === null || !apart.sealing.hasRoom) return null;
-    const claim = this.#claim('sealed', ticket, undefined, (peer) => !this.#options.bandwidth.isLimited(peer));
+    const isFit = (one: Claim): boolean =>
+      !one.offered.compressed && !this.#options.bandwidth.isLimited(one.transfer.peer);
+    const claim = this.#claim('sealed', ticket, undefined, isFit);
     if (claim === null) return null;
     return (socket) => {
       claim.offered.running = this.#sendApart(apart, claim, socket);
@@ -151,7 +159,10 @@ export class TransferSender {
   acceptDirect(ticket: string): ((socket: Socket) => void) | null {
     const claim = this.#claim('direct', ticket, undefined);
     if (claim === null) return null;
-    return (socket) => this.#begin(claim, { kind: 'socket', socket }, socket);
+    return (socket) => {
+      if (claim.offered.compressed) this.#beginStream(claim, socket);
+      else this.#begin(claim, { kind: 'socket', socket }, socket);
+    };
   }
 
   /** Ends all transfers and resolves once their children are gone and their holds released. Whoever asks from now on is refused. */
@@ -184,7 +195,8 @@ export class TransferSender {
     const origins = await findOrigins({ graph, root }, wanted.streams, zfs);
     const requests = await requestedStreams(zfs, this.#encryption, wanted, { graph, root, origins });
     this.#checkLimits(peer, wanted.transfer);
-    const transfer = this.#offer(peer, wanted, requests);
+    const canCompress = wanted.compress && (await this.#options.compressor.isAvailable());
+    const transfer = this.#offer(peer, wanted, requests, canCompress);
     this.#open.set(transfer.id, transfer);
     transfer.holding = this.#hold(transfer);
     try {
@@ -201,6 +213,7 @@ export class TransferSender {
       directPort: transfer.mode === 'direct' ? this.#options.directPort() : null,
       tickets: transfer.streams.map(({ ticket }) => ticket.toString('base64url')),
       flags: transfer.streams.map(({ request }) => writtenFlags(request.flags)),
+      compressed: transfer.streams.map(({ compressed }) => compressed),
     };
   }
 
@@ -234,11 +247,12 @@ export class TransferSender {
     throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
   }
 
-  #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[]): OpenTransfer {
+  #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[], canCompress: boolean): OpenTransfer {
     const { history, isTrustedLink, directPort, randomBytes } = this.#options;
     const streams = requests.map((one) => ({
       ticket: Buffer.from(randomBytes(TICKET_BYTES)),
       ...one,
+      compressed: canCompress && !one.request.flags.compressed && !one.request.flags.raw,
       claimed: false,
       running: undefined,
     }));
@@ -262,21 +276,29 @@ export class TransferSender {
     mode: LinkMode,
     ticket: string,
     peer: NodeId | undefined,
-    isFit: (peer: NodeId) => boolean = () => true,
+    isFit: (claim: Claim) => boolean = () => true,
   ): Claim | null {
     const shown = Buffer.from(ticket, 'base64url');
     for (const transfer of this.#open.values()) {
       if (transfer.mode !== mode || (peer !== undefined && transfer.peer !== peer)) continue;
       const offered = transfer.streams.find((one) => sameTicket(one.ticket, shown));
       if (offered === undefined || offered.claimed || transfer.abort.signal.aborted) continue;
-      if (!isFit(transfer.peer)) continue;
+      if (!isFit({ transfer, offered })) continue;
       offered.claimed = true;
       return { transfer, offered };
     }
     return null;
   }
 
+  /** Through this process, and compressed where that was agreed on. */
+  #beginStream(claim: Claim, connection: Writable): void {
+    const stream = claim.offered.compressed ? this.#options.compressor.compressInto(connection) : connection;
+    this.#begin(claim, { kind: 'stream', stream }, stream);
+  }
+
   #begin({ transfer, offered }: Claim, target: SendTarget, connection: Writable): void {
+    const { peer, mode } = transfer;
+    this.#options.uses.note(peer, { mode, compressed: offered.compressed, apart: false });
     offered.running = this.#send(offered.request, target, connection, transfer.abort.signal);
   }
 
@@ -294,6 +316,7 @@ export class TransferSender {
 
   async #sendApart({ sealing, meets }: Apart, { transfer, offered }: Claim, socket: Socket): Promise<Outcome> {
     const { peer, abort } = transfer;
+    this.#options.uses.note(peer, { mode: 'sealed', compressed: false, apart: true });
     try {
       const limits = this.#options.bandwidth.limits(peer, 'out');
       const stream = await sealing.send({

@@ -92,6 +92,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     verifier: node.verifier,
     observer: node.observer,
     links: () => node.hub.status(),
+    linkUses: node.linkUses,
     zfsCapabilities: () => zfs.capabilities(),
   };
 }

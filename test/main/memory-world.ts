@@ -10,6 +10,8 @@ import type { NodeSettings } from '../../src/main/settings.ts';
 import { type Surroundings, systemSurroundings } from '../../src/main/surroundings.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
+import type { Compressor } from '../../src/transfer/compression/compressor.ts';
+import { MemoryCompressor } from '../../src/transfer/compression/memory-compressor.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
 import type { TransferProgress } from '../../src/transfer/progress.ts';
 import { MemoryZfs, type MemoryZfsOptions } from '../../src/zfs/memory/memory-zfs.ts';
@@ -52,6 +54,7 @@ export class MemoryWorld {
     former?: WorldNode,
     zfsOptions: MemoryZfsOptions = {},
     settings: Partial<NodeSettings> = {},
+    compressor: Compressor = new MemoryCompressor(),
   ): Promise<WorldNode> {
     const identity = former?.identity ?? createIdentity();
     const zfs = former?.zfs ?? new MemoryZfs(zfsOptions);
@@ -61,6 +64,7 @@ export class MemoryWorld {
     const node = await PandoNode.open({
       adapters: {
         sealing: null,
+        compressor,
         signer: identity,
         log,
         zfs,

@@ -6,6 +6,7 @@ import { describeError, isPandoError } from '../../src/core/errors.ts';
 import type { Grant } from '../../src/core/grants.ts';
 import { type DatasetName, isLineage, type NodeId, relativeTo, type TreeName } from '../../src/core/ids.ts';
 import { PandoNode } from '../../src/main/node.ts';
+import { MemoryCompressor } from '../../src/transfer/compression/memory-compressor.ts';
 import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { DurableLog } from './durable-log.ts';
@@ -218,6 +219,7 @@ export class Machine {
     return PandoNode.open({
       adapters: {
         sealing: null,
+        compressor: new MemoryCompressor(),
         signer: this.signer,
         isSigned: signatures.isSigned,
         log: effects.log(this.log),

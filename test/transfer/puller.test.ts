@@ -6,8 +6,11 @@ import { parseTransferId, type TransferId, uuidFrom } from '../../src/core/ids.t
 import { plan } from '../../src/core/plan/plan.ts';
 import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { systemTimers } from '../../src/sync/timers.ts';
+import { LinkRates } from '../../src/transfer/compression/link-rates.ts';
+import { MemoryCompressor } from '../../src/transfer/compression/memory-compressor.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import { DEFAULT_TRANSFER_LIMITS, TransferQueue } from '../../src/transfer/limits.ts';
+import { LinkUses } from '../../src/transfer/link-uses.ts';
 import type { PullReport } from '../../src/transfer/progress.ts';
 import { FINISH, type LinkMode, PREPARE } from '../../src/transfer/protocol.ts';
 import { Puller } from '../../src/transfer/puller.ts';
@@ -62,8 +65,11 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
         return () => undefined;
       },
     },
+    rates: new LinkRates(),
     links: {
       apart: null,
+      compressor: new MemoryCompressor(),
+      uses: new LinkUses(),
       openData: async () => {
         const stream = new PassThrough();
         opened.push(stream);

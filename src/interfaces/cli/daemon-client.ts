@@ -19,10 +19,13 @@ import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { LinkStatus } from '../../sync/peer-link.ts';
+import type { LinkUse } from '../../transfer/link-uses.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
 
 export type PeerStatus = Peer & {
+  /** How the newest stream with it went; null before the first. */
+  readonly streams: LinkUse | null;
   readonly grants: readonly Grant[];
   /** What it tells of this node. */
   readonly notices: readonly Notice[];

@@ -13,6 +13,7 @@ import type { Trees } from '../../features/trees/trees.ts';
 import type { Verifier } from '../../features/verify/verifier.ts';
 import type { History } from '../../log/history.ts';
 import type { LinkStatus } from '../../sync/peer-link.ts';
+import type { LinkUses } from '../../transfer/link-uses.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
 
 /** How this node presents itself to others. */
@@ -53,5 +54,7 @@ export interface DaemonServices {
   readonly observer: Observer;
   /** The ties to all known peers (`Hub.status`). */
   readonly links: () => readonly LinkStatus[];
+  /** How the newest stream with a peer went. */
+  readonly linkUses: LinkUses;
   readonly zfsCapabilities: () => Promise<ZfsCapabilities>;
 }

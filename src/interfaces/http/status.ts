@@ -34,7 +34,7 @@ async function divergedOf({ diverged }: DaemonServices, tree: TreeName): Promise
 }
 
 /** All peers, each with what it may do here, and the tie to it. */
-export function peersOf({ peers, grants, notices, links }: DaemonServices) {
+export function peersOf({ peers, grants, notices, links, linkUses }: DaemonServices) {
   const ties = new Map(links().map((link) => [link.node, link]));
   const given = grants.list();
   return peers.list().map((peer) => ({
@@ -42,6 +42,7 @@ export function peersOf({ peers, grants, notices, links }: DaemonServices) {
     grants: given.filter((grant) => grant.peer === peer.peer).map(({ trees, role }) => ({ trees, role })),
     notices: notices.of(peer.peer),
     link: ties.get(peer.peer) ?? null,
+    streams: linkUses.of(peer.peer),
   }));
 }
 

@@ -28,12 +28,18 @@ function describeTree(tree: TreeStatus, now: number): string {
   return `${kind} at ${root}: ${formatSize(datasets, snapshots)}${looked}${error === null ? '' : `; ${error.message}`}`;
 }
 
+/** How streams go, as the newest one went; before that, how they may go. */
+function describeMode({ streams, trustedLink }: PeerStatus): string {
+  if (streams === null) return trustedLink ? 'trusted link' : 'sealed link';
+  const { mode, compressed, apart } = streams;
+  return `streams ${mode}${compressed ? ', compressed' : ''}${apart ? ', in processes of their own' : ''}`;
+}
+
 function describePeer(peer: PeerStatus, now: number): string {
-  const { link, trustedLink, notices } = peer;
+  const { link, notices } = peer;
   const bytes = link === null ? '' : `, ${formatBytes(link.bytesReceived)} in, ${formatBytes(link.bytesSent)} out`;
   const error = link === null || link.state === 'connected' ? null : link.lastError;
-  const mode = trustedLink ? 'trusted link' : 'sealed link';
-  return `${describeLink(peer, now)}, ${mode}${bytes}${error === null ? '' : `; ${error.message}`}${notices.map(({ text }) => `; it ${text}`).join('')}`;
+  return `${describeLink(peer, now)}, ${describeMode(peer)}${bytes}${error === null ? '' : `; ${error.message}`}${notices.map(({ text }) => `; it ${text}`).join('')}`;
 }
 
 function describeMirror({ behind, error, receiving, diverged }: MirrorStatus): string {
