@@ -175,7 +175,8 @@ export class IncomingStreams {
 
 /** Raw streams are those of what is encrypted (`chosenFlags`). */
 function expectedOf(step: ReceiveStep, { raw }: StreamFlags): ExpectedStream {
-  return { toGuid: step.first, fromGuid: step.kind === 'receive-full' ? null : step.base.snapshot.guid, raw };
+  if (step.kind === 'receive-full') return { toGuid: step.first, fromGuid: null, raw, several: false };
+  return { toGuid: step.first, fromGuid: step.base.snapshot.guid, raw, several: step.intermediates };
 }
 
 /** `zfs receive -F` puts nothing that is encrypted in the place of what is not. */

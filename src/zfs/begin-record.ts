@@ -40,7 +40,8 @@ export function readBeginning(bytes: Buffer): Beginning {
   if (bytes.length < inner + RECORD_BYTES) return { kind: 'more', bytes: inner + RECORD_BYTES };
   const second = beginAt(bytes, inner);
   const isEnded = new Fields(bytes, end, first.isLittle).u32(AT.type) === DRR_END;
-  return isEnded && second?.headerType === SUBSTREAM ? { kind: 'begin', head: second } : { kind: 'none' };
+  const isWhole = isEnded && second?.headerType === SUBSTREAM;
+  return isWhole ? { kind: 'begin', head: { ...second, several: true } } : { kind: 'none' };
 }
 
 interface Begin extends StreamHead {
@@ -62,6 +63,7 @@ function beginAt(bytes: Buffer, start: number): Begin | undefined {
     payloadBytes: fields.u32(AT.payloadBytes),
     toGuid: fields.u64(AT.toGuid).toString(),
     fromGuid: fromGuid === 0n ? null : fromGuid.toString(),
+    several: false,
     raw: ((version >> HEADER_TYPE_BITS) & FEATURE_RAW) !== 0n,
   };
 }

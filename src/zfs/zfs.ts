@@ -126,6 +126,8 @@ export interface ExpectedStream {
   readonly fromGuid: SnapshotGuid | null;
   /** Whether the stream is a raw one of what is encrypted. */
   readonly raw: boolean;
+  /** Whether it may be one of several snapshots (`-I`). Any other that is made like those brings properties (`-p`), which a peer does not set here. */
+  readonly several: boolean;
 }
 
 /**
@@ -192,6 +194,8 @@ export interface StreamHead {
   /** The snapshot that it builds on, null for a full stream. */
   readonly fromGuid: string | null;
   readonly raw: boolean;
+  /** Whether it is made as those of several snapshots are. */
+  readonly several: boolean;
 }
 
 /** Why there is no begin of a stream to look at. */

@@ -343,12 +343,12 @@ function expectedStreams(use: () => ZfsWorld): void {
     const { root, target, first, second, third, one, two } = await replicated(world);
     const other = world.fresh('otherPool');
     const raw = false;
-    const fullOne = { ...asNew(other), expected: { toGuid: one, fromGuid: null, raw } };
+    const fullOne = { ...asNew(other), expected: { toGuid: one, fromGuid: null, raw, several: false } };
     expect(codeOf((await world.transfer(full(first), fullOne)).received)).toBe('done');
-    const expected = { toGuid: two, fromGuid: one, raw };
+    const expected = { toGuid: two, fromGuid: one, raw, several: false };
     const single = { ...into(target), expected };
     expect(codeOf((await world.transfer(increment(first, second), single)).received)).toBe('done');
-    const several = { ...into(other), expected };
+    const several = { ...into(other), expected: { ...expected, several: true } };
     expect(codeOf((await world.transfer(increment(first, third, true), several)).received)).toBe('done');
     expect(await world.history(other)).toEqual(await world.history(root));
   });
@@ -361,16 +361,23 @@ function expectedStreams(use: () => ZfsWorld): void {
     const refused = async (request: ReceiveRequest, bytes: Buffer): Promise<void> => {
       await world.refuses('ZFS_STREAM_MISMATCH', [target, parent], () => world.receiveBytes(request, bytes));
     };
-    const increments = { ...into(target), expected: { toGuid: two, fromGuid: one, raw } };
+    const increments = { ...into(target), expected: { toGuid: two, fromGuid: one, raw, several: false } };
     const fullOne = await world.bytesOf(full(first));
     await refused(increments, fullOne);
     await refused(increments, await world.bytesOf(increment(first, third)));
     await refused(increments, await world.bytesOf(increment(second, third)));
     await refused(increments, await world.bytesOf(increment(second, third, true)));
-    await refused({ ...asNew(below(parent, 'a')), expected: { toGuid: three, fromGuid: null, raw } }, fullOne);
-    await refused({ ...asNew(below(parent, 'a')), expected: { toGuid: one, fromGuid: null, raw: true } }, fullOne);
+    await refused(increments, await world.bytesOf(increment(first, third, true)));
     await refused(
-      { ...asNew(below(parent, 'a')), expected: { toGuid: one, fromGuid: null, raw } },
+      { ...asNew(below(parent, 'a')), expected: { toGuid: three, fromGuid: null, raw, several: false } },
+      fullOne,
+    );
+    await refused(
+      { ...asNew(below(parent, 'a')), expected: { toGuid: one, fromGuid: null, raw: true, several: false } },
+      fullOne,
+    );
+    await refused(
+      { ...asNew(below(parent, 'a')), expected: { toGuid: one, fromGuid: null, raw, several: false } },
       await world.bytesOf(increment(first, second)),
     );
   });
@@ -378,7 +385,7 @@ function expectedStreams(use: () => ZfsWorld): void {
   test('what should be a certain stream and is none is refused as damaged', async () => {
     const world = use();
     const { target, first, second, one, two } = await replicated(world);
-    const request = { ...into(target), expected: { toGuid: two, fromGuid: one, raw: false } };
+    const request = { ...into(target), expected: { toGuid: two, fromGuid: one, raw: false, several: true } };
     const bytes = await world.bytesOf(increment(first, second, true));
     for (const each of [Buffer.alloc(0), bytes.subarray(0, 200), Buffer.alloc(100_000, 7)]) {
       await world.refuses('ZFS_STREAM_INVALID', [target], () => world.receiveBytes(request, each));

@@ -182,8 +182,8 @@ function send(socket: TLSSocket, allowance: Allowance): void {
 /** Without what is not said to anybody. */
 function headOf(found: StreamHead | Unreadable): StreamHead | Unreadable {
   if (typeof found === 'string') return found;
-  const { toGuid, fromGuid, raw } = found;
-  return { toGuid, fromGuid, raw };
+  const { toGuid, fromGuid, raw, several } = found;
+  return { toGuid, fromGuid, raw, several };
 }
 
 async function run(order: StartOrder, allowance: Allowance, allowed: Promise<void>): Promise<void> {

@@ -38,6 +38,8 @@ export interface StreamBegin {
   readonly flags: string;
   /** How many records of the snapshot come no more, since they came before the stream was cut short. */
   readonly skipped: number;
+  /** Whether the stream is one of several snapshots. */
+  readonly several: boolean;
   /** See `MemorySnapshot.ivset`; those of a raw stream. */
   readonly fromIvset: string | null;
   readonly toIvset: string | null;

@@ -89,7 +89,7 @@ export function requireSendable(steps: readonly SendStep[], flags: StreamFlags):
 
 export function* recordsOf(steps: readonly SendStep[], flags: StreamFlags, skipped = 0): Generator<StreamRecord> {
   for (const step of steps) {
-    yield beginOf(step, flags, skipped);
+    yield beginOf(step, { flags, skipped, several: steps.length > 1 });
     let index = 0;
     for (const record of changesOf(step)) {
       if (index >= skipped) yield record;
@@ -107,7 +107,12 @@ function* changesOf({ from, to }: SendStep): Generator<StreamRecord> {
   for (const path of from?.content.keys() ?? []) if (!to.content.has(path)) yield { kind: 'removed', path };
 }
 
-function beginOf({ from, to }: SendStep, flags: StreamFlags, skipped: number): StreamBegin {
+/** How a stream is made, the same for each of its snapshots. */
+interface Making extends Pick<StreamBegin, 'skipped' | 'several'> {
+  readonly flags: StreamFlags;
+}
+
+function beginOf({ from, to }: SendStep, { flags, skipped, several }: Making): StreamBegin {
   const raw = flags.raw && to.dataset.key !== null;
   return {
     kind: 'begin',
@@ -118,6 +123,7 @@ function beginOf({ from, to }: SendStep, flags: StreamFlags, skipped: number): S
     clone: from !== null && from.dataset !== to.dataset,
     flags: writtenFlags({ ...flags, raw }),
     skipped,
+    several,
     fromIvset: raw ? (from?.ivset ?? null) : null,
     toIvset: raw ? to.ivset : null,
   };
@@ -238,10 +244,10 @@ export class MemoryReceive {
     throw new Refusal('ZFS_STREAM_MISMATCH', `'${this.#request.target}' has no such partial state`);
   }
 
-  #requireExpected({ toGuid, fromGuid, flags }: StreamBegin): void {
+  #requireExpected({ toGuid, fromGuid, flags, several }: StreamBegin): void {
     const { expected } = this.#request;
     if (this.#started || expected === null) return;
-    const found = { toGuid, fromGuid, raw: parseFlags(flags).raw };
+    const found = { toGuid, fromGuid, raw: parseFlags(flags).raw, several };
     const difference = differenceTo(expected, found);
     if (difference !== undefined) throw new Refusal('ZFS_STREAM_MISMATCH', difference, { expected, found });
   }
