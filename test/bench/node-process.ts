@@ -1,5 +1,6 @@
 /** A node in a process of its own, told what to do by the benchmark that forked it: `dist/test/bench/node-process.js DIRECTORY`. */
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Grant } from '../../src/core/grants.ts';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { isReceive } from '../../src/core/plan/steps.ts';
@@ -22,6 +23,8 @@ export type NodeOrder =
   | { readonly do: 'look' }
   | { readonly do: 'catch-up'; readonly peer: NodeId }
   | { readonly do: 'sync'; readonly tree: TreeName; readonly times: number }
+  | { readonly do: 'sync-and-ask'; readonly tree: TreeName; readonly peer: NodeId }
+  | { readonly do: 'usage' }
   | { readonly do: 'traffic' }
   | { readonly do: 'stop' };
 
@@ -41,6 +44,19 @@ export interface SyncTimes {
   readonly streams: number;
 }
 
+/** A sync, and how long the peer took to answer on the control connection meanwhile. */
+export interface AskedSync extends SyncTimes {
+  /** In the order in which they were asked. */
+  readonly roundTripMilliseconds: readonly number[];
+}
+
+/** What a node uses now, children left out. */
+export interface Usage {
+  /** Resident, in MB (10^6 bytes). */
+  readonly megabytes: number;
+  readonly cpuSeconds: number;
+}
+
 /** Bytes on the control connections of a node, both ways, in all. */
 export interface Traffic {
   readonly bytes: number;
@@ -55,6 +71,8 @@ export interface NodeFarewell {
 
 const EVERYTHING = { only: [], except: [], keep: 'all', graceMs: null } as const;
 const MICROSECONDS = 1_000_000;
+/** Between two questions, in ms. */
+const ASK_EVERY_MS = 20;
 
 let zfsCalls = 0;
 
@@ -100,6 +118,33 @@ async function sync(node: PandoNode, tree: TreeName, times: number): Promise<Syn
   return { milliseconds, bytes, failures, zfsCalls: zfsCalls - before, steps, streams };
 }
 
+/** Asks for what no node knows, which costs it nothing: the round trip is that of the connection, and of what is before it there. */
+async function syncAndAsk(node: PandoNode, tree: TreeName, peer: NodeId): Promise<AskedSync> {
+  const session = await node.hub.reach(peer);
+  const roundTripMilliseconds: number[] = [];
+  let isOver = false;
+  const asking = (async () => {
+    while (!isOver) {
+      const start = performance.now();
+      await session.call('bench.nothing', null).catch(() => undefined);
+      roundTripMilliseconds.push(performance.now() - start);
+      await setTimeout(ASK_EVERY_MS);
+    }
+  })();
+  try {
+    const times = await sync(node, tree, 1);
+    return { ...times, roundTripMilliseconds };
+  } finally {
+    isOver = true;
+    await asking;
+  }
+}
+
+function usage(): Usage {
+  const { user, system } = process.cpuUsage();
+  return { megabytes: process.memoryUsage.rss() / 1_000_000, cpuSeconds: (user + system) / MICROSECONDS };
+}
+
 async function obey(node: PandoNode, order: NodeOrder): Promise<unknown> {
   switch (order.do) {
     case 'introduce': {
@@ -121,6 +166,10 @@ async function obey(node: PandoNode, order: NodeOrder): Promise<unknown> {
       return null;
     case 'sync':
       return sync(node, order.tree, order.times);
+    case 'sync-and-ask':
+      return syncAndAsk(node, order.tree, order.peer);
+    case 'usage':
+      return usage();
     case 'traffic': {
       const links = node.hub.status();
       const traffic: Traffic = { bytes: links.reduce((sum, link) => sum + link.bytesReceived + link.bytesSent, 0) };

@@ -1,4 +1,6 @@
 /** The parts of the benchmark: each runs in a process of its own and gives rows of the table. */
+
+import { measureHandover } from './handover-bench.ts';
 import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
 import { measurePlan } from './plan-bench.ts';
 import { measureSync } from './sync-bench.ts';
@@ -8,8 +10,10 @@ import {
   measureFamily,
   measureIdle,
   measureIncrements,
+  measureStreams,
   SSH,
   SSH_GCM,
+  type StreamTimes,
 } from './zfs-bench.ts';
 
 /** One line of the table. */
@@ -30,6 +34,18 @@ export interface PartResult {
 const LARGE = { datasets: 100_000, snapshotsEach: 10, clonesEach: 3, groupSize: 40 };
 const BULK_MEBIBYTES = 1024;
 const BULK_ROUNDS = 3;
+const INCREMENTS = 200;
+const STREAMS = 3;
+const STREAM_MEBIBYTES = 512;
+/** A transfer that is long enough for memory to show whether it grows. */
+const LONG_MEBIBYTES = Number(process.env.PANDO_BENCH_LONG_MEBIBYTES ?? 10_240);
+const HANDOVER_MEBIBYTES = 8_192;
+const HANDOVER_FACTOR_MIN = 3;
+const ROUND_TRIP_MS_MAX = 20;
+const DIRECT_CPU_SECONDS_MAX = 0.1;
+const NODE_MEGABYTES_MAX = 150;
+/** What a flat curve may rise by from its first third to its last. */
+const RISE_MAX = 1.1;
 const WIRE_BYTES_MAX = 4 * 1024;
 const FAMILY_CLONES = 100;
 /** What lies behind a family plays no part: nothing of it is sent. */
@@ -115,14 +131,14 @@ async function idle(): Promise<PartResult> {
 }
 
 async function increments(): Promise<PartResult> {
-  const measured = await measureIncrements(100);
+  const measured = await measureIncrements(INCREMENTS);
   const syncoid =
     measured.syncoidRatio === null
-      ? row('increments: 100 small / syncoid', `not compared: ${measured.missing}`, '≤ 0.1', null)
-      : ratioRow('increments: 100 small / syncoid', measured.syncoidRatio, 1 / 10);
+      ? row(`increments: ${INCREMENTS} small / syncoid`, `not compared: ${measured.missing}`, '≤ 0.1', null)
+      : ratioRow(`increments: ${INCREMENTS} small / syncoid`, measured.syncoidRatio, 1 / 10);
   return {
     rows: [
-      ratioRow('increments: 100 small / shell loop', measured.loopRatio, 1.3),
+      ratioRow(`increments: ${INCREMENTS} small / shell loop`, measured.loopRatio, 0.8),
       syncoid,
       peakRow('increments: peak memory of a node', measured.nodes),
     ],
@@ -147,13 +163,71 @@ async function bulk(): Promise<PartResult> {
   const measured = await measureBulk(BULK_MEBIBYTES, BULK_ROUNDS);
   return {
     rows: [
-      ratioRow('bulk: 1 GiB, direct link / bare pipe', measured.directRatio, 1.15),
+      ratioRow('bulk: 1 GiB, direct link / bare pipe', measured.directRatio, 1.03),
       row('bulk: 1 GiB, sealed link / bare pipe', measured.sealedRatio.toFixed(2), '', null),
       ...rivalRows(measured),
       peakRow('bulk: peak memory of a node', measured.nodes),
     ],
     details: measured,
   };
+}
+
+async function handover(): Promise<PartResult> {
+  const measured = await measureHandover(HANDOVER_MEBIBYTES);
+  const { factor } = measured;
+  const what = 'handover: /dev/zero to /dev/null, direct against TCP through Node';
+  return {
+    rows: [row(what, `${factor.toFixed(1)} times`, `≥ ${HANDOVER_FACTOR_MIN}`, factor >= HANDOVER_FACTOR_MIN)],
+    details: measured,
+  };
+}
+
+async function streams(): Promise<PartResult> {
+  const sealed = await measureStreams(STREAMS, STREAM_MEBIBYTES, false);
+  const direct = await measureStreams(STREAMS, STREAM_MEBIBYTES, true);
+  const roundTrip = (link: string, { roundTrips: { p99 } }: StreamTimes): Row =>
+    row(
+      `streams: control round trip beside ${STREAMS}, ${link}, 99th percentile`,
+      `${p99.toFixed(1)} ms`,
+      `≤ ${ROUND_TRIP_MS_MAX} ms`,
+      p99 <= ROUND_TRIP_MS_MAX,
+    );
+  const cpu = direct.cpuSecondsPerGibibyte;
+  return {
+    rows: [
+      roundTrip('sealed', sealed),
+      roundTrip('direct', direct),
+      row(
+        'streams: CPU of both nodes per GiB, direct',
+        `${cpu.toFixed(2)} s`,
+        `≤ ${DIRECT_CPU_SECONDS_MAX} s`,
+        cpu <= DIRECT_CPU_SECONDS_MAX,
+      ),
+      row('streams: CPU of both nodes per GiB, sealed', `${sealed.cpuSecondsPerGibibyte.toFixed(2)} s`, '', null),
+    ],
+    details: { sealed, direct },
+  };
+}
+
+async function long(): Promise<PartResult> {
+  const measured = await measureStreams(1, LONG_MEBIBYTES, false);
+  const what = `long: ${(LONG_MEBIBYTES / 1024).toFixed(0)} GiB sealed`;
+  const rows = Object.entries(measured.memory).flatMap(([name, samples]) => {
+    const peak = Math.max(...samples);
+    const isNode = !name.startsWith('sealing');
+    const third = Math.max(1, Math.floor(samples.length / 3));
+    const rise = Math.max(...samples.slice(-third)) / Math.max(...samples.slice(0, third));
+    return [
+      row(
+        `${what}, memory of ${name}`,
+        `${peak} MB`,
+        isNode ? `≤ ${NODE_MEGABYTES_MAX} MB` : '',
+        isNode ? peak <= NODE_MEGABYTES_MAX : null,
+      ),
+      ...(isNode ? [ratioRow(`${what}, ${name}, last third / first third`, rise, RISE_MAX)] : []),
+    ];
+  });
+  return { rows, details: measured };
 }
 
 async function family(): Promise<PartResult> {
@@ -184,5 +258,8 @@ export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   idle,
   increments,
   bulk,
+  handover,
+  streams,
+  long,
   family,
 };

@@ -10,7 +10,8 @@ import { execa } from 'execa';
 import { ensureZfs } from '../../peers/provision/ensure-zfs.ts';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
-import type { NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic } from './node-process.ts';
+import { MemoryWatch } from './memory-watch.ts';
+import type { AskedSync, NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic, Usage } from './node-process.ts';
 import { mbufferPipe, provideRivals, SshServer } from './rivals.ts';
 
 const MIB = 1024 * 1024;
@@ -21,6 +22,7 @@ const INCREMENT_BYTES = 16 * 1024;
 const IDLE_SYNCS = 100;
 
 interface BenchNode extends NodeHello {
+  readonly pid: number;
   order<Answer>(order: NodeOrder): Promise<Answer>;
   stop(): Promise<NodeFarewell>;
 }
@@ -87,7 +89,7 @@ class Bench {
       child.disconnect();
       return farewell;
     };
-    return { ...hello, order, stop };
+    return { ...hello, pid: child.pid ?? 0, order, stop };
   }
 
   /** A sender and a receiver that know each other. */
@@ -376,5 +378,65 @@ export function measureFamily(clones: number, mebibytes: number): Promise<readon
     await sender.stop();
     await receiver.stop();
     return changes;
+  });
+}
+
+export interface StreamTimes {
+  readonly mebibytes: number;
+  readonly seconds: number;
+  /** Round trips on the control connection while all of it ran, in ms. */
+  readonly roundTrips: {
+    readonly median: number;
+    readonly p99: number;
+    readonly worst: number;
+    readonly count: number;
+  };
+  /** CPU of both nodes together, in seconds for each GiB, children left out. */
+  readonly cpuSecondsPerGibibyte: number;
+  /** Of each node, and of the processes that seal for it together, in MB (10^6 bytes), every half second. */
+  readonly memory: Readonly<Record<string, readonly number[]>>;
+}
+
+/** Several large streams side by side: what they cost the nodes, and how long the control connection takes meanwhile. */
+export function measureStreams(datasets: number, mebibytesEach: number, trustedLink: boolean): Promise<StreamTimes> {
+  return Bench.run(async (bench, source, target) => {
+    const tree = 'streams' as TreeName;
+    const root = `${source.name}/streams` as DatasetName;
+    await zfs('create', root);
+    for (let index = 0; index < datasets; index += 1) {
+      await zfs('create', `${root}/d${index}`);
+      await writeFileOf(join(source.mountpoint, 'streams', `d${index}`, 'data'), mebibytesEach * MIB);
+    }
+    await zfs('snapshot', '-r', `${root}@1`);
+    const { sender, receiver } = await bench.pair(trustedLink);
+    await sender.order({ do: 'share', tree, root });
+    await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/streams` as DatasetName });
+    await receiver.order({ do: 'catch-up', peer: sender.id });
+    const cpuOf = async (): Promise<number> => {
+      const [one, other] = [await sender.order<Usage>({ do: 'usage' }), await receiver.order<Usage>({ do: 'usage' })];
+      return one.cpuSeconds + other.cpuSeconds;
+    };
+    const before = await cpuOf();
+    const watch = new MemoryWatch({ sender: sender.pid, receiver: receiver.pid });
+    const { milliseconds, failures, roundTripMilliseconds } = await receiver.order<AskedSync>({
+      do: 'sync-and-ask',
+      tree,
+      peer: sender.id,
+    });
+    const memory = watch.stop();
+    if (failures.length > 0) throw new Error(`a step failed: ${failures[0]}`);
+    const mebibytes = datasets * mebibytesEach;
+    const cpuSecondsPerGibibyte = ((await cpuOf()) - before) / (mebibytes / 1024);
+    const sorted = roundTripMilliseconds.toSorted((a, b) => a - b);
+    const at = (share: number): number => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
+    await sender.stop();
+    await receiver.stop();
+    return {
+      mebibytes,
+      seconds: (milliseconds[0] ?? Number.NaN) / 1000,
+      roundTrips: { median: at(0.5), p99: at(0.99), worst: at(1), count: sorted.length },
+      cpuSecondsPerGibibyte,
+      memory,
+    };
   });
 }

@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { setPriority } from 'node:os';
 import { PandoError } from '../../core/errors.ts';
 import type { NodeId } from '../../core/ids.ts';
 import { detachFromNode } from '../../zfs/handover.ts';
@@ -16,6 +17,8 @@ import { CONNECTION_DESCRIPTOR, type Order, PAIR_DESCRIPTOR, type Report, WINDOW
 
 /** Processes at one time, at about 50 MB each: more streams than that gain nothing on the machines that have so little memory. */
 const PROCESSES_MAX = 8;
+/** Below the node (nice(1)): on a machine that is busy, a heartbeat goes before a stream. */
+const NICENESS = 5;
 /** How long a process may take to end by itself once its stream has, in ms. */
 const ENDS_AFTER_MS = 5_000;
 
@@ -88,6 +91,7 @@ export class Sealing {
     this.#running += 1;
     this.#started += 1;
     const child = fork(this.#options.program, [], { stdio, execArgv: [], env: {} });
+    if (child.pid !== undefined) setPriority(child.pid, NICENESS);
     // Node begins to read from it at once, and it is ZFS that is to have the bytes
     detachFromNode(child.stdio[PAIR_DESCRIPTOR] as Socket);
     child.once('exit', () => {
