@@ -5,17 +5,27 @@
 import { PandoError } from './errors.ts';
 import type { Ownership } from './events.ts';
 
-/** Whether a claim goes before what is known: a later epoch does, and of two in one epoch that of the smaller id. */
-export function supersedes(claim: Ownership, known: Ownership): boolean {
-  return claim.epoch === known.epoch ? claim.node < known.node : claim.epoch > known.epoch;
+/** The epoch of what nobody has ever taken over. */
+const FIRST_EPOCH = 1;
+
+/**
+ * Whether a dataset goes over to a claim. It does to one of a later epoch, and of two that were taken in one epoch to that of the smaller id. What was never taken over goes to nobody in that epoch: to say "mine" of what is new to a node is
+ * no claim.
+ */
+export function supersedes(claim: Ownership, owner: Ownership): boolean {
+  return claim.epoch > FIRST_EPOCH && goesBefore(claim, owner);
 }
 
 /** The claim that goes before all others; undefined for none. */
 export function foremost(claims: readonly Ownership[]): Ownership | undefined {
   return claims.reduce<Ownership | undefined>(
-    (first, claim) => (first === undefined || supersedes(claim, first) ? claim : first),
+    (first, claim) => (first === undefined || goesBefore(claim, first) ? claim : first),
     undefined,
   );
+}
+
+function goesBefore(one: Ownership, other: Ownership): boolean {
+  return one.epoch === other.epoch ? one.node < other.node : one.epoch > other.epoch;
 }
 
 /** The epoch of a new claim, behind all that are known. Throws `ARGUMENT_INVALID` where somebody claimed the last one that there is. */

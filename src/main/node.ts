@@ -171,7 +171,13 @@ export class PandoNode {
     this.limits = new Limits(admin);
     this.#bandwidth = new Bandwidth(this.#surroundings.timers);
     this.#refusals = new Refusals(admin, () => this.#surroundings.timers.now());
-    this.#peerKeys = new PeerKeys(admin, (peer) => this.#refusals.note({ peer, action: 'connect', tree: null }));
+    this.#peerKeys = new PeerKeys({
+      admin,
+      onRefused: (peer) => this.#refusals.note({ peer, action: 'connect', tree: null }),
+      onNewer: (peer) =>
+        this.hub.disconnect(peer, new PandoError('CONNECTION_CLOSED', 'That node has shown a newer key.')),
+      onTrouble: (error) => this.#report(error),
+    });
     this.observer = this.#createObserver();
     this.hub = this.#createHub();
     this.invitations = this.#createInvitations();
@@ -231,8 +237,9 @@ export class PandoNode {
     for (const tree of await this.#announcements.complete()) {
       reporter.warn(`The damaged log of tree "${tree}" begins anew with what ZFS shows`, { tree });
     }
-    await this.observer.start();
+    // Before anything is looked at: what a look finds yielded would not be followed
     await this.#yielding.start();
+    await this.observer.start();
     if (settings.directPort !== null) {
       this.#direct = await DirectListener.listen(settings.listenHost, settings.directPort, (ticket) =>
         this.#sender.acceptDirect(ticket),
@@ -542,7 +549,8 @@ export class PandoNode {
     const ownership = new Ownership({
       ...this.#ownershipParts(),
       onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'take', tree }),
-      call: async (peer, method, params) => (await this.hub.reach(peer)).call(method, params),
+      call: async (peer, method, params, signal) => (await this.hub.reach(peer)).call(method, params, { signal }),
+      timers: this.#surroundings.timers,
       alone: (tree, task, cancel) => this.mirrors.alone(tree, task, cancel),
       hear: (mirror) => this.mirrors.hear(mirror, { refresh: true }),
       unsynced: ({ tree, from }) => new Set(this.mirrors.plan(tree, from).steps.map(({ dataset }) => dataset)),
@@ -557,7 +565,7 @@ export class PandoNode {
     return new Yielding({
       ...this.#ownershipParts(),
       timers: this.#surroundings.timers,
-      follow: (mirror) => this.mirrors.add(mirror),
+      follow: (mirror) => this.mirrors.adopt(mirror),
       // As if somebody had done it behind this node's back: mirrors are followed for that
       look: (tree, names) => this.#look(tree, names, 'observed'),
       onYielded: (peer, tree, datasets) => {

@@ -33,7 +33,9 @@ export async function isBare(socket: Socket): Promise<boolean | undefined> {
 /** Answers a bare connection, and hands it on where somebody takes it. `taken` is told of that before. */
 export async function welcomeBare(socket: Socket, accept: BareAccept, taken: () => void): Promise<void> {
   const said = await readExactly(socket, MARK.length + TICKET_CHARACTERS, HANDSHAKE_TIMEOUT_MS);
-  const take = said === undefined ? null : accept(said.subarray(MARK.length).toString('latin1'));
+  // Whoever says more does not wait for the answer
+  const isWaiting = said !== undefined && socket.readableLength === 0;
+  const take = isWaiting ? accept(said.subarray(MARK.length).toString('latin1')) : null;
   if (take === null) {
     socket.end(NO);
     return;
@@ -62,7 +64,7 @@ export async function openBare(address: string, ticket: string, signal: AbortSig
   socket.write(Buffer.concat([MARK, Buffer.from(ticket, 'latin1')]));
   const answer = await readExactly(socket, 1, HANDSHAKE_TIMEOUT_MS);
   signal.removeEventListener('abort', abort);
-  if (answer?.equals(YES) === true && !signal.aborted) return socket;
+  if (answer?.equals(YES) === true && socket.readableLength === 0 && !signal.aborted) return socket;
   socket.destroy();
   if (!signal.aborted) return null;
   throw new PandoError('CONNECTION_CLOSED', `Connecting to ${address} was given up.`, { address });

@@ -154,12 +154,19 @@ export class WebSocketTransport implements Transport {
     await closed;
   }
 
+  /** Until a process has it, it is this node's to end. */
+  #keepBare(socket: Socket): void {
+    this.#pending.end(socket);
+    this.#dataSockets.add(socket);
+    socket.once('close', () => this.#dataSockets.delete(socket));
+  }
+
   /** By its first byte a connection is one of TLS, or a bare one. */
   async #sort(socket: Socket, { acceptBare }: ListenOptions, welcomeTls: () => void): Promise<void> {
     socket.on('error', () => socket.destroy());
     const bare = await isBare(socket);
     if (bare === undefined) socket.destroy();
-    else if (bare) await welcomeBare(socket, acceptBare, () => this.#pending.end(socket));
+    else if (bare) await welcomeBare(socket, acceptBare, () => this.#keepBare(socket));
     else welcomeTls();
   }
 

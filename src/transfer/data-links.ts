@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { type Duplex, pipeline, type Readable, Transform } from 'node:stream';
 import type { NodeId } from '../core/ids.ts';
 import { parseAddress } from '../sync/address.ts';
-import { type Sealing, settled } from '../sync/sealing/sealing.ts';
+import type { Sealing } from '../sync/sealing/sealing.ts';
 import type { Meets } from '../sync/transport.ts';
 import type { ReceiveSource } from '../zfs/zfs.ts';
 import { passed, type RateLimit, throttledFrom } from './bandwidth.ts';
@@ -97,7 +97,7 @@ async function openApart({ apart, limits, uses }: DataLinkOptions, wanted: Wante
     source: { kind: 'socket', socket: stream.socket, head: stream.head },
     received: stream.bytes,
     finished: async () => {
-      await settled(stream);
+      await stream.settled();
       return stream.bytes();
     },
     destroy: stream.destroy,

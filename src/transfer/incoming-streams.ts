@@ -65,7 +65,7 @@ export class IncomingStreams {
    */
   async receive(incoming: IncomingStream): Promise<number | null> {
     const { step, prepared, stream } = incoming;
-    const { zfs, links, rates, timers, peer, cancelled, signal, limit } = this.#options;
+    const { zfs, links, rates, timers, peer, signal, limit } = this.#options;
     if (isLineage(step.name)) await this.#ensureContainers(this.#name(step));
     const request = this.#request(incoming, prepared.flags[stream] ?? PLAIN_STREAM);
     const link = await openDataLink(links, {
@@ -75,7 +75,7 @@ export class IncomingStreams {
       estimatedBytes: step.estimatedBytes,
       compressed: prepared.compressed[stream] === true,
       limit,
-      signal: cancelled,
+      signal,
     });
     const stopTelling = this.#everyInterval(() => {
       const bytes = link.received();

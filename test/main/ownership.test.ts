@@ -1,7 +1,7 @@
 /** A standby takes over what another node owns: who may, what follows, and what becomes of what only the former owner has. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isPandoError } from '../../src/core/errors.ts';
+import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { Role } from '../../src/core/grants.ts';
 import { ADMIN_TREE, type RelativeName, streamIdOf } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
@@ -123,6 +123,55 @@ describe('taking over a replica', () => {
     await write(alpha, 'alpha/images/web', '3');
     await syncImages(beta);
     expect(await snapshotsOf(beta, 'beta/images/web')).toEqual(['1', '2', '3']);
+  });
+
+  it('leaves what lies below with its owner, who can write there as before', async () => {
+    await grant('standby');
+    await alpha.zfs.setProperties([dataset('alpha/images')], { exec: 'off' });
+    await alpha.node.verifier.verify(IMAGES);
+    await syncImages(beta);
+    await take(beta, { name: ROOT });
+    await expect.poll(() => ownerOf(alpha, ROOT)?.node).toBe(beta.node.id);
+    expect(ownerOf(alpha)?.node).toBe(alpha.node.id);
+    expect(await propertiesOf(alpha, 'alpha/images')).toMatchObject({ readonly: 'on', setuid: 'off', exec: 'off' });
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toMatchObject({ readonly: 'off', setuid: 'on', exec: 'off' });
+  });
+
+  it('is not held up by an owner that is connected and does not answer', async () => {
+    await grant('standby');
+    world.network.stall(alpha.node.id, beta.node.id);
+    const asked = codeOf(take(beta));
+    expect((await take(beta, { withoutOwner: true })).datasets).toHaveLength(1);
+    expect(await asked).toBe('TRANSFER_CANCELLED');
+    world.network.mend(alpha.node.id, beta.node.id);
+  });
+
+  it('is finished by asking again where it was cut short behind the claim', async () => {
+    await grant('standby');
+    let isFull = true;
+    const { zfs } = beta;
+    const set = zfs.setProperties.bind(zfs);
+    zfs.setProperties = async (...given) => {
+      if (isFull) throw new PandoError('ZFS_FAILED', 'no');
+      return set(...given);
+    };
+    expect(await codeOf(take(beta))).toBe('ZFS_FAILED');
+    expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'on' });
+    isFull = false;
+    await take(beta);
+    expect(ownerOf(beta)).toEqual({ node: beta.node.id, epoch: 2 });
+    expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'off' });
+  });
+
+  it('is nothing that a standby does by sharing the tree as its own', async () => {
+    await grant('standby');
+    await beta.node.mirrors.remove(IMAGES);
+    await beta.node.trees.add({ tree: IMAGES, root: dataset('beta/images') });
+    await beta.node.grants.give(alpha.node.id, { trees: '*', role: 'reader' });
+    await alpha.node.hub.sync(beta.node.id, { refresh: true });
+    await alpha.node.verifier.verify(IMAGES);
+    expect(ownerOf(alpha)).toEqual({ node: alpha.node.id, epoch: 1 });
+    expect((await propertiesOf(alpha, 'alpha/images/web'))?.readonly).toBeUndefined();
   });
 
   it('waits for what the owner has and this node has not', async () => {

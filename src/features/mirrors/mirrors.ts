@@ -195,6 +195,13 @@ export class Mirrors {
     });
   }
 
+  /** Adds a mirror of a tree that is kept at that root already, at once: nothing has to be looked at for it. What cannot be is left: the peer is gone by then, or the mirror there. */
+  async adopt(mirror: Mirror): Promise<void> {
+    await this.#options.admin.change(({ peers, mirrors }) =>
+      peers.has(mirror.from) && !mirrors.has(mirrorKey(mirror)) ? [{ type: 'mirror.added', ...mirror }] : [],
+    );
+  }
+
   /** Whether the tree is here for other reasons than one mirror alone. */
   #isKept(tree: TreeName): boolean {
     const { state } = this.#options.admin;
@@ -290,7 +297,11 @@ export class Mirrors {
   }
 
   /** Runs a task while nothing is synced into the tree; with a reason, what is synced now is cancelled for it. */
-  async alone<Result>(tree: TreeName, task: () => Promise<Result>, cancel: PandoError | null): Promise<Result> {
+  async alone<Result>(
+    tree: TreeName,
+    task: (signal: AbortSignal) => Promise<Result>,
+    cancel: PandoError | null,
+  ): Promise<Result> {
     if (cancel !== null) await this.#turns.cancel(tree, cancel);
     return this.#turns.run(tree, NEVER, task);
   }

@@ -23,8 +23,10 @@ import {
   type TreeName,
 } from '../../core/ids.ts';
 import { epochAfter } from '../../core/ownership.ts';
+import { unlessAborted } from '../../core/unless-aborted.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import { type Timers, withinTime } from '../../sync/timers.ts';
 import { checked } from '../../transfer/protocol.ts';
 import { ownProperties } from '../../transfer/replica-properties.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
@@ -39,9 +41,14 @@ export interface OwnershipOptions {
   readonly claims: Claims;
   readonly allows: (peer: NodeId, tree: TreeName, action: Action) => boolean;
   readonly onRefused: (peer: NodeId, tree: TreeName) => void;
-  readonly call: (peer: NodeId, method: string, params: unknown) => Promise<unknown>;
+  readonly call: (peer: NodeId, method: string, params: unknown, signal: AbortSignal) => Promise<unknown>;
+  readonly timers: Timers;
   /** Runs a task while no mirror of the tree is synced; with a reason, what is synced now is cancelled for it. */
-  readonly alone: <Result>(tree: TreeName, task: () => Promise<Result>, cancel: PandoError | null) => Promise<Result>;
+  readonly alone: <Result>(
+    tree: TreeName,
+    task: (signal: AbortSignal) => Promise<Result>,
+    cancel: PandoError | null,
+  ) => Promise<Result>;
   /** Has the peer look at its ZFS, and brings what is known of its tree up to date. */
   readonly hear: (mirror: MirrorPlace) => Promise<void>;
   /** Datasets for which a sync would do something now. */
@@ -82,7 +89,7 @@ export class Ownership {
     const reason = new PandoError('TRANSFER_CANCELLED', `This node takes over datasets of "${tree}"; the sync ended.`, {
       tree,
     });
-    return this.#options.alone(tree, () => this.#takeAlone(request), withoutOwner ? reason : null);
+    return this.#options.alone(tree, (signal) => this.#takeAlone(request, signal), withoutOwner ? reason : null);
   }
 
   /** Tells a peer whether it may take over datasets of the tree. Rejects with `TREE_UNKNOWN` for one that it may not read, else `GRANT_MISSING`. */
@@ -101,21 +108,31 @@ export class Ownership {
     );
   }
 
-  async #takeAlone(request: TakeRequest): Promise<Taken> {
+  async #takeAlone(request: TakeRequest, signal: AbortSignal): Promise<Taken> {
     const { zfs, look } = this.#options;
     const { tree, withoutOwner } = request;
-    const former = new Set(this.#replicas(request).map(({ owner }) => owner.node));
-    if (!withoutOwner) for (const owner of former) await this.#consult(request, owner);
+    const { node } = this.#options.history;
+    const former = new Set(
+      this.#replicas(request)
+        .map(({ owner }) => owner.node)
+        .filter((owner) => owner !== node),
+    );
+    if (!withoutOwner) for (const owner of former) await this.#consult(request, owner, signal);
     const taken = this.#replicas(request);
     if (taken.length === 0) return { datasets: [], letRead: [] };
     const letRead = await this.#letRead(tree, former);
     const claims = taken.map((dataset) => this.#claim(tree, dataset));
+    // The claim first: what can be written to is this node's own, also where the rest is cut short
+    await this.#options.history.record(
+      tree,
+      'command',
+      claims.filter(({ owner }, index) => owner.epoch !== taken[index]?.owner.epoch),
+    );
     const root = rootsOf(this.#options.admin.state).get(tree) as DatasetName;
     for (const kind of ['filesystem', 'volume'] as const) {
       const names = taken.filter((one) => one.kind === kind).map(({ name }) => absoluteName(root, name));
       if (names.length > 0) await zfs.setProperties(names, ownProperties(kind, 'people'));
     }
-    await this.#options.history.record(tree, 'command', claims);
     await look(
       tree,
       taken.map(({ name }) => name),
@@ -128,27 +145,33 @@ export class Ownership {
     return { datasets, letRead };
   }
 
-  /** What is asked for and belongs to others. What is hidden, or holds a lineage, belongs to no person. */
+  /**
+   * What is asked for and belongs to others, or was taken over by this node and cannot be written to yet, since that was cut short. What is hidden, or holds a lineage, belongs to no person.
+   */
   #replicas({ tree, name, recursive }: TakeRequest): Dataset[] {
     const { graph, history } = this.#options;
     const known = graph(tree);
     const first = requireDataset(known, name);
     const below = recursive ? known.sorted().filter((one) => name === '' || one.name.startsWith(`${name}/`)) : [];
     return [first, ...below.filter(({ id }) => id !== first.id)].filter(
-      (one) => one.owner.node !== history.node && !isHidden(one.name) && !isLineage(one.name),
+      (one) => (one.owner.node !== history.node || isHalfTaken(one)) && !isHidden(one.name) && !isLineage(one.name),
     );
   }
 
   /** Belief 1. */
-  async #consult(request: TakeRequest, owner: NodeId): Promise<void> {
+  async #consult(request: TakeRequest, owner: NodeId, signal: AbortSignal): Promise<void> {
     const { tree } = request;
-    const mirror = mirrorsOf(this.#options.admin.state, tree).find(({ from }) => from === owner);
+    const { admin, timers, call, hear } = this.#options;
+    const mirror = mirrorsOf(admin.state, tree).find(({ from }) => from === owner);
     if (mirror === undefined) throw cannotAsk(tree, owner);
     try {
-      await this.#options.call(owner, TAKE, { tree });
-      await this.#options.hear(mirror);
+      await withinTime(timers, { ms: CONSULT_MS_MAX, reason: () => silentOwner(owner) }, async (limit) => {
+        const given = AbortSignal.any([signal, limit]);
+        await unlessAborted(call(owner, TAKE, { tree }, given), given);
+        await unlessAborted(hear(mirror), given);
+      });
     } catch (error) {
-      if (!isPandoError(error) || REFUSALS.has(error.code)) throw error;
+      if (!isPandoError(error) || REFUSALS.has(error.code) || signal.aborted) throw error;
       throw withWayOut(error);
     }
     const unsynced = this.#options.unsynced(mirror);
@@ -170,11 +193,15 @@ export class Ownership {
   /** Belief 2. */
   #claim(tree: TreeName, { id, owner }: Dataset): OwnershipClaimed {
     const { history, claims } = this.#options;
+    if (owner.node === history.node) return { type: 'ownership.claimed', dataset: id, owner };
     const claimed = claims(tree)(id);
     const epoch = epochAfter(claimed === undefined ? [owner] : [owner, claimed]);
     return { type: 'ownership.claimed', dataset: id, owner: { node: history.node, epoch } };
   }
 }
+
+/** How long the owner may take to answer and to look at its ZFS, in ms: a minute, since it may have to list a large pool first. */
+const CONSULT_MS_MAX = 60_000;
 
 /** What the owner says no with: taking it all the same would only make two owners. */
 const REFUSALS: ReadonlySet<PandoError['code']> = new Set(['GRANT_MISSING', 'TREE_UNKNOWN']);
@@ -203,6 +230,18 @@ function replicaBehind(tree: TreeName, behind: readonly Dataset[]): PandoError {
     `The owner has more than is here of ${names.slice(0, NAMES_SAID_MAX).join(', ')}${names.length > NAMES_SAID_MAX ? ' …' : ''}; run "pando sync ${tree}" first.`,
     { tree, names: names.slice(0, NAMES_SAID_MAX) },
   );
+}
+
+function silentOwner(owner: NodeId): PandoError {
+  return new PandoError(
+    'PROTOCOL_TIMEOUT',
+    `The owner ${owner} is connected but has not answered for ${CONSULT_MS_MAX / 1_000} seconds.`,
+    { owner },
+  );
+}
+
+function isHalfTaken({ owner, properties }: Dataset): boolean {
+  return owner.epoch > 1 && properties.readonly === 'on';
 }
 
 /** Names in a message: enough to know where to look. */

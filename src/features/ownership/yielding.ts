@@ -3,14 +3,22 @@
  *
  * 1. First nobody can write to them here any more; only then the log says that they have another owner (`reconcile` sees to that), so that there are never two writers
  *    once this node has heard of the claim.
+ *    (zfs-fuse lets go on who has a file open already; what they write is kept aside with the rest.)
  * 2. They are followed from then on. What the standby does not have is kept aside, as with any replica that diverged.
  */
-import { type Mirror, mirrorKey, rootsOf } from '../../core/admin.ts';
+import { type Mirror, rootsOf } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
-import type { Event } from '../../core/events.ts';
+import type { Event, Properties } from '../../core/events.ts';
 import type { Action } from '../../core/grants.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
-import { absoluteName, type NodeId, splitStreamId, type TreeName } from '../../core/ids.ts';
+import {
+  absoluteName,
+  type NodeId,
+  parentOf,
+  type RelativeName,
+  splitStreamId,
+  type TreeName,
+} from '../../core/ids.ts';
 import { supersedes } from '../../core/ownership.ts';
 import { EVERYTHING } from '../../core/plan/filter.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
@@ -117,21 +125,54 @@ export class Yielding {
   }
 
   async #handOver(tree: TreeName, claimed: readonly Claimed[]): Promise<void> {
-    const { admin, zfs, look, follow, onYielded } = this.#options;
+    const { admin, graph, history, zfs, look, follow, onYielded } = this.#options;
     const root = rootsOf(admin.state).get(tree);
     if (root === undefined) return;
-    const names = claimed.map(({ dataset }) => dataset.name);
+    const claimants = new Set(claimed.map(({ by }) => by));
+    // First of all: once they are yielded, nothing here would remind of it
+    for (const peer of claimants) await follow({ tree, from: peer, root, ...EVERYTHING });
+    const datasets = claimed.map(({ dataset }) => dataset);
+    for (const { name, properties } of keptWritable(graph(tree), datasets, history.node)) {
+      await zfs.setProperties([absoluteName(root, name)], properties);
+    }
     await markReplicas(
       zfs,
-      claimed.map(({ dataset: { id, name, kind } }) => ({ dataset: id, name: absoluteName(root, name), kind })),
+      datasets.map(({ id, name, kind }) => ({ dataset: id, name: absoluteName(root, name), kind })),
     );
-    for (const peer of new Set(claimed.map(({ by }) => by))) {
-      const mirror = { tree, from: peer, root, ...EVERYTHING };
-      if (!admin.state.mirrors.has(mirrorKey(mirror))) await follow(mirror);
-      onYielded(peer, tree, claimed.filter(({ by }) => by === peer).length);
-    }
-    await look(tree, names);
+    await look(
+      tree,
+      datasets.map(({ name }) => name),
+    );
+    for (const peer of claimants) onYielded(peer, tree, claimed.filter(({ by }) => by === peer).length);
   }
+}
+
+/** What a dataset has where nobody set it, here or above (zfsprops.7). */
+const INHERITED: Properties = { readonly: 'off', setuid: 'on', exec: 'on', devices: 'on' };
+
+/** Datasets right below such that go which stay this node's own, with what they would inherit of that otherwise, as it was. */
+function keptWritable(
+  graph: Graph,
+  leaving: readonly Dataset[],
+  node: NodeId,
+): { readonly name: RelativeName; readonly properties: Properties }[] {
+  const gone = new Set(leaving.map(({ id }) => id));
+  const aboveOf = ({ name }: Dataset): Dataset | undefined => {
+    const parent = parentOf(name);
+    return parent === undefined ? undefined : graph.named(parent);
+  };
+  const effective = (dataset: Dataset | undefined, property: string): string | undefined =>
+    dataset === undefined
+      ? INHERITED[property]
+      : (dataset.properties[property] ?? effective(aboveOf(dataset), property));
+  return Array.from(graph.datasets.values()).flatMap((dataset) => {
+    const above = aboveOf(dataset);
+    if (gone.has(dataset.id) || dataset.owner.node !== node || above === undefined || !gone.has(above.id)) return [];
+    const names = Object.keys(INHERITED).filter((property) => dataset.properties[property] === undefined);
+    const fit = dataset.kind === 'volume' ? names.filter((property) => property === 'readonly') : names;
+    const properties = Object.fromEntries(fit.map((property) => [property, effective(dataset, property) ?? '']));
+    return fit.length === 0 ? [] : [{ name: dataset.name, properties }];
+  });
 }
 
 function saysOwner({ type }: Event): boolean {

@@ -174,8 +174,8 @@ function send(socket: TLSSocket, allowance: Allowance): void {
   source.once('end', () => {
     const end = (): void => void allowance.tell().then(() => process.exit(0));
     socket.off('close', hungUp).once('close', end);
-    setTimeout(end, FAREWELL_MS).unref();
-    socket.resume().end();
+    // Not before all of it has left: a slow link takes long for what waits here
+    socket.resume().end(() => setTimeout(end, FAREWELL_MS).unref());
   });
 }
 

@@ -13,13 +13,20 @@ import type { StreamHead, Unreadable } from '../../zfs/zfs.ts';
 import type { Identity } from '../identity.ts';
 import { nodeOfCertificate } from '../tls.ts';
 import type { Meets } from '../transport.ts';
-import { CONNECTION_DESCRIPTOR, type Order, PAIR_DESCRIPTOR, type Report, WINDOW_BYTES } from './conversation.ts';
+import {
+  CONNECTION_DESCRIPTOR,
+  type Order,
+  PAIR_DESCRIPTOR,
+  type Report,
+  type StartOrder,
+  WINDOW_BYTES,
+} from './conversation.ts';
 
 /** Processes at one time, at about 50 MB each: more streams than that gain nothing on the machines that have so little memory. */
 const PROCESSES_MAX = 8;
 /** Below the node (nice(1)): on a machine that is busy, a heartbeat goes before a stream. */
 const NICENESS = 5;
-/** How long a process may take to end by itself once its stream has, in ms. */
+/** How long the process of an incoming stream may take to end by itself once ZFS has all of it, in ms. */
 const ENDS_AFTER_MS = 5_000;
 
 export interface SealingOptions {
@@ -46,8 +53,10 @@ export interface SealedStream {
   readonly head: StreamHead | Unreadable | null;
   /** Bytes that have passed, as far as was reported. */
   readonly bytes: () => number;
-  /** Resolves to why it ended early, or null when all has passed. */
+  /** Resolves once all has passed, to null, or to why it ended early. */
   readonly ended: Promise<string | null>;
+  /** The same for an incoming one that ZFS has all of: whatever the other end does, not much later. */
+  readonly settled: () => Promise<string | null>;
   readonly destroy: () => void;
 }
 
@@ -82,75 +91,101 @@ export class Sealing {
   }
 
   async #start(role: 'send' | 'receive', options: SealedStreamOptions): Promise<SealedStream> {
-    const { socket, signal } = options;
-    detachFromNode(socket);
-    const stdio = Array.from({ length: PAIR_DESCRIPTOR + 1 }, (): 'ignore' | 'pipe' | 'ipc' | Socket => 'ignore');
-    stdio[CONNECTION_DESCRIPTOR] = socket;
-    stdio[CHANNEL_DESCRIPTOR] = 'ipc';
-    stdio[PAIR_DESCRIPTOR] = 'pipe';
-    this.#running += 1;
-    this.#started += 1;
-    const child = fork(this.#options.program, [], { stdio, execArgv: [], env: {} });
-    if (child.pid !== undefined) setPriority(child.pid, NICENESS);
-    // Node begins to read from it at once, and it is ZFS that is to have the bytes
-    detachFromNode(child.stdio[PAIR_DESCRIPTOR] as Socket);
-    child.once('exit', () => {
-      this.#running -= 1;
-    });
-    // The process has it; this end would only keep it open
-    socket.destroy();
-    const abort = (): void => void child.kill('SIGKILL');
-    signal.addEventListener('abort', abort, { once: true });
-    child.once('exit', () => signal.removeEventListener('abort', abort));
-    if (signal.aborted) abort();
-    const { privateKeyPem, certificatePem } = this.#options.identity;
-    tell(child, { say: 'start', role, privateKeyPem, certificatePem });
-    return new Conversation(child, role, options).begun;
+    try {
+      detachFromNode(options.socket);
+      const child = forked(this.#options.program, options.socket);
+      this.#running += 1;
+      this.#started += 1;
+      const { privateKeyPem, certificatePem } = this.#options.identity;
+      const process = new SealingProcess(child, { say: 'start', role, privateKeyPem, certificatePem }, options);
+      void process.ended.then(() => {
+        this.#running -= 1;
+      });
+      return await process.begun;
+    } finally {
+      // The process has it; this end would only keep it open
+      options.socket.destroy();
+    }
   }
+}
+
+/** Starts the program on a connection. Throws where the system has no room for it. */
+function forked(program: string, connection: Socket): ChildProcess {
+  const stdio = Array.from({ length: PAIR_DESCRIPTOR + 1 }, (): 'ignore' | 'pipe' | 'ipc' | Socket => 'ignore');
+  stdio[CONNECTION_DESCRIPTOR] = connection;
+  stdio[CHANNEL_DESCRIPTOR] = 'ipc';
+  stdio[PAIR_DESCRIPTOR] = 'pipe';
+  const child = fork(program, [], { stdio, execArgv: [], env: {} });
+  // Told by `ended`; without anybody who listens it would end the node
+  child.on('error', () => undefined);
+  if (child.pid === undefined) {
+    throw new PandoError('TRANSFER_REFUSED', 'The system has no room for another process; try again later.');
+  }
+  return child;
 }
 
 /** Where Node puts its channel, between the standard streams and the pair. */
 const CHANNEL_DESCRIPTOR = 3;
 
-function tell(child: ChildProcess, order: Order): void {
-  // One that has gone says so by its exit
-  if (child.connected) child.send(order, () => undefined);
-}
-
-/** What is said about one stream. */
-class Conversation {
+/** One process from its start to its end, and what is said with it. */
+class SealingProcess {
   readonly begun: Promise<SealedStream>;
+  /** Resolves once it is gone, and everything that it said was heard: to why it ended early, or null. */
+  readonly ended: Promise<string | null>;
   readonly #child: ChildProcess;
+  readonly #pair: Socket;
   readonly #options: SealedStreamOptions;
-  readonly #role: 'send' | 'receive';
-  readonly #ended: Promise<string | null>;
+  readonly #role: StartOrder['role'];
   #bytes = 0;
   #why: string | undefined;
 
-  constructor(child: ChildProcess, role: 'send' | 'receive', options: SealedStreamOptions) {
+  constructor(child: ChildProcess, order: StartOrder, options: SealedStreamOptions) {
     this.#child = child;
-    this.#role = role;
+    this.#pair = child.stdio[PAIR_DESCRIPTOR] as Socket;
     this.#options = options;
-    this.#ended = new Promise((resolve) => {
-      child.once('exit', (code) => resolve(code === 0 ? null : (this.#why ?? 'it was cut off')));
-      child.once('error', (error) => resolve(error.message));
-    });
+    this.#role = order.role;
+    // Node begins to read from it at once, and it is ZFS that is to have the bytes
+    detachFromNode(this.#pair);
+    this.#pair.on('error', () => undefined);
+    lower(child);
+    this.ended = this.#untilGone();
     this.begun = new Promise((resolve, reject) => {
       child.on('message', (message) => this.#hear(message as Report, resolve));
-      void this.#ended.then((why) => reject(this.#failure(why ?? 'it ended before it began')));
+      void this.ended.then((why) => reject(this.#failure(why ?? 'it ended before it began')));
     });
-    this.begun.catch(() => child.kill('SIGKILL'));
+    this.begun.catch(() => this.#kill());
+    const { signal } = options;
+    const abort = (): void => this.#kill();
+    signal.addEventListener('abort', abort, { once: true });
+    void this.ended.then(() => signal.removeEventListener('abort', abort));
+    if (signal.aborted) abort();
+    this.#tell(order);
+  }
+
+  async #untilGone(): Promise<string | null> {
+    const child = this.#child;
+    const code = await new Promise<number | null>((resolve) => void child.once('exit', resolve));
+    // What it said last is read after that
+    if (child.connected) await new Promise<void>((resolve) => void child.once('disconnect', resolve));
+    this.#pair.destroy();
+    return code === 0 ? null : (this.#why ?? 'it was cut off');
+  }
+
+  #kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  #tell(order: Order): void {
+    // One that has gone says so by its exit
+    if (this.#child.connected) this.#child.send(order, () => undefined);
   }
 
   #hear(said: Report, begin: (stream: SealedStream) => void): void {
     switch (said.say) {
       case 'met':
         this.#why = this.#objection(said.certificate);
-        if (this.#why !== undefined) {
-          this.#child.kill('SIGKILL');
-          return;
-        }
-        if (this.#role === 'send') this.#go(begin, null);
+        if (this.#why !== undefined) this.#kill();
+        else if (this.#role === 'send') this.#go(begin, null);
         return;
       case 'begin':
         this.#go(begin, said.head);
@@ -174,19 +209,20 @@ class Conversation {
   }
 
   #go(begin: (stream: SealedStream) => void, head: StreamHead | Unreadable | null): void {
-    tell(this.#child, { say: 'go', bytes: WINDOW_BYTES });
+    this.#tell({ say: 'go', bytes: WINDOW_BYTES });
     begin({
-      socket: this.#child.stdio[PAIR_DESCRIPTOR] as Socket,
+      socket: this.#pair,
       head,
       bytes: () => this.#bytes,
-      ended: this.#ended,
-      destroy: () => this.#child.kill('SIGKILL'),
+      ended: this.ended,
+      settled: () => this.#settled(),
+      destroy: () => this.#kill(),
     });
   }
 
   async #allow(bytes: number): Promise<void> {
     await this.#options.passed(bytes);
-    tell(this.#child, { say: 'go', bytes });
+    this.#tell({ say: 'go', bytes });
   }
 
   #failure(why: string): PandoError {
@@ -195,14 +231,22 @@ class Conversation {
       peer,
     });
   }
+
+  async #settled(): Promise<string | null> {
+    const timer = setTimeout(() => this.#kill(), ENDS_AFTER_MS);
+    try {
+      return await this.ended;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
 }
 
-/** Waits until the process is gone, so that all it had to report is known, but not for long: the stream itself is over. */
-export async function settled({ ended, destroy }: SealedStream): Promise<string | null> {
-  const timer = setTimeout(destroy, ENDS_AFTER_MS);
+/** Makes a process give way to the node. */
+function lower({ pid }: ChildProcess): void {
   try {
-    return await ended;
-  } finally {
-    clearTimeout(timer);
+    if (pid !== undefined) setPriority(pid, NICENESS);
+  } catch {
+    // It has ended already
   }
 }

@@ -35,6 +35,8 @@ export function compressInto(through: Duplex, target: Writable): Writable {
       finish(failure);
     },
   });
+  // Whoever writes to it hears of that; before anybody does, it is in nobody's way
+  entry.on('error', () => undefined);
   void done.then((failure) => (failure === null ? undefined : entry.destroy(failure)));
   return entry;
 }
