@@ -7,7 +7,6 @@ import type { Signer } from '../core/codec/chain.ts';
 import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import { describeError, isPandoError, PandoError } from '../core/errors.ts';
 import type { Cause } from '../core/events.ts';
-import type { Action } from '../core/grants.ts';
 import type { ObservedDataset } from '../core/graph/observed.ts';
 import {
   type DatasetId,
@@ -26,6 +25,7 @@ import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
 import { Observer, type WatchedTree } from '../features/observe/observer.ts';
 import { Ownership } from '../features/ownership/ownership.ts';
+import type { OwnershipParts } from '../features/ownership/parts.ts';
 import { TAKE } from '../features/ownership/protocol.ts';
 import { Yielding } from '../features/ownership/yielding.ts';
 import { Invitations } from '../features/peers/invitations.ts';
@@ -533,15 +533,15 @@ export class PandoNode {
     });
   }
 
-  /** What taking over and yielding both go by. */
-  #ownershipParts() {
+  #ownershipParts(): OwnershipParts {
     return {
       history: this.history,
       admin: this.#admin,
       zfs: this.zfs,
-      graph: (tree: TreeName) => this.trees.graph(tree),
-      claims: (tree: TreeName) => this.mirrors.sources.claims(tree),
-      allows: (peer: NodeId, tree: TreeName, action: Action) => this.grants.allows(peer, tree, action),
+      timers: this.#surroundings.timers,
+      graph: (tree) => this.trees.graph(tree),
+      claims: (tree) => this.mirrors.sources.claims(tree),
+      allows: (peer, tree, action) => this.grants.allows(peer, tree, action),
     };
   }
 
@@ -550,7 +550,6 @@ export class PandoNode {
       ...this.#ownershipParts(),
       onRefused: (peer, tree) => this.#refusals.note({ peer, action: 'take', tree }),
       call: async (peer, method, params, signal) => (await this.hub.reach(peer)).call(method, params, { signal }),
-      timers: this.#surroundings.timers,
       alone: (tree, task, cancel) => this.mirrors.alone(tree, task, cancel),
       hear: (mirror) => this.mirrors.hear(mirror, { refresh: true }),
       unsynced: ({ tree, from }) => new Set(this.mirrors.plan(tree, from).steps.map(({ dataset }) => dataset)),
@@ -564,7 +563,6 @@ export class PandoNode {
     const { reporter } = this.#options;
     return new Yielding({
       ...this.#ownershipParts(),
-      timers: this.#surroundings.timers,
       follow: (mirror) => this.mirrors.adopt(mirror),
       // As if somebody had done it behind this node's back: mirrors are followed for that
       look: (tree, names) => this.#look(tree, names, 'observed'),

@@ -1,6 +1,7 @@
 /** The parts of the benchmark: each runs in a process of its own and gives rows of the table. */
 
 import { measureHandover } from './handover-bench.ts';
+import { measureHostile } from './hostile-bench.ts';
 import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
 import { measurePlan } from './plan-bench.ts';
 import { measureSync } from './sync-bench.ts';
@@ -40,6 +41,9 @@ const STREAM_MEBIBYTES = 512;
 /** A transfer that is long enough for memory to show whether it grows. */
 const LONG_MEBIBYTES = Number(process.env.PANDO_BENCH_LONG_MEBIBYTES ?? 10_240);
 const HANDOVER_MEBIBYTES = 8_192;
+const HOSTILE_SECONDS = 6;
+/** What one peer may cost a node, in MB: what waits for it and from it, and what the collector has not taken back yet. */
+const HOSTILE_MEGABYTES_MAX = 150;
 const HANDOVER_FACTOR_MIN = 3;
 const ROUND_TRIP_MS_MAX = 20;
 const DIRECT_CPU_SECONDS_MAX = 0.1;
@@ -209,6 +213,18 @@ async function streams(): Promise<PartResult> {
   };
 }
 
+async function hostile(): Promise<PartResult> {
+  const measured = await measureHostile(HOSTILE_SECONDS);
+  const { restMegabytes, memory, answered } = measured;
+  const rows = Object.entries(memory).map(([name, samples]) => {
+    const more = Math.max(...samples) - restMegabytes;
+    const isBorne = more <= HOSTILE_MEGABYTES_MAX && answered[name] === true;
+    const told = `${more.toFixed(0)} MB more${answered[name] === true ? '' : ', and no answer behind it'}`;
+    return row(`hostile: ${name}`, told, `≤ ${HOSTILE_MEGABYTES_MAX} MB`, isBorne);
+  });
+  return { rows, details: measured };
+}
+
 async function long(): Promise<PartResult> {
   const measured = await measureStreams(1, LONG_MEBIBYTES, false);
   const what = `long: ${(LONG_MEBIBYTES / 1024).toFixed(0)} GiB sealed`;
@@ -261,5 +277,6 @@ export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   handover,
   streams,
   long,
+  hostile,
   family,
 };

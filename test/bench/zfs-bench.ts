@@ -28,7 +28,7 @@ interface BenchNode extends NodeHello {
 }
 
 /** Two pools and two nodes that know each other, with all of it undone at the end. */
-class Bench {
+export class Bench {
   readonly #undo: (() => Promise<unknown>)[] = [];
 
   static async run<Result>(
@@ -120,7 +120,7 @@ async function answerOf<Answer>(child: ChildProcess): Promise<Answer> {
   return message.answer as Answer;
 }
 
-async function zfs(...words: readonly string[]): Promise<void> {
+export async function zfs(...words: readonly string[]): Promise<void> {
   await execa('zfs', words);
 }
 

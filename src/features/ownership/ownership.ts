@@ -10,8 +10,8 @@
 import { type MirrorPlace, mirrorsOf, rootsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { OwnershipClaimed } from '../../core/events.ts';
-import { type Action, isAllowed } from '../../core/grants.ts';
-import { type Dataset, type Graph, requireDataset } from '../../core/graph/graph.ts';
+import { isAllowed } from '../../core/grants.ts';
+import { type Dataset, requireDataset } from '../../core/graph/graph.ts';
 import {
   absoluteName,
   type DatasetId,
@@ -24,25 +24,15 @@ import {
 } from '../../core/ids.ts';
 import { epochAfter } from '../../core/ownership.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
-import type { AdminJournal } from '../../log/admin-journal.ts';
-import type { History } from '../../log/history.ts';
-import { type Timers, withinTime } from '../../sync/timers.ts';
+import { withinTime } from '../../sync/timers.ts';
 import { checked } from '../../transfer/protocol.ts';
 import { ownProperties } from '../../transfer/replica-properties.ts';
-import type { Zfs } from '../../zfs/zfs.ts';
-import type { Claims } from './claims.ts';
+import type { OwnershipParts } from './parts.ts';
 import { TAKE, takeSchema } from './protocol.ts';
 
-export interface OwnershipOptions {
-  readonly history: History;
-  readonly admin: AdminJournal;
-  readonly zfs: Zfs;
-  readonly graph: (tree: TreeName) => Graph;
-  readonly claims: Claims;
-  readonly allows: (peer: NodeId, tree: TreeName, action: Action) => boolean;
+export interface OwnershipOptions extends OwnershipParts {
   readonly onRefused: (peer: NodeId, tree: TreeName) => void;
   readonly call: (peer: NodeId, method: string, params: unknown, signal: AbortSignal) => Promise<unknown>;
-  readonly timers: Timers;
   /** Runs a task while no mirror of the tree is synced; with a reason, what is synced now is cancelled for it. */
   readonly alone: <Result>(
     tree: TreeName,

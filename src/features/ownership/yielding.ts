@@ -9,7 +9,6 @@
 import { type Mirror, rootsOf } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Event, Properties } from '../../core/events.ts';
-import type { Action } from '../../core/grants.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import {
   absoluteName,
@@ -21,26 +20,15 @@ import {
 } from '../../core/ids.ts';
 import { supersedes } from '../../core/ownership.ts';
 import { EVERYTHING } from '../../core/plan/filter.ts';
-import type { AdminJournal } from '../../log/admin-journal.ts';
-import type { History } from '../../log/history.ts';
 import { Turns } from '../../log/turns.ts';
-import type { Timers } from '../../sync/timers.ts';
 import { markReplicas } from '../../transfer/replica-properties.ts';
-import type { Zfs } from '../../zfs/zfs.ts';
-import type { Claims } from './claims.ts';
 import type { OwnershipOptions } from './ownership.ts';
+import type { OwnershipParts } from './parts.ts';
 
 /** How long until it is tried again where ZFS could not be asked, in ms. */
 const RETRY_MS = 10_000;
 
-export interface YieldingOptions extends Pick<OwnershipOptions, 'look'> {
-  readonly history: History;
-  readonly admin: AdminJournal;
-  readonly zfs: Zfs;
-  readonly timers: Timers;
-  readonly graph: (tree: TreeName) => Graph;
-  readonly claims: Claims;
-  readonly allows: (peer: NodeId, tree: TreeName, action: Action) => boolean;
+export interface YieldingOptions extends OwnershipParts, Pick<OwnershipOptions, 'look'> {
   /** Has this node follow what a peer owns of the tree. */
   readonly follow: (mirror: Mirror) => Promise<void>;
   readonly onYielded: (peer: NodeId, tree: TreeName, datasets: number) => void;
