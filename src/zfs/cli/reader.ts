@@ -157,8 +157,28 @@ export class Reader {
       });
       for (const [, name = ''] of complaints.matchAll(/^cannot open '(.*)': dataset does not exist$/gm))
         missing.add(name);
+      if (this.#dialect === 'zfs-fuse') await this.#hiddenReadonly(batch, root, signal, values);
     }
     return { values, missing };
+  }
+
+  /** A dataset that was mounted before it was set to `readonly=on` takes no writes any more, but zfs-fuse shows what its mount says: "off", for the time being. */
+  async #hiddenReadonly(
+    names: readonly string[],
+    root: DatasetName,
+    signal: AbortSignal | undefined,
+    values: PropertyRows,
+  ): Promise<void> {
+    const end = '\treadonly\toff';
+    await this.#runMissing({
+      words: ['get', '-Hp', '-s', 'temporary', '-o', 'name,property,value', 'readonly', ...names],
+      action: `read the properties of ${root}`,
+      names: names as readonly DatasetName[],
+      signal,
+      onLine: (line) => {
+        if (line.endsWith(end)) values.accept(`${line.slice(0, -end.length)}\treadonly\ton`);
+      },
+    });
   }
 
   async #rows(

@@ -34,7 +34,7 @@ ${examples('pando own images/web', 'pando own images -r --without-owner')}`,
             : [
                 `This node owns ${formatCount(taken.datasets.length, 'dataset')} of ${dataset} now.`,
                 ...told.map((name) => `Peer "${name}" may read the tree here from now on, so that it hears of it.`),
-              ].join('\n'),
+              ].join(' '),
           taken,
         );
       }),
