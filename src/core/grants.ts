@@ -3,6 +3,7 @@
  * read a tree does not even learn that there is one.
  */
 import picomatch from 'picomatch';
+import { PandoError } from './errors.ts';
 import { isPrivateTree, type NodeId, type TreeName } from './ids.ts';
 
 /** From the least to the most: each may what those before it may. */
@@ -66,4 +67,9 @@ export function roleIn(grants: Grants, peer: NodeId, tree: TreeName): Role | nul
 export function isAllowed(grants: Grants, peer: NodeId, tree: TreeName, action: Action): boolean {
   const role = roleIn(grants, peer, tree);
   return role !== null && allows(role, action);
+}
+
+/** What a peer hears of a tree that it may not read: the same as of one that does not exist, so that it learns nothing. */
+export function noTreeFor(tree: TreeName): PandoError {
+  return new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
 }

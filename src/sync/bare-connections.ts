@@ -16,8 +16,8 @@ const YES = Buffer.from('Y');
 const NO = Buffer.from('N');
 /** Characters of a ticket: 32 random bytes in base64url without padding. */
 export const TICKET_CHARACTERS = 43;
-/** A receiver only reads, so it would wait for ever behind a link that is dead. It asks after this much silence, in ms. */
-const KEEPALIVE_AFTER_MS = 30_000;
+/** A data connection only reads at its receiver, who would wait for ever behind a link that is dead. It asks after this much silence, in ms, and gives up some seconds later. */
+export const DATA_KEEPALIVE_AFTER_MS = 30_000;
 
 /** Who takes a socket that showed this ticket; null when nobody gave it out, or nobody can seal it now. */
 export type BareAccept = (ticket: string) => ((socket: Socket) => void) | null;
@@ -41,7 +41,7 @@ export async function welcomeBare(socket: Socket, accept: BareAccept, taken: () 
     return;
   }
   taken();
-  socket.setNoDelay(true).setKeepAlive(true, KEEPALIVE_AFTER_MS);
+  socket.setNoDelay(true).setKeepAlive(true, DATA_KEEPALIVE_AFTER_MS);
   socket.write(YES, () => take(socket));
 }
 
@@ -54,7 +54,7 @@ export async function openBare(address: string, ticket: string, signal: AbortSig
     ...parseAddress(address),
     noDelay: true,
     keepAlive: true,
-    keepAliveInitialDelay: KEEPALIVE_AFTER_MS,
+    keepAliveInitialDelay: DATA_KEEPALIVE_AFTER_MS,
   });
   const abort = (): void => void socket.destroy();
   // Told by the close

@@ -13,7 +13,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
 import { formatAddress } from './address.ts';
-import { isBare, openBare, welcomeBare } from './bare-connections.ts';
+import { DATA_KEEPALIVE_AFTER_MS, isBare, openBare, welcomeBare } from './bare-connections.ts';
 import { closingError } from './close-codes.ts';
 import type { Identity } from './identity.ts';
 import { answerIntroduction, askForIntroduction } from './introductions.ts';
@@ -44,9 +44,6 @@ const STATUS_TEXTS = { 403: 'Forbidden', 404: 'Not Found', 426: 'Upgrade Require
 function refuseUpgrade(socket: Duplex, status: keyof typeof STATUS_TEXTS): void {
   socket.end(`HTTP/1.1 ${status} ${STATUS_TEXTS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
-
-/** A data connection that only reads would wait for ever behind a link that is dead: it asks after this much silence, in ms. */
-const DATA_KEEPALIVE_AFTER_MS = 30_000;
 
 export interface WebSocketTransportOptions {
   readonly identity: Identity;
@@ -157,6 +154,10 @@ export class WebSocketTransport implements Transport {
   /** Until a process has it, it is this node's to end. */
   #keepBare(socket: Socket): void {
     this.#pending.end(socket);
+    this.#keep(socket);
+  }
+
+  #keep(socket: Socket): void {
     this.#dataSockets.add(socket);
     socket.once('close', () => this.#dataSockets.delete(socket));
   }
@@ -278,8 +279,7 @@ export class WebSocketTransport implements Transport {
 
   #dataSocket(socket: TLSSocket): TLSSocket {
     socket.setTimeout(0).setNoDelay(true).setKeepAlive(true, DATA_KEEPALIVE_AFTER_MS);
-    this.#dataSockets.add(socket);
-    socket.once('close', () => this.#dataSockets.delete(socket));
+    this.#keep(socket);
     return socket;
   }
 

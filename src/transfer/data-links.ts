@@ -22,7 +22,7 @@ export interface DataLink {
   readonly destroy: () => void;
 }
 
-/** Streams as large as this are sealed in a process of their own, in bytes: starting one takes as long as some ten MiB, and what is smaller disturbs nobody for long. */
+/** Streams as large as this are sealed in a process of their own, in bytes: starting one takes a tenth of a second, and what is smaller disturbs nobody for long. */
 const APART_BYTES_MIN = 32 * 1024 * 1024;
 
 /** Sealing streams in processes of their own, between nodes that have sockets. */

@@ -7,15 +7,13 @@
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { PandoError } from '../core/errors.ts';
-import { TICKET_CHARACTERS } from '../sync/bare-connections.ts';
+import { DATA_KEEPALIVE_AFTER_MS, TICKET_CHARACTERS } from '../sync/bare-connections.ts';
 import { readExactly } from '../sync/exact-reading.ts';
 
 /** Connections that have not shown their ticket yet; more are turned away, so that a flood cannot hold memory. */
 const PENDING_CONNECTIONS_MAX = 64;
 /** A receiver writes its ticket at once; who does not is no receiver. */
 const TICKET_TIMEOUT_MS = 5_000;
-/** A receiver only reads, so it would wait for ever behind a link that is dead. It asks after this much silence, in ms, and gives up some seconds later. */
-const KEEPALIVE_AFTER_MS = 30_000;
 
 /** Who takes a socket that showed this ticket; null when nobody gave it out. */
 export type DirectAccept = (ticket: string) => ((socket: Socket) => void) | null;
@@ -97,7 +95,13 @@ function listenFailure(host: string, port: number, cause: NodeJS.ErrnoException)
  */
 export function openDirect(host: string, port: number, ticket: string, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_AFTER_MS });
+    const socket = connect({
+      host,
+      port,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: DATA_KEEPALIVE_AFTER_MS,
+    });
     // Before it is connected: otherwise Node begins to read as soon as it is.
     socket.pause();
     const abort = (): void => {

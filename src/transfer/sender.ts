@@ -15,6 +15,7 @@ import type { Socket } from 'node:net';
 import type { Duplex, Writable } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { TransferEnded, TransferStarted } from '../core/events.ts';
+import { noTreeFor } from '../core/grants.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TransferId, type TreeName } from '../core/ids.ts';
 import { writtenFlags } from '../core/stream-flags.ts';
 import type { History } from '../log/history.ts';
@@ -243,8 +244,7 @@ export class TransferSender {
     const root = graph?.root;
     if (graph !== undefined && root != null) return { graph, root };
     if (!shares(peer, tree)) onRefused(peer, tree);
-    // The same words for a tree that is not shared and one that does not exist: a peer learns nothing of the former.
-    throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
+    throw noTreeFor(tree);
   }
 
   #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[], canCompress: boolean): OpenTransfer {

@@ -33,7 +33,7 @@ export function readBeginning(bytes: Buffer): Beginning {
   if (bytes.length < RECORD_BYTES) return { kind: 'more', bytes: RECORD_BYTES };
   const first = beginAt(bytes, 0);
   if (first === undefined) return { kind: 'none' };
-  if (first.headerType === SUBSTREAM) return { kind: 'begin', head: first };
+  if (first.headerType === SUBSTREAM) return { kind: 'begin', head: first.head };
   if (first.headerType !== COMPOUND || first.payloadBytes > PAYLOAD_BYTES_MAX) return { kind: 'none' };
   const end = RECORD_BYTES + first.payloadBytes;
   const inner = end + RECORD_BYTES;
@@ -41,10 +41,11 @@ export function readBeginning(bytes: Buffer): Beginning {
   const second = beginAt(bytes, inner);
   const isEnded = new Fields(bytes, end, first.isLittle).u32(AT.type) === DRR_END;
   const isWhole = isEnded && second?.headerType === SUBSTREAM;
-  return isWhole ? { kind: 'begin', head: { ...second, several: true } } : { kind: 'none' };
+  return isWhole ? { kind: 'begin', head: { ...second.head, several: true } } : { kind: 'none' };
 }
 
-interface Begin extends StreamHead {
+interface Begin {
+  readonly head: StreamHead;
   readonly isLittle: boolean;
   readonly headerType: bigint;
   readonly payloadBytes: number;
@@ -61,10 +62,12 @@ function beginAt(bytes: Buffer, start: number): Begin | undefined {
     isLittle: fields.isLittle,
     headerType: version & ((1n << HEADER_TYPE_BITS) - 1n),
     payloadBytes: fields.u32(AT.payloadBytes),
-    toGuid: fields.u64(AT.toGuid).toString(),
-    fromGuid: fromGuid === 0n ? null : fromGuid.toString(),
-    several: false,
-    raw: ((version >> HEADER_TYPE_BITS) & FEATURE_RAW) !== 0n,
+    head: {
+      toGuid: fields.u64(AT.toGuid).toString(),
+      fromGuid: fromGuid === 0n ? null : fromGuid.toString(),
+      several: false,
+      raw: ((version >> HEADER_TYPE_BITS) & FEATURE_RAW) !== 0n,
+    },
   };
 }
 

@@ -110,6 +110,7 @@ export class Sources {
   /** What peers that may take over datasets of the tree claim of each (belief 5), as it is now; undefined where none claims it. */
   claims(tree: TreeName): (id: DatasetId) => Ownership | undefined {
     const views = this.#claimants(tree).map((peer) => ({ peer, view: this.#told(peer, tree) }));
+    if (views.length === 0) return () => undefined;
     return (id) =>
       foremost(
         views.flatMap(({ peer, view }) => {

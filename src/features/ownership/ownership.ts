@@ -9,8 +9,8 @@
  */
 import { type MirrorPlace, mirrorsOf, rootsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
-import type { OwnershipClaimed } from '../../core/events.ts';
-import { isAllowed } from '../../core/grants.ts';
+import type { Ownership as OwnerAndEpoch, OwnershipClaimed } from '../../core/events.ts';
+import { isAllowed, noTreeFor } from '../../core/grants.ts';
 import { type Dataset, requireDataset } from '../../core/graph/graph.ts';
 import {
   absoluteName,
@@ -57,7 +57,7 @@ export interface TakeRequest {
 
 /** What came of it. */
 export interface Taken {
-  /** Those that were not this node's own before. */
+  /** Those that were not this node's own before, and those whose taking had been cut short: `from` is this node then. */
   readonly datasets: readonly { readonly name: RelativeName; readonly epoch: number; readonly from: NodeId }[];
   /** Former owners that were granted to read the tree here, so that they hear of it. */
   readonly letRead: readonly NodeId[];
@@ -88,9 +88,7 @@ export class Ownership {
     const { tree } = checked(takeSchema, params, TAKE);
     if (allows(peer, tree, 'take')) return null;
     onRefused(peer, tree);
-    if (!allows(peer, tree, 'read')) {
-      throw new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
-    }
+    if (!allows(peer, tree, 'read')) throw noTreeFor(tree);
     throw new PandoError(
       'GRANT_MISSING',
       `You are no standby of tree "${tree}" here; have somebody there grant it with "pando grant add … ${tree} --role standby".`,
@@ -111,13 +109,17 @@ export class Ownership {
     const taken = this.#replicas(request);
     if (taken.length === 0) return { datasets: [], letRead: [] };
     const letRead = await this.#letRead(tree, former);
-    const claims = taken.map((dataset) => this.#claim(tree, dataset));
+    const claims = taken
+      .filter(({ owner }) => owner.node !== node)
+      .map(
+        (dataset): OwnershipClaimed => ({
+          type: 'ownership.claimed',
+          dataset: dataset.id,
+          owner: this.#claim(tree, dataset),
+        }),
+      );
     // The claim first: what can be written to is this node's own, also where the rest is cut short
-    await this.#options.history.record(
-      tree,
-      'command',
-      claims.filter(({ owner }, index) => owner.epoch !== taken[index]?.owner.epoch),
-    );
+    await this.#options.history.record(tree, 'command', claims);
     const root = rootsOf(this.#options.admin.state).get(tree) as DatasetName;
     for (const kind of ['filesystem', 'volume'] as const) {
       const names = taken.filter((one) => one.kind === kind).map(({ name }) => absoluteName(root, name));
@@ -127,9 +129,10 @@ export class Ownership {
       tree,
       taken.map(({ name }) => name),
     );
-    const datasets = taken.map(({ name, owner }, index) => ({
+    const epochs = new Map(claims.map(({ dataset, owner }) => [dataset, owner.epoch]));
+    const datasets = taken.map(({ id, name, owner }) => ({
       name,
-      epoch: (claims[index] as OwnershipClaimed).owner.epoch,
+      epoch: epochs.get(id) ?? owner.epoch,
       from: owner.node,
     }));
     return { datasets, letRead };
@@ -181,12 +184,10 @@ export class Ownership {
   }
 
   /** Belief 2. */
-  #claim(tree: TreeName, { id, owner }: Dataset): OwnershipClaimed {
+  #claim(tree: TreeName, { id, owner }: Dataset): OwnerAndEpoch {
     const { history, claims } = this.#options;
-    if (owner.node === history.node) return { type: 'ownership.claimed', dataset: id, owner };
     const claimed = claims(tree)(id);
-    const epoch = epochAfter(claimed === undefined ? [owner] : [owner, claimed]);
-    return { type: 'ownership.claimed', dataset: id, owner: { node: history.node, epoch } };
+    return { node: history.node, epoch: epochAfter(claimed === undefined ? [owner] : [owner, claimed]) };
   }
 }
 

@@ -1,5 +1,5 @@
 import { isPandoError, PandoError } from '../../core/errors.ts';
-import type { Action } from '../../core/grants.ts';
+import { type Action, noTreeFor } from '../../core/grants.ts';
 import type { NodeId, TreeName } from '../../core/ids.ts';
 import { checked } from '../../transfer/protocol.ts';
 import { applyChange, type TreeChange, treeChangeSchema } from './tree-changes.ts';
@@ -32,7 +32,7 @@ export class Operators {
     const { tree } = change;
     if (!allows(peer, tree, 'operate')) {
       onRefused(peer, tree);
-      throw allows(peer, tree, 'read') ? notOperator(tree) : unknown(tree);
+      throw allows(peer, tree, 'read') ? notOperator(tree) : noTreeFor(tree);
     }
     await applyChange(trees, change, 'peer');
     onChanged(peer, change);
@@ -56,9 +56,4 @@ function notOperator(tree: TreeName): PandoError {
     `You are no operator of tree "${tree}" here; have somebody there grant it with "pando grant add … ${tree} --role operator".`,
     { tree },
   );
-}
-
-/** As for a tree that does not exist. */
-function unknown(tree: TreeName): PandoError {
-  return new PandoError('TREE_UNKNOWN', `There is no tree "${tree}" for you here.`, { tree });
 }

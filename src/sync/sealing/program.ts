@@ -5,7 +5,6 @@ import { writevSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { connect, TLSSocket } from 'node:tls';
 import { peekAtBegin } from '../../zfs/peek.ts';
-import type { StreamHead, Unreadable } from '../../zfs/zfs.ts';
 import { HANDSHAKE_TIMEOUT_MS, tlsOptions } from '../tls-options.ts';
 import {
   CONNECTION_DESCRIPTOR,
@@ -179,13 +178,6 @@ function send(socket: TLSSocket, allowance: Allowance): void {
   });
 }
 
-/** Without what is not said to anybody. */
-function headOf(found: StreamHead | Unreadable): StreamHead | Unreadable {
-  if (typeof found === 'string') return found;
-  const { toGuid, fromGuid, raw, several } = found;
-  return { toGuid, fromGuid, raw, several };
-}
-
 async function run(order: StartOrder, allowance: Allowance, allowed: Promise<void>): Promise<void> {
   const socket = await shakeHands(order);
   if (order.role === 'send') {
@@ -193,7 +185,7 @@ async function run(order: StartOrder, allowance: Allowance, allowed: Promise<voi
     send(socket, allowance);
     return;
   }
-  const head = headOf(await peekAtBegin(socket, NEVER));
+  const head = await peekAtBegin(socket, NEVER);
   await report({ say: 'begin', head });
   if (typeof head === 'string') process.exit(1);
   await allowed;

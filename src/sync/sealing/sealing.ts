@@ -22,7 +22,7 @@ import {
   WINDOW_BYTES,
 } from './conversation.ts';
 
-/** Processes at one time, at about 50 MB each: more streams than that gain nothing on the machines that have so little memory. */
+/** Processes at one time, at about 90 MB each while they run: more streams than that gain nothing on the machines that have so little memory. */
 const PROCESSES_MAX = 8;
 /** Below the node (nice(1)): on a machine that is busy, a heartbeat goes before a stream. */
 const NICENESS = 5;
