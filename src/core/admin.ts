@@ -2,11 +2,13 @@
 import type { Event, LocalTreeAdded, MirrorAdded, MirrorRules, PeerAdded } from './events.ts';
 import type { Grant, Grants } from './grants.ts';
 import type { DatasetName, InvitationId, NodeId, TreeName } from './ids.ts';
+import type { LayerStoreAdded } from './layer-events.ts';
 import type { InvitationMade } from './trust-events.ts';
 
 export type Peer = Omit<PeerAdded, 'type'>;
 export type LocalTree = Omit<LocalTreeAdded, 'type'>;
 export type Mirror = Omit<MirrorAdded, 'type'>;
+export type LayerStorePlace = Omit<LayerStoreAdded, 'type'>;
 
 export type Invitation = Omit<InvitationMade, 'type'> & {
   /** Who has joined with it; null as long as nobody has. */
@@ -31,6 +33,8 @@ export interface AdminState {
   readonly invitations: ReadonlyMap<InvitationId, Invitation>;
   readonly bandwidth: BandwidthLimits;
   readonly trees: ReadonlyMap<TreeName, LocalTree>;
+  /** Where layers are kept, one place in a tree. */
+  readonly layerStores: ReadonlyMap<TreeName, LayerStorePlace>;
   /** A tree can be mirrored from several peers, each of which owns a part of it. */
   readonly mirrors: ReadonlyMap<MirrorKey, Mirror>;
 }
@@ -60,6 +64,7 @@ export const EMPTY_ADMIN_STATE: AdminState = {
   invitations: new Map(),
   bandwidth: { overall: null, peers: new Map() },
   trees: new Map(),
+  layerStores: new Map(),
   mirrors: new Map(),
 };
 
@@ -82,6 +87,12 @@ function withGrant(grants: Grants, peer: NodeId, trees: string, role: Grant['rol
 function withLimit(limits: BandwidthLimits, peer: NodeId | null, bytesPerSecond: number | null): BandwidthLimits {
   if (peer === null) return { ...limits, overall: bytesPerSecond };
   return { ...limits, peers: changed(limits.peers, peer, bytesPerSecond) };
+}
+
+/** What is kept in a tree goes with the last that this node has of it. */
+function withoutTree(state: AdminState, tree: TreeName): AdminState {
+  if (state.trees.has(tree) || mirrorsOf(state, tree).length > 0) return state;
+  return { ...state, layerStores: changed(state.layerStores, tree, null) };
 }
 
 function applyInvitation(state: AdminState, event: Event): AdminState {
@@ -128,7 +139,11 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
     case 'local-tree.added':
       return { ...state, trees: changed(state.trees, event.tree, { tree: event.tree, root: event.root }) };
     case 'local-tree.removed':
-      return { ...state, trees: changed(state.trees, event.tree, null) };
+      return withoutTree({ ...state, trees: changed(state.trees, event.tree, null) }, event.tree);
+    case 'layer-store.added': {
+      const { tree, base } = event;
+      return { ...state, layerStores: changed(state.layerStores, tree, { tree, base }) };
+    }
     case 'mirror.added': {
       const { tree, from, root } = event;
       return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), { tree, from, root, ...rulesOf(event) }) };
@@ -139,7 +154,7 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
       return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), { ...mirror, ...rulesOf(event) }) };
     }
     case 'mirror.removed':
-      return { ...state, mirrors: changed(state.mirrors, mirrorKey(event), null) };
+      return withoutTree({ ...state, mirrors: changed(state.mirrors, mirrorKey(event), null) }, event.tree);
     default:
       return applyInvitation(state, event);
   }

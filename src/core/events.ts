@@ -32,6 +32,7 @@ import type {
   TransferId,
   TreeName,
 } from './ids.ts';
+import { type ImageEventBody, type LayerEventBody, layerEventSchemas } from './layer-events.ts';
 import { type TrustEventBody, trustEventSchemas } from './trust-events.ts';
 
 /** Version of the event envelope. A higher one is refused: its hash could be checked, its meaning not. */
@@ -208,7 +209,8 @@ export type TreeEventBody =
   | BookmarkDestroyed
   | HoldPlaced
   | HoldReleased
-  | OwnershipClaimed;
+  | OwnershipClaimed
+  | ImageEventBody;
 
 export const KEEP_COUNTS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
 export type KeepCounts = Readonly<Partial<Record<(typeof KEEP_COUNTS)[number], number>>>;
@@ -369,6 +371,7 @@ export type AdminEventBody =
   | PeerAdded
   | PeerRemoved
   | TrustEventBody
+  | LayerEventBody
   | BandwidthLimited
   | LocalTreeAdded
   | LocalTreeRemoved
@@ -521,6 +524,7 @@ const bodySchemas = {
   }),
   'peer.removed': z.object({ type: z.literal('peer.removed'), peer: nodeId }),
   ...trustEventSchemas,
+  ...layerEventSchemas,
   'bandwidth.limited': z.object({
     type: z.literal('bandwidth.limited'),
     peer: nodeId.nullable(),

@@ -43,6 +43,8 @@ export const ADMIN_TREE = '.admin' as TreeName;
 export const TRANSFER_TREE = '.transfers' as TreeName;
 /** The tree name of the stream in which a node keeps what it noticed of the owners of its mirrors; as private as the others. */
 export const DEPARTURES_TREE = '.departures' as TreeName;
+/** The tree name of the stream in which a node keeps what containerd knows of its snapshots; as private as the others. */
+export const SNAPSHOTTER_TREE = '.snapshotter' as TreeName;
 /** The ZFS user property that carries a dataset's id; only a local value counts, since children inherit it (design §3). */
 export const ID_PROPERTY = 'pando:id';
 /** Below a tree's root, Pando keeps hidden datasets (lineage holders, diverged copies) under this name. */
@@ -245,9 +247,11 @@ export function streamIdOf(node: NodeId, tree: TreeName): StreamId {
   return `${node}/${tree}` as StreamId;
 }
 
+const PRIVATE_TREES: ReadonlySet<string> = new Set([ADMIN_TREE, TRANSFER_TREE, DEPARTURES_TREE, SNAPSHOTTER_TREE]);
+
 /** Whether a stream of that tree name is the node's own business: it is never offered to a peer, nor taken from one. */
 export function isPrivateTree(name: string): name is TreeName {
-  return name === ADMIN_TREE || name === TRANSFER_TREE || name === DEPARTURES_TREE;
+  return PRIVATE_TREES.has(name);
 }
 
 /** Splits a stream id into its node and tree. Throws `ID_INVALID` or `NAME_INVALID`. */

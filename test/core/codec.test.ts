@@ -351,6 +351,7 @@ describe('Checkpoints as chunks', () => {
         const graph = graphOf(bodies);
         const back = readBack(encodeCheckpoint(graph, at), trusted);
         expect(contentsOf(back.graph)).toEqual(contentsOf(graph));
+        expect([...back.graph.images]).toEqual([...graph.images]);
         expect(back.at).toBe(at);
       }),
     );

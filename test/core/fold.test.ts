@@ -56,6 +56,14 @@ function bookmarksOf(graph: Graph, number: number): string[] {
   return (graph.get(datasetId(number))?.bookmarks ?? []).map(({ name }) => name);
 }
 
+const imageTagged = (name: string, config = '{}'): EventBody => ({
+  type: 'image.tagged',
+  name,
+  manifest: null,
+  config,
+  layers: [],
+});
+
 /** Clones whose origin is not where they say. */
 function orphansOf(graph: Graph): DatasetId[] {
   const clones = [...graph.datasets.values()].filter(({ origin }) => origin?.dataset != null);
@@ -366,5 +374,31 @@ describe('The clock', () => {
   it('begins with 2025, and takes what lies before for that', () => {
     expect(nextTimestamp(0, 0)).toBe(1);
     expect(unixMsOf(0)).toBe(Date.UTC(2025, 0, 1));
+  });
+});
+
+describe('Images of a tree', () => {
+  it('have the name that was given last', () => {
+    const graph = graphOf(treeAdded(), imageTagged('web:v1', '{"a":1}'), imageTagged('web:v1', '{"a":2}'));
+    expect([...graph.images.values()]).toMatchObject([{ name: 'web:v1', config: '{"a":2}' }]);
+  });
+
+  it('are gone once they are untagged, and with the tree', () => {
+    const graph = graphOf(treeAdded(), imageTagged('web:v1'), imageTagged('web:v2'));
+    expect([...grown(graph, { type: 'image.untagged', name: 'web:v1' }).images.keys()]).toEqual(['web:v2']);
+    expect(grown(graph, { type: 'tree.removed' }).images.size).toBe(0);
+  });
+
+  it('cannot be untagged by a name that none has', () => {
+    expect(() => graphOf(treeAdded(), { type: 'image.untagged', name: 'web:v1' })).toThrow(
+      expect.objectContaining({ code: 'EVENT_INVALID' }),
+    );
+  });
+
+  it('weigh what their configurations take, where memory is bounded', () => {
+    const small = graphOf(treeAdded(), imageTagged('web:v1'));
+    const large = graphOf(treeAdded(), imageTagged('web:v1', JSON.stringify('x'.repeat(100_000))));
+    expect(small.entryCount).toBe(2);
+    expect(large.entryCount).toBeGreaterThan(300);
   });
 });

@@ -11,6 +11,7 @@ import type {
   SnapshotGuid,
   SnapshotName,
 } from '../../src/core/ids.ts';
+import { type DiffId, digestOf } from '../../src/core/layers/digest.ts';
 import { signerOf } from './identity.ts';
 
 const owner: { node: NodeId; epoch: number } = { node: signerOf(1).node, epoch: 1 };
@@ -61,14 +62,18 @@ export function smallTree(count: number): EventBody[] {
   ];
 }
 
-/** What a graph holds, as plain values that compare. */
+/** What a graph holds, as plain values that compare; without the moments of events, which differ wherever they are written. */
 export function contentsOf(graph: Graph): unknown {
-  return { root: graph.root, datasets: [...graph.datasets.values()] };
+  return {
+    root: graph.root,
+    datasets: [...graph.datasets.values()],
+    images: Array.from(graph.images.values(), ({ taggedAt: _, ...image }) => image),
+  };
 }
 
 /** Bodies in a row that fit together: each makes sense in the graph that those before it make. */
 export const fittingBodies: fc.Arbitrary<EventBody[]> = fc
-  .array(fc.tuple(fc.nat(11), fc.nat(), fc.nat()), { maxLength: 60 })
+  .array(fc.tuple(fc.nat(13), fc.nat(), fc.nat()), { maxLength: 60 })
   .map((choices) => {
     const bodies: EventBody[] = [treeAdded(), datasetCreated(0, '')];
     let graph = fold(EMPTY_GRAPH, bodies.map(asEvent));
@@ -121,8 +126,19 @@ function fittingBody(graph: Graph, kind: number, which: number, detail: number, 
     case 8:
     case 9:
       return bookmarkBody(dataset, chosen, kind === 8, detail, number);
+    case 10:
+    case 11:
+      return imageBody(graph, kind === 10, detail);
   }
   return { type: 'snapshot.created', dataset: dataset.id, snapshot: snapshot(number) };
+}
+
+/** One of a few names given to an image, or taken from one that has it. */
+function imageBody(graph: Graph, isTagged: boolean, detail: number): EventBody {
+  const name = `team/web:v${detail % 5}`;
+  if (!isTagged && graph.images.has(name)) return { type: 'image.untagged', name };
+  const layers = Array.from({ length: detail % 4 }, (_, index) => digestOf(`${detail} ${index}`) as DiffId);
+  return { type: 'image.tagged', name, manifest: digestOf(name), config: `{"note":${detail}}`, layers };
 }
 
 /** A bookmark made, of a snapshot where there is one, or destroyed; else a snapshot. */

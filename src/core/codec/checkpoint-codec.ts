@@ -31,11 +31,16 @@ import type {
   SnapshotGuid,
   SnapshotName,
 } from '../ids.ts';
+import { layerEventSchemas } from '../layer-events.ts';
+import type { DiffId, Digest } from '../layers/digest.ts';
+import { imageEntries, type TaggedImage } from '../layers/image.ts';
 import type { Hash } from './hash.ts';
 import { pack, unpack, unpackTrusted } from './msgpack.ts';
 
 /** Version of the chunk format. */
 const CHECKPOINT_VERSION = 3;
+/** That of chunks with images, which nodes from before there were any refuse. */
+const IMAGES_VERSION = 4;
 /** Snapshots, bookmarks and datasets in one chunk, so that a chunk stays well below a wire frame. */
 const CHUNK_ENTRIES_MAX = 4_000;
 
@@ -66,7 +71,21 @@ type DatasetRow = readonly [
   continues: boolean,
 ];
 
-type Chunk = readonly [version: number, at: number, root: DatasetName | null, rows: readonly DatasetRow[]];
+type ImageRow = readonly [
+  name: string,
+  manifest: Digest | null,
+  config: string,
+  layers: readonly DiffId[],
+  taggedAt: number,
+];
+
+type Chunk = readonly [
+  version: number,
+  at: number,
+  root: DatasetName | null,
+  rows: readonly DatasetRow[],
+  images?: readonly ImageRow[],
+];
 
 function columnsOf(snapshots: readonly Snapshot[], start: number, end: number): SnapshotColumns {
   const columns: (string | number | null)[] = [];
@@ -112,7 +131,7 @@ function sizeOf(row: DatasetRow): number {
 }
 
 /**
- * Encodes a graph, chunk by chunk, in the order of its datasets. An empty graph is one chunk. `at` is the timestamp of the last event
+ * Encodes a graph, chunk by chunk: its datasets in their order, then its images. An empty graph is one chunk. `at` is the timestamp of the last event
  * that the graph covers (0 before the first).
  */
 export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Array> {
@@ -131,6 +150,10 @@ export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Arra
     }
   }
   yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
+  // One by one: the configuration of an image is as large as many datasets
+  for (const { name, manifest, config, layers, taggedAt } of graph.images.values()) {
+    yield pack([IMAGES_VERSION, at, graph.root, [], [[name, manifest, config, layers, taggedAt]]] satisfies Chunk);
+  }
 }
 
 /** SHA-256 over the chunks in order: what the author of a stream seals. */
@@ -156,11 +179,18 @@ const rowSchema = z.tuple([
   z.array(z.string()).max(CHUNK_ENTRIES_MAX * HOLD_FIELDS),
   z.boolean(),
 ]);
-const chunkSchema = z.tuple([
-  z.literal(CHECKPOINT_VERSION),
+const imageFields = layerEventSchemas['image.tagged'].shape;
+const imageSchema = z.tuple([
+  imageFields.name,
+  imageFields.manifest,
+  imageFields.config,
+  imageFields.layers,
   z.int().nonnegative(),
-  datasetName.nullable(),
-  z.array(rowSchema),
+]);
+const chunkFields = [z.int().nonnegative(), datasetName.nullable(), z.array(rowSchema)] as const;
+const chunkSchema = z.union([
+  z.tuple([z.literal(CHECKPOINT_VERSION), ...chunkFields]),
+  z.tuple([z.literal(IMAGES_VERSION), ...chunkFields, z.array(imageSchema)]),
 ]);
 
 function checkChunk(value: unknown): Chunk {
@@ -217,6 +247,7 @@ export class CheckpointReader {
   readonly #trusted: boolean;
   readonly #digest = createHash('sha256');
   readonly #datasets = new Map<DatasetId, Dataset>();
+  readonly #images = new Map<TaggedImage['name'], TaggedImage>();
   /** Snapshot names repeat across datasets; kept once each, a big graph takes a third less memory. */
   readonly #names = new Map<string, string>();
   #at = 0;
@@ -233,6 +264,7 @@ export class CheckpointReader {
     this.#at = chunk[1];
     this.#root = chunk[2];
     for (const row of chunk[3]) this.#addRow(row);
+    for (const row of chunk[4] ?? []) this.#addImage(row);
   }
 
   /** Timestamp of the last event that the graph covers; every chunk tells it, so that the first is enough to know. */
@@ -240,14 +272,14 @@ export class CheckpointReader {
     return this.#at;
   }
 
-  /** Datasets and snapshots so far. */
+  /** What it weighs so far: see `Graph.entryCount`. */
   get entries(): number {
     return this.#entries;
   }
 
   /** The graph, and the digest of the chunks that made it. */
   finish(): { readonly graph: Graph; readonly digest: Hash } {
-    return { graph: new Graph(this.#root, this.#datasets), digest: this.#digest.digest() };
+    return { graph: new Graph(this.#root, this.#datasets, this.#images), digest: this.#digest.digest() };
   }
 
   #validated(bytes: Uint8Array): Chunk {
@@ -257,6 +289,13 @@ export class CheckpointReader {
       if (!(error instanceof z.ZodError)) throw error;
       throw new PandoError('CODEC_INVALID', `A checkpoint is not well formed: ${z.prettifyError(error)}.`);
     }
+  }
+
+  #addImage([name, manifest, config, layers, taggedAt]: ImageRow): void {
+    if (this.#images.has(name)) throw new PandoError('CODEC_INVALID', `A checkpoint holds image "${name}" twice.`);
+    const image: TaggedImage = { name, manifest, config, layers, taggedAt };
+    this.#entries += imageEntries(image);
+    this.#images.set(name, image);
   }
 
   #addRow(row: DatasetRow): void {

@@ -2,7 +2,8 @@
 import { PandoError } from '../errors.ts';
 import type { Bookmark, Hold, Snapshot } from '../events.ts';
 import type { BookmarkName, DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
-import { type Dataset, Graph } from './graph.ts';
+import type { TaggedImage } from '../layers/image.ts';
+import { type Dataset, Graph, type Images } from './graph.ts';
 
 export type MutableDataset = { -readonly [Key in keyof Dataset]: Dataset[Key] } & { snapshots: Snapshot[] };
 
@@ -17,12 +18,14 @@ export const NO_HOLDS: readonly Hold[] = Object.freeze([]);
 export class GraphDraft {
   root: DatasetName | null;
   readonly #datasets: Map<DatasetId, Dataset>;
+  #images: Images;
   /** Datasets that were added or copied, and may be changed in place. */
   readonly #owned = new Map<DatasetId, MutableDataset>();
 
   constructor(base: Graph) {
     this.root = base.root;
     this.#datasets = new Map(base.datasets);
+    this.#images = base.images;
   }
 
   get(id: DatasetId): Dataset | undefined {
@@ -49,6 +52,7 @@ export class GraphDraft {
 
   clear(): void {
     this.#datasets.clear();
+    this.#images = new Map();
     this.#owned.clear();
   }
 
@@ -177,8 +181,20 @@ export class GraphDraft {
     dataset.holds = dataset.holds.length === 1 ? NO_HOLDS : dataset.holds.toSpliced(at, 1);
   }
 
+  /** Has a name stand for that image. */
+  tag(image: TaggedImage): void {
+    this.#images = new Map(this.#images).set(image.name, image);
+  }
+
+  /** Throws `EVENT_INVALID` when no image has that name. */
+  untag(name: string): void {
+    const left = new Map(this.#images);
+    if (!left.delete(name)) throw new PandoError('EVENT_INVALID', `no image is called "${name}"`);
+    this.#images = left;
+  }
+
   finish(): Graph {
-    return new Graph(this.root, this.#datasets);
+    return new Graph(this.root, this.#datasets, this.#images);
   }
 }
 

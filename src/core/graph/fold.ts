@@ -4,6 +4,7 @@
  * An event that does not fit the graph (a snapshot for a dataset nobody created, a dataset twice) is refused with
  * `EVENT_INVALID`: a stream that contradicts itself must not decide what happens to data (invariant 7).
  */
+import { unixMsOf } from '../clock.ts';
 import { isPandoError, PandoError } from '../errors.ts';
 import type { Cause, DatasetCreated, DatasetPropertiesChanged, Event, Snapshot } from '../events.ts';
 import { GraphDraft, type MutableDataset, NO_BOOKMARKS, NO_HOLDS } from './draft.ts';
@@ -105,6 +106,14 @@ function apply(draft: GraphDraft, event: Event): void {
       return;
     case 'ownership.claimed':
       draft.change(event.dataset).owner = event.owner;
+      return;
+    case 'image.tagged': {
+      const { name, manifest, config, layers } = event;
+      draft.tag({ name, manifest, config, layers, taggedAt: unixMsOf(event.at) });
+      return;
+    }
+    case 'image.untagged':
+      draft.untag(event.name);
       return;
     default:
       // Facts about the node (admin stream) and types of later versions say nothing about the graph.

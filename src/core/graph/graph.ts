@@ -1,6 +1,7 @@
 import { PandoError } from '../errors.ts';
 import type { Bookmark, DatasetKind, Hold, Origin, Ownership, Properties, Snapshot } from '../events.ts';
 import type { DatasetId, DatasetName, RelativeName, SnapshotGuid } from '../ids.ts';
+import { imageEntries, type TaggedImage } from '../layers/image.ts';
 
 /** A dataset of a tree as one node has it. */
 export interface Dataset {
@@ -22,6 +23,10 @@ export interface Dataset {
   readonly received: SnapshotGuid | null;
 }
 
+export type Images = ReadonlyMap<TaggedImage['name'], TaggedImage>;
+
+const NO_IMAGES: Images = new Map();
+
 /**
  * One node's copy of one tree: datasets by id, never changed in place. Clone edges are the datasets' origins.
  */
@@ -29,14 +34,17 @@ export class Graph {
   /** Where the node keeps the tree, or null before `tree.added` and after `tree.removed`. */
   readonly root: DatasetName | null;
   readonly datasets: ReadonlyMap<DatasetId, Dataset>;
+  /** Images that this node has given names in the tree, by name. Their layers may be here or not. */
+  readonly images: Images;
   #byName: ReadonlyMap<RelativeName, Dataset> | undefined;
   #clonesOf: ReadonlyMap<SnapshotGuid, readonly Dataset[]> | undefined;
   #snapshotCount: number | undefined;
   #entryCount: number | undefined;
 
-  constructor(root: DatasetName | null, datasets: ReadonlyMap<DatasetId, Dataset>) {
+  constructor(root: DatasetName | null, datasets: ReadonlyMap<DatasetId, Dataset>, images: Images = NO_IMAGES) {
     this.root = root;
     this.datasets = datasets;
+    this.images = images;
   }
 
   get(id: DatasetId): Dataset | undefined {
@@ -64,11 +72,11 @@ export class Graph {
     return this.#snapshotCount;
   }
 
-  /** Number of datasets, with all that they have: snapshots, bookmarks, holds. */
+  /** Number of datasets, with all that they have: snapshots, bookmarks, holds; and what the images weigh. */
   get entryCount(): number {
     this.#entryCount ??= Array.from(this.datasets.values()).reduce(
       (sum, { snapshots, bookmarks, holds }) => sum + 1 + snapshots.length + bookmarks.length + holds.length,
-      0,
+      Array.from(this.images.values(), imageEntries).reduce((sum, entries) => sum + entries, 0),
     );
     return this.#entryCount;
   }

@@ -12,6 +12,7 @@ import type {
 import type { Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.ts';
 import { formatKeepRule } from '../../core/keep.ts';
+import type { LayerEventBody } from '../../core/layer-events.ts';
 import type { AccessRefused, RefusedAction, TrustEventBody } from '../../core/trust-events.ts';
 import { formatBytes, formatCount, formatGrace, formatPlace, formatTime } from './format.ts';
 
@@ -95,6 +96,10 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
       return `A snapshot of ${names.place(event.dataset)} was held under "${event.tag}" (guid ${event.guid}).`;
     case 'hold.released':
       return `A snapshot of ${names.place(event.dataset)} is not held under "${event.tag}" any more (guid ${event.guid}).`;
+    case 'image.tagged':
+      return `Image "${event.name}" has ${formatCount(event.layers.length, 'layer')}${event.manifest === null ? '' : ` (manifest ${event.manifest})`}.`;
+    case 'image.untagged':
+      return `Nothing is called "${event.name}" any more.`;
     case 'ownership.claimed':
       return `${names.place(event.dataset)} belongs to ${shortNodeId(event.owner.node)}… (epoch ${event.owner.epoch}).`;
     default:
@@ -149,6 +154,21 @@ function describeLimit({ peer, bytesPerSecond }: BandwidthLimited): string {
   return `${which} are ${bytesPerSecond === null ? 'not limited any more' : `limited to ${formatBytes(bytesPerSecond)}/s each way`}.`;
 }
 
+function describeLayerEvent(event: LayerEventBody): string {
+  switch (event.type) {
+    case 'layer-store.added':
+      return `Layers are kept in ${formatPlace(event.tree, event.base)}.`;
+    case 'root-commit.started':
+      return `What container root "${event.root}" has is becoming image "${event.image}" (${event.transfer}).`;
+    case 'snapshotter.kept':
+      return `Snapshot "${event.key}" is ${event.kind}${event.parent === null ? '' : `, over "${event.parent}"`}, in ${event.dataset}.`;
+    case 'snapshotter.dropped':
+      return `Snapshot "${event.key}" was removed.`;
+    default:
+      return unreachable(event);
+  }
+}
+
 function describeAdminEvent(event: AdminEventBody): string {
   switch (event.type) {
     case 'peer.added':
@@ -163,6 +183,11 @@ function describeAdminEvent(event: AdminEventBody): string {
     case 'access.refused':
     case 'peer.rekeyed':
       return describeTrustEvent(event);
+    case 'layer-store.added':
+    case 'root-commit.started':
+    case 'snapshotter.kept':
+    case 'snapshotter.dropped':
+      return describeLayerEvent(event);
     case 'bandwidth.limited':
       return describeLimit(event);
     case 'local-tree.added':
@@ -203,6 +228,10 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'invitation.withdrawn': true,
   'access.refused': true,
   'peer.rekeyed': true,
+  'layer-store.added': true,
+  'root-commit.started': true,
+  'snapshotter.kept': true,
+  'snapshotter.dropped': true,
   'bandwidth.limited': true,
   'local-tree.added': true,
   'local-tree.removed': true,

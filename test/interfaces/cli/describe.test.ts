@@ -12,6 +12,7 @@ import type {
   TransferId,
   TreeName,
 } from '../../../src/core/ids.ts';
+import { parseDiffId } from '../../../src/core/layers/digest.ts';
 import { EVERYTHING } from '../../../src/core/plan/filter.ts';
 import { plan } from '../../../src/core/plan/plan.ts';
 import type { Conflict, Waiting } from '../../../src/core/plan/steps.ts';
@@ -88,6 +89,7 @@ test.each<Waiting['reason']>(['no-snapshot', 'parent-waits', 'origin-waits'])(
 );
 
 const dataset = datasetId('web');
+const layer = parseDiffId(`sha256:${'0'.repeat(64)}`);
 const admin = { peer: OWNER.node, tree: 'images' as TreeName, root };
 const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type: Type }> } = {
   'tree.added': { type: 'tree.added', root },
@@ -144,6 +146,33 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
   'hold.placed': { type: 'hold.placed', dataset, guid: snapshot('web', '@a').guid, tag: 'backup' as HoldTag },
   'hold.released': { type: 'hold.released', dataset, guid: snapshot('web', '@a').guid, tag: 'backup' as HoldTag },
   'ownership.claimed': { type: 'ownership.claimed', dataset, owner: OWNER },
+  'image.tagged': { type: 'image.tagged', name: 'web:v1', manifest: null, config: '{}', layers: [layer] },
+  'image.untagged': { type: 'image.untagged', name: 'web:v1' },
+  'layer-store.added': { type: 'layer-store.added', tree: admin.tree, base: '' as RelativeName },
+  'root-commit.started': {
+    type: 'root-commit.started',
+    transfer: '0198c0de-0000-7000-8000-000000000001' as TransferId,
+    tree: admin.tree,
+    base: '' as RelativeName,
+    root: 'web-1',
+    image: 'web:v2',
+    parent: null,
+    below: [],
+    config: null,
+    layer,
+  },
+  'snapshotter.kept': {
+    type: 'snapshotter.kept',
+    key: 'default/1/web',
+    kind: 'active',
+    parent: 'default/0/base',
+    labels: {},
+    createdAt: '1',
+    updatedAt: '1',
+    dataset: name,
+    objects: null,
+  },
+  'snapshotter.dropped': { type: 'snapshotter.dropped', key: 'default/1/web' },
   'peer.added': { type: 'peer.added', ...admin, name: 'backup', address: null, trustedLink: false },
   'peer.removed': { type: 'peer.removed', peer: OWNER.node },
   'grant.given': { type: 'grant.given', peer: OWNER.node, trees: 'images', role: 'reader' },
