@@ -284,6 +284,16 @@ export interface Zfs {
   inheritProperty(names: readonly DatasetName[], property: string): Promise<void>;
 
   /**
+   * Mounts a filesystem where its `mountpoint` says, unless it is mounted, and resolves with that directory. `ZFS_UNSUPPORTED` for one without a mountpoint of its own
+   * (`legacy`, `none`), and where the ZFS is on another machine.
+   */
+  mount(name: DatasetName): Promise<string>;
+  /** Unmounts a filesystem; one that is not mounted stays so. `ZFS_BUSY` while somebody uses its files. */
+  unmount(name: DatasetName): Promise<void>;
+  /** Bytes that would be free without the dataset, its snapshots and all below it (`used`, zfsprops.7); what was just written counts with the next transaction group. */
+  used(name: DatasetName): Promise<number>;
+
+  /**
    * Puts a hold on all these snapshots with one process. `ZFS_HOLD_EXISTS` when one has that tag already, `ZFS_NOT_FOUND` when one is missing; the others
    * are held all the same, and {@link release} undoes it for all.
    */

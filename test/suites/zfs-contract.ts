@@ -31,6 +31,7 @@ export function zfsContract(name: string, setup: () => Promise<ZfsUnderTest>): v
     describe('renames', () => renameTests(use));
     describe('destroys', () => destroyTests(use));
     describe('properties', () => propertyTests(use));
+    describe('mounts', () => mountTests(use));
     describe('holds', () => holdTests(use));
     describe('streams', () => zfsStreamContract(use));
     describe('bookmarks', () => zfsBookmarkContract(use));
@@ -563,6 +564,51 @@ function propertyTests(use: () => ZfsWorld): void {
     const names = [below(root, 'missing'), root];
     await expect(world.zfs.setProperties(names, { 'pando:x': '1' })).rejects.toMatchObject({ code: 'ZFS_NOT_FOUND' });
     expect((await world.dataset(root)).properties).toEqual({ 'pando:x': '1' });
+  });
+}
+
+function mountTests(use: () => ZfsWorld): void {
+  test('a mounted filesystem has a directory, below that of its parent', async () => {
+    const world = use();
+    const root = await world.root();
+    await world.zfs.create(below(root, 'child'));
+    const directory = await world.zfs.mount(root);
+    expect(directory).toMatch(/^\//);
+    expect(await world.zfs.mount(below(root, 'child'))).toBe(`${directory}/child`);
+    expect(await world.zfs.mount(root)).toBe(directory);
+  });
+
+  test('unmounting takes no child along that is not mounted, and is idempotent', async () => {
+    const world = use();
+    const root = await world.root();
+    const directory = await world.zfs.mount(root);
+    await world.zfs.unmount(root);
+    await world.zfs.unmount(root);
+    expect(await world.zfs.mount(root)).toBe(directory);
+  });
+
+  test('mounting, unmounting and measuring what does not exist is refused', async () => {
+    const world = use();
+    const missing = below(await world.root(), 'missing');
+    await world.refuses('ZFS_NOT_FOUND', [], () => world.zfs.mount(missing));
+    await world.refuses('ZFS_NOT_FOUND', [], () => world.zfs.unmount(missing));
+    await world.refuses('ZFS_NOT_FOUND', [], () => world.zfs.used(missing));
+  });
+
+  test('what has no mountpoint of its own is not mounted', async () => {
+    const world = use();
+    const root = await world.root();
+    await world.zfs.create(below(root, 'legacy'), { mountpoint: 'legacy' });
+    await world.refuses('ZFS_UNSUPPORTED', [root], () => world.zfs.mount(below(root, 'legacy')));
+  });
+
+  test('a clone takes less than what it was cloned from', async () => {
+    const world = use();
+    const root = await world.root();
+    await world.underTest.writeFile(root, 'large', '0123456789abcdef'.repeat(65_536));
+    await world.zfs.snapshot([at(root, 'full')]);
+    await world.zfs.clone(at(root, 'full'), below(root, 'clone'));
+    expect(await world.zfs.used(below(root, 'clone'))).toBeLessThan((await world.zfs.used(root)) / 2);
   });
 }
 

@@ -24,6 +24,7 @@ import { checkProperties, checkTag } from './arguments.ts';
 import { requireNoBookmarkTwice } from './bookmarks.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
+import { mount, unmount, used } from './mounts.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { rollBack } from './rollback.ts';
@@ -214,6 +215,19 @@ export class CliZfs implements Zfs {
     const action = `inherit ${property} in ${firstOf(names)}`;
     checkProperties({ [property]: '' }, action);
     await this.#onEach(action, ['inherit', property], names);
+  }
+
+  async mount(name: DatasetName): Promise<string> {
+    return mount(this.#runner, name);
+  }
+
+  async unmount(name: DatasetName): Promise<void> {
+    const { dialect } = await this.capabilities();
+    await unmount(this.#runner, dialect, name);
+  }
+
+  used(name: DatasetName): Promise<number> {
+    return used(this.#runner, name);
   }
 
   async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {

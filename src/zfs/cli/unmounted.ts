@@ -12,7 +12,7 @@ import type { Runner } from './runner.ts';
  * How long the kernel is left to let go, in ms, before each try. One that comes too early does not only fail: it can leave the dataset
  * busy for good. Seen on a busy 2-core machine: every other rename fails without the wait, none of 44 with it.
  */
-const LETTING_GO_MS = 250;
+export const LETTING_GO_MS = 250;
 /** How long zfs-fuse may take to let go of what was unmounted, in ms. */
 const LETTING_GO_MS_MAX = 10_000;
 

@@ -38,6 +38,7 @@ import {
 import { nextSequence, tickingClock } from './defaults.ts';
 import { listedDataset, listedSnapshot, tokenOf } from './listing.ts';
 import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile, parentName } from './model.ts';
+import { mountpointOf, usedBelow } from './mounts.ts';
 import { MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
 import { Refusal } from './refusal.ts';
@@ -320,6 +321,19 @@ export class MemoryZfs implements Zfs {
     return this.#command(`inherit ${property} in ${firstOf(names)}`, ['inherit', property, ...names], () =>
       eachOf(names, (name) => this.#pools.dataset(name).dataset.properties.delete(property)),
     );
+  }
+
+  /** There are no files to be seen; the directory is where they would be. */
+  mount(name: DatasetName): Promise<string> {
+    return this.#command(`mount ${name}`, ['mount', name], () => mountpointOf(this.#pools.dataset(name)));
+  }
+
+  unmount(name: DatasetName): Promise<void> {
+    return this.#command(`unmount ${name}`, ['unmount', name], () => void this.#pools.dataset(name));
+  }
+
+  used(name: DatasetName): Promise<number> {
+    return this.#command(`measure ${name}`, ['get', 'used', name], () => usedBelow(this.#subtree(name)));
   }
 
   hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {

@@ -1,0 +1,52 @@
+/** Where the files of datasets are on this machine: mounted and unmounted by `zfs` itself, at the place that `mountpoint` says. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { PandoError } from '../../core/errors.ts';
+import type { DatasetName } from '../../core/ids.ts';
+import { zfsFailure } from '../failure.ts';
+import type { ZfsCapabilities } from '../zfs.ts';
+import type { Runner } from './runner.ts';
+import { LETTING_GO_MS } from './unmounted.ts';
+
+/** What `zfs unmount` says of what is not mounted, in either dialect. */
+const NOT_MOUNTED = /not currently mounted|not a mountpoint/;
+/** What `zfs mount` says of what somebody has mounted meanwhile. */
+const MOUNTED = /already mounted/;
+
+/** Mounts a filesystem unless it is, and resolves with its directory: see `Zfs.mount`. */
+export async function mount(runner: Runner, name: DatasetName): Promise<string> {
+  const action = `mount ${name}`;
+  if (runner.commandLine.remoteShell) refuse(runner, action, `the files of '${name}' are on another machine`);
+  const words = ['get', '-Hp', '-o', 'property,value', 'mounted,mountpoint', name];
+  const lines = await runner.lines({ words, action, names: [name] });
+  const values = new Map(lines.map((line) => line.split('\t', 2) as [string, string]));
+  const directory = values.get('mountpoint') ?? '';
+  if (!directory.startsWith('/')) refuse(runner, action, `its mountpoint is ${directory === '' ? 'none' : directory}`);
+  if (values.get('mounted') !== 'yes')
+    await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
+  return directory;
+}
+
+/** Unmounts a filesystem if it is mounted: see `Zfs.unmount`. */
+export async function unmount(runner: Runner, dialect: ZfsCapabilities['dialect'], name: DatasetName): Promise<void> {
+  const passedOver = await runner.run({
+    words: ['unmount', name],
+    action: `unmount ${name}`,
+    names: [name],
+    passOver: NOT_MOUNTED,
+  });
+  if (dialect === 'zfs-fuse' && passedOver === '') await delay(LETTING_GO_MS);
+}
+
+/** Bytes that a dataset takes, with its snapshots and all below it: see `Zfs.used`. */
+export async function used(runner: Runner, name: DatasetName): Promise<number> {
+  const words = ['get', '-Hp', '-o', 'value', 'used', name];
+  const [line = ''] = await runner.lines({ words, action: `measure ${name}`, names: [name] });
+  const bytes = Number(line);
+  if (line !== '' && Number.isSafeInteger(bytes)) return bytes;
+  throw new PandoError('ZFS_FAILED', `Cannot measure ${name}: "${line}" is no number of bytes.`, { dataset: name });
+}
+
+function refuse(runner: Runner, action: string, detail: string): never {
+  const attempt = { action, command: runner.commandLine.words('zfs', ['mount']) };
+  throw zfsFailure('ZFS_UNSUPPORTED', attempt, { exitCode: null, stderr: '' }, detail);
+}
