@@ -326,6 +326,11 @@ export function divergedRoot(root: DatasetName): DatasetName {
   return `${root}/${HIDDEN_COMPONENT}/diverged` as DatasetName;
 }
 
+/** Where a node reads what snapshots hold, from clones that are there no longer than that takes. */
+export function readingRoot(root: DatasetName): DatasetName {
+  return `${root}/${HIDDEN_COMPONENT}/reading` as DatasetName;
+}
+
 /**
  * Whether the name lies in the part of a tree that Pando keeps for itself (`.pando` below the root), where no graph shows it. Lineage holders lie there too, but
  * are datasets of the tree: clones hang off them.

@@ -14,7 +14,7 @@ import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import { PandoError } from '../core/errors.ts';
 import type { Cause, Event, EventBody, KnownEvent } from '../core/events.ts';
 import type { Graph } from '../core/graph/graph.ts';
-import type { NodeId, StreamId, TreeName } from '../core/ids.ts';
+import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import { amortisedPolicy, type CheckpointPolicy } from './checkpointing.ts';
 import { FollowedStreams } from './followed-streams.ts';
 import type { Log, StreamVerification } from './log.ts';
@@ -81,6 +81,17 @@ export class History {
   /** Heads of those sound streams that this node writes. */
   ownStreams(): readonly SignedHead[] {
     return this.#own.heads();
+  }
+
+  /** What other nodes say of their copies of a tree, by node, as far as their streams are sound. */
+  othersOf(tree: TreeName): ReadonlyMap<NodeId, Graph> {
+    const graphs = new Map<NodeId, Graph>();
+    for (const [stream, state] of this.#table.all()) {
+      const place = splitStreamId(stream);
+      if (state.kind === 'sound' && place.tree === tree && place.node !== this.node)
+        graphs.set(place.node, state.graph);
+    }
+    return graphs;
   }
 
   /** Streams that cannot be used. A followed one can be had anew after {@link forget}, an own one after {@link startIncarnation}. */

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describeError, PandoError } from '../core/errors.ts';
@@ -15,6 +15,7 @@ import type { NodeSettings } from './settings.ts';
 import { softwareVersion } from './version.ts';
 
 const LOG_DIRECTORY = 'log';
+const SCRATCH_DIRECTORY = 'scratch';
 const MS_PER_SECOND = 1000;
 /** Keys and history are nobody else's business. */
 const DATA_DIRECTORY_MODE = 0o700;
@@ -32,6 +33,8 @@ export function settingsOf(config: Config): NodeSettings {
     follow: config.follow,
     transfers: config.transfers,
     contributions: config.contributions,
+    scratchDirectory: join(config.dataDirectory, SCRATCH_DIRECTORY),
+    snapshotterTree: config.snapshotter.tree,
   };
 }
 
@@ -45,6 +48,9 @@ export async function openAdapters(
   sealingProgram = SEALING_PROGRAM,
 ): Promise<NodeAdapters> {
   await makeDataDirectory(config.dataDirectory);
+  // What a crash left there was needed no longer than the node ran
+  await rm(join(config.dataDirectory, SCRATCH_DIRECTORY), { recursive: true, force: true });
+  await makeDataDirectory(join(config.dataDirectory, SCRATCH_DIRECTORY));
   const identity = await loadOrCreateIdentity(config.dataDirectory, await readPassphrase(config));
   const log = await LevelLog.open(join(config.dataDirectory, LOG_DIRECTORY));
   return {

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { describeError, PandoError } from '../core/errors.ts';
+import { treeName } from '../core/event-fields.ts';
 import { DEFAULT_ALLOWANCE } from '../core/plan/allowance.ts';
 import { LOOK_INTERVAL_MS } from '../features/observe/observer.ts';
 import { type Address, PORT_MAX, parseAddress } from '../sync/address.ts';
@@ -16,6 +17,8 @@ const DEFAULT_CONFIG_FILE = '/etc/pando/pando.yaml';
 const DEFAULT_DATA_DIRECTORY = '/var/lib/pando';
 const DEFAULT_LISTEN = '0.0.0.0:7380';
 const SOCKET_NAME = 'pando.sock';
+/** Beside the data, unless configured. */
+const DEFAULT_SNAPSHOTTER_SOCKET = 'snapshotter.sock';
 /** Commands that `zfs` runs side by side for one pool: more of them queue up behind the same transaction group. */
 const DEFAULT_CONCURRENCY_PER_POOL = 4;
 /** Above this, a limit limits nothing any more: each stream is a process on either end. */
@@ -92,6 +95,12 @@ const schema = z.strictObject({
       snapshots: z.int().min(0).default(DEFAULT_ALLOWANCE.snapshots),
     })
     .prefault({}),
+  snapshotter: z
+    .strictObject({
+      socket: path.nullable().default(DEFAULT_SNAPSHOTTER_SOCKET),
+      tree: treeName.nullable().default(null),
+    })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(LOG_LEVELS).default('info'),
@@ -129,12 +138,23 @@ export function parseConfig(text: string, file: string): Config {
   const config = parseYaml(text, file, schema);
   const dataDirectory = resolve(dirname(file), config.dataDirectory);
   const socket = config.socket === undefined ? join(dataDirectory, SOCKET_NAME) : resolve(dirname(file), config.socket);
-  const { keyPassphrase } = config;
+  const { keyPassphrase, snapshotter } = config;
+  // A name alone is one in the data directory; whoever configures it writes a path, as for the others
+  const snapshotterSocket =
+    snapshotter.socket === DEFAULT_SNAPSHOTTER_SOCKET
+      ? join(dataDirectory, snapshotter.socket)
+      : snapshotter.socket && resolve(dirname(file), snapshotter.socket);
   const passphrase =
     keyPassphrase !== null && 'file' in keyPassphrase
       ? { file: resolve(dirname(file), keyPassphrase.file) }
       : keyPassphrase;
-  return { ...config, dataDirectory, socket, keyPassphrase: passphrase };
+  return {
+    ...config,
+    dataDirectory,
+    socket,
+    keyPassphrase: passphrase,
+    snapshotter: { ...snapshotter, socket: snapshotterSocket },
+  };
 }
 
 /**

@@ -20,6 +20,7 @@ import {
 } from '../core/ids.ts';
 import { Announcements } from '../features/announce/announcements.ts';
 import { Diverged } from '../features/diverged/diverged.ts';
+import type { Layers } from '../features/layers/layers.ts';
 import { DepartureJournal } from '../features/mirrors/departure-journal.ts';
 import { Follower } from '../features/mirrors/follower.ts';
 import { ANSWER_MS_MAX, Mirrors } from '../features/mirrors/mirrors.ts';
@@ -35,6 +36,8 @@ import { losers, PeerGrants } from '../features/peers/peer-grants.ts';
 import { PeerKeys } from '../features/peers/peer-keys.ts';
 import { Peers } from '../features/peers/peers.ts';
 import { Refusals } from '../features/peers/refusals.ts';
+import { SnapshotJournal } from '../features/snapshots/snapshot-journal.ts';
+import type { Snapshots } from '../features/snapshots/snapshots.ts';
 import { CHANGE, Operators } from '../features/trees/operators.ts';
 import { Trees } from '../features/trees/trees.ts';
 import { Verifier } from '../features/verify/verifier.ts';
@@ -58,6 +61,7 @@ import { Puller } from '../transfer/puller.ts';
 import { TransferRecovery } from '../transfer/recovery.ts';
 import { TransferSender } from '../transfer/sender.ts';
 import type { Zfs } from '../zfs/zfs.ts';
+import { type LayerWiring, wireLayers } from './layer-wiring.ts';
 import type { NodeSettings } from './settings.ts';
 import { type Surroundings, systemSurroundings } from './surroundings.ts';
 
@@ -93,6 +97,7 @@ interface Journals {
   readonly admin: AdminJournal;
   readonly transfers: TransferJournal;
   readonly departures: DepartureJournal;
+  readonly snapshots: SnapshotJournal;
 }
 
 const RANDOM_BYTES_PER_UUID = 16;
@@ -133,6 +138,7 @@ export class PandoNode {
   readonly #transfers: TransferJournal;
   readonly #departures: DepartureJournal;
   readonly #recovery: TransferRecovery;
+  readonly #layers: LayerWiring;
   #direct: DirectListener | null = null;
   #address = '';
   #followed: ReadonlySet<MirrorKey>;
@@ -148,10 +154,12 @@ export class PandoNode {
     }
     const transfers = await TransferJournal.open(history, (message) => options.reporter.warn(message));
     const departures = await DepartureJournal.open(history, surroundings.timers);
-    return new PandoNode(options, history, { admin: await AdminJournal.open(history), transfers, departures });
+    const snapshots = await SnapshotJournal.open(history, (message) => options.reporter.warn(message));
+    const admin = await AdminJournal.open(history);
+    return new PandoNode(options, history, { admin, transfers, departures, snapshots });
   }
 
-  private constructor(options: NodeOptions, history: History, { admin, transfers, departures }: Journals) {
+  private constructor(options: NodeOptions, history: History, { admin, transfers, departures, snapshots }: Journals) {
     const { zfs, signer } = options.adapters;
     this.id = signer.node;
     this.zfs = zfs;
@@ -200,12 +208,22 @@ export class PandoNode {
     this.ownership = this.#createOwnership();
     this.#yielding = this.#createYielding();
     this.verifier = this.#createVerifier();
+    this.#layers = this.#createLayers(snapshots);
     this.#follower = new Follower({
       history,
       mirrors: this.mirrors,
       timers: this.#surroundings.timers,
       onSynced: (tree, result) => this.#reportSync(tree, result),
     });
+  }
+
+  get layers(): Layers {
+    return this.#layers.layers;
+  }
+
+  /** What containerd keeps here. */
+  get snapshots(): Snapshots {
+    return this.#layers.snapshots;
   }
 
   /** Where peers reach this node, as `host:port`; empty before {@link start}. */
@@ -234,6 +252,7 @@ export class PandoNode {
     for (const { intent, error } of await this.#recovery.run()) {
       reporter.warn(`Transfer ${intent.transfer} could not be cleared up: ${describeError(error)}`, { ...intent });
     }
+    await this.#recoverLayers();
     for (const tree of await this.#announcements.complete()) {
       reporter.warn(`The damaged log of tree "${tree}" begins anew with what ZFS shows`, { tree });
     }
@@ -260,6 +279,8 @@ export class PandoNode {
   /** Drains: cancels transfers and ends their children, releases their holds, says goodbye to peers, closes the log. */
   async stop(): Promise<void> {
     await Promise.all([this.#follower.stop(), this.mirrors.stop(), this.#sender.close(), this.#yielding.stop()]);
+    await Promise.all([this.layers.stop(), this.snapshots.stop()]);
+    await this.#layers.lookSoon.settle();
     await this.hub.close();
     await this.#direct?.close();
     await this.observer.stop();
@@ -591,6 +612,39 @@ export class PandoNode {
       `Peer ${peer} has no address here, and streams are fetched from there; give it one with "pando peer add … --address HOST:PORT".`,
       { peer },
     );
+  }
+
+  #createLayers(snapshots: SnapshotJournal): LayerWiring {
+    const { adapters, settings, reporter } = this.#options;
+    return wireLayers({
+      history: this.history,
+      admin: this.#admin,
+      journal: this.#transfers,
+      zfs: this.zfs,
+      compressor: adapters.compressor,
+      scratch: settings.scratchDirectory,
+      rootOf: (tree) => this.trees.rootOf(tree),
+      graph: (tree) => this.trees.graph(tree),
+      others: (tree) => this.history.othersOf(tree),
+      isReceiving: (tree) => this.mirrors.isReceiving(tree),
+      fetch: (tree, name) => this.mirrors.fetch(tree, name),
+      look: (tree, names) => this.#look(tree, names, 'command'),
+      mintDatasetId: () => parseDatasetId(this.#mintUuid()),
+      mintTransferId: () => parseTransferId(this.#mintUuid()),
+      mintUuid: () => this.#mintUuid(),
+      warn: (message, facts) => reporter.warn(message, facts),
+      snapshots,
+      snapshotterTree: settings.snapshotterTree,
+      timers: this.#surroundings.timers,
+    });
+  }
+
+  async #recoverLayers(): Promise<void> {
+    await this.layers.recover();
+    if (this.layers.stores.list().length === 0) return;
+    await this.snapshots.recover().catch((error: unknown) => {
+      this.#options.reporter.warn(`Snapshots could not be compared with their datasets: ${describeError(error)}`);
+    });
   }
 
   #createVerifier(): Verifier {

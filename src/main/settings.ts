@@ -1,3 +1,4 @@
+import type { TreeName } from '../core/ids.ts';
 import type { Allowance } from '../core/plan/steps.ts';
 import type { TransferLimits } from '../transfer/limits.ts';
 
@@ -13,6 +14,10 @@ export interface NodeSettings {
   /** Whether mirrors are brought up to date by themselves. */
   readonly follow: boolean;
   readonly transfers: TransferLimits;
+  /** A directory of this node's own for files that are needed for a while; it exists. */
+  readonly scratchDirectory: string;
+  /** The tree in whose layer store containerd's snapshots are kept; null for the only one that there is. */
+  readonly snapshotterTree: TreeName | null;
   /** How much one peer may bring into a tree that this node shares itself. */
   readonly contributions: Allowance;
 }

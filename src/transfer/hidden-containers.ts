@@ -1,3 +1,4 @@
+import { isPandoError } from '../core/errors.ts';
 import type { DatasetName } from '../core/ids.ts';
 import type { Zfs } from '../zfs/zfs.ts';
 
@@ -6,8 +7,13 @@ export async function ensureContainers(zfs: Zfs, name: DatasetName): Promise<voi
   const upper = above(above(name));
   for (const container of [upper, above(name)]) {
     const [there] = await zfs.listOnly([container]);
-    if (there === undefined) await zfs.create(container, { canmount: 'off' });
+    if (there === undefined) await zfs.create(container, { canmount: 'off' }).catch(passOverExisting);
   }
+}
+
+/** Two that need it at once make it once. */
+function passOverExisting(error: unknown): void {
+  if (!isPandoError(error, 'ZFS_DATASET_EXISTS')) throw error;
 }
 
 function above(name: DatasetName): DatasetName {

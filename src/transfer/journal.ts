@@ -8,19 +8,26 @@ import type {
   TransferStarted,
 } from '../core/events.ts';
 import { type SnapshotGuid, TRANSFER_TREE, type TransferId } from '../core/ids.ts';
+import type { RootCommitStarted } from '../core/layer-events.ts';
 import type { History } from '../log/history.ts';
 
 /** Finished transfers whose intents are kept for people to look at before the journal is cut behind them. */
 const FINISHED_EVENTS_KEPT = 2_000;
 
 /** What is logged before the first step of something that takes several. */
-export type Intent = TransferStarted | ReceiveInterrupted | PreservationStarted | RootExchangeStarted;
+export type Intent =
+  | TransferStarted
+  | ReceiveInterrupted
+  | PreservationStarted
+  | RootExchangeStarted
+  | RootCommitStarted;
 
 const INTENTS: ReadonlySet<string> = new Set<Intent['type']>([
   'transfer.started',
   'receive.interrupted',
   'preservation.started',
   'root-exchange.started',
+  'root-commit.started',
 ]);
 
 /**
@@ -67,6 +74,11 @@ export class TransferJournal {
     return Array.from(this.#open.values(), ({ intent }) => intent).filter(
       ({ transfer }) => !this.#active.has(transfer),
     );
+  }
+
+  /** Those without an end that somebody works at. */
+  running(): readonly Intent[] {
+    return Array.from(this.#open.values(), ({ intent }) => intent).filter(({ transfer }) => this.#active.has(transfer));
   }
 
   /** Whether the transfer has begun and not ended. */

@@ -1,6 +1,7 @@
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted, ReceiveInterrupted, RootExchangeStarted, TransferStarted } from '../core/events.ts';
 import { type HoldTag, holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
+import type { RootCommitStarted } from '../core/layer-events.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { heldIn, holdsOf, releaseHolds } from './holds.ts';
 import { giveUpInterrupted, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
@@ -75,6 +76,8 @@ export class TransferRecovery {
   async #recoverAll(): Promise<readonly UnrecoveredTransfer[]> {
     const left: UnrecoveredTransfer[] = [];
     for (const intent of this.#journal.unfinished()) {
+      // Layers know themselves what became of theirs
+      if (intent.type === 'root-commit.started') continue;
       try {
         if (!(await this.#recover(intent))) continue;
         await this.#journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
@@ -87,7 +90,7 @@ export class TransferRecovery {
   }
 
   /** Whether that is the end of it. */
-  async #recover(intent: Intent): Promise<boolean> {
+  async #recover(intent: Exclude<Intent, RootCommitStarted>): Promise<boolean> {
     if (intent.type === 'receive.interrupted') return giveUpInterrupted(this.#zfs, intent, this.#mayGoOn(intent));
     if (intent.type === 'preservation.started' || intent.type === 'root-exchange.started') {
       await finishOrUndo(intent, this.#zfs);

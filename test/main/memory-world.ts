@@ -1,4 +1,5 @@
 /** Nodes in one process: the whole of Pando on the in-memory adapters, each with a ZFS, a log and an address of its own. */
+import { tmpdir } from 'node:os';
 import { PandoError } from '../../src/core/errors.ts';
 import type { DatasetName, RelativeName, SnapshotName, TreeName } from '../../src/core/ids.ts';
 import { DEFAULT_ALLOWANCE } from '../../src/core/plan/allowance.ts';
@@ -78,6 +79,8 @@ export class MemoryWorld {
         follow: false,
         transfers: DEFAULT_TRANSFER_LIMITS,
         contributions: DEFAULT_ALLOWANCE,
+        scratchDirectory: tmpdir(),
+        snapshotterTree: null,
         ...settings,
       },
       reporter: { info: () => undefined, warn: (message) => warnings.push(message) },

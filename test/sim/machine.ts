@@ -233,6 +233,8 @@ export class Machine {
         observeEveryMs: OBSERVE_EVERY_MS,
         follow: true,
         contributions: UNLIMITED,
+        scratchDirectory: '/nowhere',
+        snapshotterTree: null,
         transfers: DEFAULT_TRANSFER_LIMITS,
       },
       reporter: {

@@ -296,6 +296,25 @@ export class Mirrors {
     );
   }
 
+  /**
+   * Brings a dataset here that a peer has, with what it hangs off, by bringing the mirror up to date that has it; false where none has. Rejects as {@link sync} does.
+   */
+  async fetch(tree: TreeName, name: RelativeName): Promise<boolean> {
+    const mirror = mirrorsOf(this.#options.admin.state, tree).find((one) => this.#brings(one, name));
+    if (mirror === undefined) return false;
+    const quietly = { onPlan: () => undefined, onProgress: () => undefined, refresh: false };
+    await this.sync(tree, { ...quietly, signal: NEVER }, mirror.from);
+    return true;
+  }
+
+  /** Whether the peer of a mirror has something of that name that the mirror takes. */
+  #brings(mirror: Mirror, name: RelativeName): boolean {
+    const { history } = this.#options;
+    const known = history.othersOf(mirror.tree).get(mirror.from)?.named(name);
+    if (known === undefined || known.snapshots.length === 0) return false;
+    return this.sources.isEntitled(mirror) && this.wanted(mirror).named(name) !== undefined;
+  }
+
   /** Runs a task while nothing is synced into the tree; with a reason, what is synced now is cancelled for it. */
   async alone<Result>(
     tree: TreeName,

@@ -10,6 +10,7 @@ import {
   relativeTo,
   type SnapshotGuid,
 } from '../../core/ids.ts';
+import { LAYER_PROPERTY } from '../../core/layers/layer-names.ts';
 import { PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import type { ListedDataset } from '../../zfs/zfs.ts';
 import type { ForeignHolds } from './foreign-holds.ts';
@@ -57,9 +58,11 @@ function observedDataset(
   };
 }
 
-/** Whether it is only what came of a first stream that was cut short: no dataset yet. */
+/** Whether it is only what came of a first stream that was cut short, or of a layer that is being unpacked: no dataset yet. */
 function hasNotCome({ resumeToken, snapshots, properties }: ListedDataset): boolean {
-  return resumeToken !== null && snapshots.length === 0 && properties[PLACEHOLDER_PROPERTY] === undefined;
+  if (snapshots.length > 0) return false;
+  if (properties[LAYER_PROPERTY] !== undefined) return true;
+  return resumeToken !== null && properties[PLACEHOLDER_PROPERTY] === undefined;
 }
 
 /** A listing in the terms of a tree: names relative to its root, without what Pando keeps hidden below it. */

@@ -1,0 +1,93 @@
+/**
+ * Datasets and what is known of them, brought together at a start: a crash can come between the two, and people have `zfs`.
+ *
+ * - A dataset that nothing is known of says itself what it was made for, and is known again.
+ * - What is known of a dataset that is gone is forgotten.
+ * - What was committed and has no `@extracted` yet gets it: whoever committed it was done with writing.
+ */
+import { isPandoError } from '../../core/errors.ts';
+import { absoluteName, type RelativeName, relativeTo } from '../../core/ids.ts';
+import type { SnapshotKept } from '../../core/layer-events.ts';
+import { EXTRACTED, runtimeName, SNAPSHOT_PROPERTY, storageName } from '../../core/layers/layer-names.ts';
+import type { ListedDataset } from '../../zfs/zfs.ts';
+import { parseMark } from './marks.ts';
+import type { SnapshotParts } from './parts.ts';
+import type { KeptSnapshot } from './snapshot-journal.ts';
+
+/** Idempotent. Rejects as ZFS does where the store cannot be listed: then nothing is known to be gone. */
+export async function repair(parts: SnapshotParts): Promise<void> {
+  const listed = await datasetsOf(parts);
+  for (const kept of [...parts.journal.all()]) await repairKept(parts, kept, listed.get(kept.dataset));
+  const known = new Set(Array.from(parts.journal.all(), ({ dataset }) => dataset));
+  for (const [name, dataset] of listed) if (!known.has(name)) await adopt(parts, name, dataset, listed);
+}
+
+async function datasetsOf({ store, zfs }: SnapshotParts): Promise<ReadonlyMap<RelativeName, ListedDataset>> {
+  const { root, base } = store();
+  const listed = new Map<RelativeName, ListedDataset>();
+  for (const place of [storageName(base), runtimeName(base)]) {
+    const datasets = await zfs.list(absoluteName(root, place)).catch((error: unknown) => {
+      // A mirror has no `runtime` before the first container
+      if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
+      throw error;
+    });
+    for (const dataset of datasets) {
+      const name = relativeTo(root, dataset.name);
+      if (name !== undefined) listed.set(name, dataset);
+    }
+  }
+  return listed;
+}
+
+async function repairKept(parts: SnapshotParts, kept: KeptSnapshot, dataset: ListedDataset | undefined): Promise<void> {
+  const { journal, zfs, store, warn } = parts;
+  const { key } = kept;
+  if (dataset === undefined) {
+    await journal.record([{ type: 'snapshotter.dropped', key }]);
+    warn(`Snapshot "${key}" is forgotten: its dataset ${kept.dataset} is gone`, { key, dataset: kept.dataset });
+    return;
+  }
+  if (kept.kind !== 'committed' || isExtracted(dataset)) return;
+  await zfs.snapshot([{ dataset: absoluteName(store().root, kept.dataset), snapshot: EXTRACTED }]);
+  warn(`Snapshot "${key}" was being committed when this node ended; it is now`, { key });
+}
+
+async function adopt(
+  parts: SnapshotParts,
+  name: RelativeName,
+  { properties, origin }: ListedDataset,
+  listed: ReadonlyMap<RelativeName, ListedDataset>,
+): Promise<void> {
+  const { journal, now, warn, store } = parts;
+  const mark = parseMark(properties[SNAPSHOT_PROPERTY]);
+  const own = listed.get(name);
+  // A layer that was committed, and whose snapshot containerd has removed since, is a layer like any other
+  if (mark === undefined || (own !== undefined && isExtracted(own))) return;
+  if (mark.key === null || journal.get(mark.key) !== undefined) {
+    warn(`Dataset ${name} was made for a snapshot that nobody knows; it stays until somebody destroys it`, { name });
+    return;
+  }
+  const below = origin === null ? undefined : relativeTo(store().root, origin.reference.dataset);
+  const parent = Array.from(journal.all()).find((kept) => kept.kind === 'committed' && kept.dataset === below);
+  const at = String(now());
+  const fact: SnapshotKept = {
+    type: 'snapshotter.kept',
+    key: mark.key,
+    kind: mark.kind,
+    parent: parent?.key ?? null,
+    labels: {},
+    createdAt: at,
+    updatedAt: at,
+    dataset: name,
+    objects: null,
+  };
+  await journal.record([fact]);
+  warn(`Dataset ${name} is snapshot "${mark.key}", of which the log knew nothing; its labels are lost`, {
+    name,
+    key: mark.key,
+  });
+}
+
+function isExtracted({ snapshots }: ListedDataset): boolean {
+  return snapshots.some((snapshot) => snapshot.name === EXTRACTED);
+}

@@ -1,0 +1,331 @@
+/**
+ * Containerd's snapshots on ZFS.
+ *
+ * 1. An active snapshot, or a view, is a clone of what it is over, below `runtime`; a key is never a name. One that is to become a layer lies in `storage` from the beginning, since a rename
+ *    there would have to wait for whoever uses the pool.
+ * 2. A committed one is a dataset with `@extracted`. Where its name ends with a ChainID it is that layer, and peers can have it.
+ * 3. What is committed is logged before its snapshot is taken, everything else after ZFS has done it: either way the next start finds out the rest (`repair.ts`).
+ * 4. A removed one that was a layer stays a layer, until nothing needs it ({@link Snapshots.cleanup}).
+ */
+import { isPandoError, PandoError } from '../../core/errors.ts';
+import type { Properties } from '../../core/events.ts';
+import { absoluteName, ID_PROPERTY, type RelativeName } from '../../core/ids.ts';
+import { type ChainId, isDigest } from '../../core/layers/digest.ts';
+import {
+  EXTRACTED,
+  LAYER_PROPERTY,
+  layerName,
+  layerOf,
+  runtimeName,
+  SNAPSHOT_PROPERTY,
+} from '../../core/layers/layer-names.ts';
+import {
+  type Labels,
+  type Mount,
+  SNAPSHOT_REF_LABEL,
+  type SnapshotInfo,
+  type SnapshotUsage,
+} from '../../core/snapshots/snapshot.ts';
+import { Turns } from '../../log/turns.ts';
+import type { SnapshotReference } from '../../zfs/zfs.ts';
+import { checkKey, checkLabels, updatedLabels } from './labels.ts';
+import { markOf } from './marks.ts';
+import { Mounts } from './mounts.ts';
+import type { SnapshotParts } from './parts.ts';
+import { repair } from './repair.ts';
+import type { KeptSnapshot } from './snapshot-journal.ts';
+import type { SnapshotService } from './snapshot-service.ts';
+import { usageOf } from './usage.ts';
+
+/** Programs run in what is active; device nodes there are the container's business (zfsprops.7). */
+const ACTIVE_PROPERTIES: Properties = { readonly: 'off', exec: 'on', setuid: 'on', devices: 'off' };
+const VIEW_PROPERTIES: Properties = { ...ACTIVE_PROPERTIES, readonly: 'on' };
+
+/** Containerd calls a layer by its ChainID, behind what namespace and number it gives its name (`metadata/snapshot.go`). */
+const LAYER_IN_NAME = /(?:^|[/ ])(sha256:[0-9a-f]{64})$/;
+
+export class Snapshots implements SnapshotService {
+  readonly #parts: SnapshotParts;
+  readonly #mounts: Mounts;
+  readonly #turns = new Turns<string>();
+  /** Datasets that nobody needs mounted any more. */
+  readonly #tidying = new Turns<RelativeName>();
+
+  constructor(parts: SnapshotParts) {
+    this.#parts = parts;
+    this.#mounts = new Mounts(parts);
+  }
+
+  /** Puts right what a crash, or somebody with `zfs`, left between datasets and what is known of them; tells the operator. */
+  recover(): Promise<void> {
+    return repair(this.#parts);
+  }
+
+  /** Whether a snapshot is kept in that dataset. */
+  isKeptIn(dataset: RelativeName): boolean {
+    for (const kept of this.#parts.journal.all()) if (kept.dataset === dataset) return true;
+    return false;
+  }
+
+  prepare(key: string, parent: string | null, labels: Labels): Promise<readonly Mount[]> {
+    return this.#create('active', key, parent, labels);
+  }
+
+  view(key: string, parent: string | null, labels: Labels): Promise<readonly Mount[]> {
+    return this.#create('view', key, parent, labels);
+  }
+
+  async mounts(key: string): Promise<readonly Mount[]> {
+    const kept = this.#require(key);
+    if (kept.kind === 'committed') throw wrongState(key, 'is committed: it has no mounts; make a view of it');
+    return this.#mounts.of(kept.kind, kept.dataset);
+  }
+
+  commit(name: string, key: string, labels: Labels): Promise<void> {
+    checkKey(name);
+    checkLabels(labels);
+    return this.#alone([name, key], () => this.#commit(name, key, labels));
+  }
+
+  remove(key: string): Promise<void> {
+    return this.#turns.run(key, async () => {
+      const { zfs, journal, lookSoon } = this.#parts;
+      const { dataset } = this.#require(key);
+      const children = Array.from(journal.all()).flatMap((kept) => (kept.parent === key ? [kept.key] : []));
+      if (children.length > 0) throw wrongState(key, `has others over it: remove ${children.join(', ')} first`);
+      const store = this.#parts.store();
+      if (!this.#isLayer(dataset)) await zfs.destroy(absoluteName(store.root, dataset)).catch(passOverMissing);
+      await journal.record([{ type: 'snapshotter.dropped', key }]);
+      lookSoon([dataset]);
+    });
+  }
+
+  async stat(key: string): Promise<SnapshotInfo> {
+    return infoOf(this.#require(key));
+  }
+
+  update(key: string, update: Labels, fields: readonly string[]): Promise<SnapshotInfo> {
+    return this.#turns.run(key, async () => {
+      const kept = this.#require(key);
+      const labels = updatedLabels(kept.labels, update, fields);
+      checkLabels(labels);
+      const updated = { ...kept, labels, updatedAt: String(this.#parts.now()) };
+      await this.#parts.journal.record([{ type: 'snapshotter.kept', ...updated }]);
+      return infoOf(updated);
+    });
+  }
+
+  async list(): Promise<readonly SnapshotInfo[]> {
+    return Array.from(this.#parts.journal.all(), infoOf).sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  usage(key: string): Promise<SnapshotUsage> {
+    return usageOf(this.#parts, this.#require(key));
+  }
+
+  async cleanup(): Promise<void> {
+    await this.#parts.collectGarbage();
+  }
+
+  async #create(
+    kind: 'active' | 'view',
+    key: string,
+    parent: string | null,
+    labels: Labels,
+  ): Promise<readonly Mount[]> {
+    checkKey(key);
+    checkLabels(labels);
+    // Its snapshot may just be being taken
+    if (parent !== null) await this.#turns.run(parent, async () => undefined);
+    return this.#turns.run(key, async () => {
+      if (this.#parts.journal.get(key) !== undefined) throw exists(key);
+      const origin = parent === null ? null : this.#requireCommitted(parent);
+      const asked = kind === 'active' ? labels[SNAPSHOT_REF_LABEL] : undefined;
+      if (asked !== undefined && isDigest(asked)) await this.#adopt(asked as ChainId, origin, labels);
+      const dataset = this.#placeFor(kind, key, labels);
+      await this.#clone(kind, key, origin, dataset);
+      await this.#keep(kind, key, { parent, labels, dataset });
+      return this.#mounts.of(kind, dataset);
+    });
+  }
+
+  /** Commits a layer that is here, or that a peer has, under its own name; then it rejects with `SNAPSHOT_EXISTS`. */
+  async #adopt(layer: ChainId, parent: KeptSnapshot | null, labels: Labels): Promise<void> {
+    const { hasLayer, fetchLayer, parentOfLayer, journal, store } = this.#parts;
+    if (!hasLayer(layer) && !(await fetchLayer(layer))) return;
+    const { base } = store();
+    const below = parent === null ? null : layerOf(base, parent.dataset);
+    // A layer over something else would not be what the caller is building
+    if (below === undefined || parentOfLayer(layer) !== below) return;
+    if (journal.get(layer) === undefined) {
+      await this.#keep('committed', layer, { parent: parent?.key ?? null, labels, dataset: layerName(base, layer) });
+    }
+    throw exists(layer);
+  }
+
+  /** Where a new snapshot lies: what will be a layer, as its key or label says, where layers are. */
+  #placeFor(kind: 'active' | 'view', key: string, labels: Labels): RelativeName {
+    const { store, hasLayer, mintUuid } = this.#parts;
+    const { base } = store();
+    const layer = LAYER_IN_NAME.exec(labels[SNAPSHOT_REF_LABEL] ?? key)?.[1] as ChainId | undefined;
+    if (kind === 'active' && layer !== undefined && !hasLayer(layer)) {
+      const name = layerName(base, layer);
+      if (!this.isKeptIn(name)) return name;
+    }
+    return `${runtimeName(base)}/${mintUuid()}` as RelativeName;
+  }
+
+  async #clone(
+    kind: 'active' | 'view',
+    key: string,
+    origin: KeptSnapshot | null,
+    dataset: RelativeName,
+  ): Promise<void> {
+    const { store, zfs, mintUuid } = this.#parts;
+    const { base, root } = store();
+    const layer = layerOf(base, dataset);
+    const below: SnapshotReference = {
+      dataset: absoluteName(root, origin?.dataset ?? layerName(base, null)),
+      snapshot: EXTRACTED,
+    };
+    const { dialect } = await zfs.capabilities();
+    await zfs.clone(below, absoluteName(root, dataset), {
+      ...(kind === 'view' ? VIEW_PROPERTIES : ACTIVE_PROPERTIES),
+      // The kernel mounts it where containerd wants it; FUSE has it mounted by its daemon, for all
+      ...(dialect === 'openzfs' ? { canmount: 'noauto' } : {}),
+      ...(layer === undefined ? {} : { [LAYER_PROPERTY]: layer }),
+      [SNAPSHOT_PROPERTY]: markOf(kind, key),
+      [ID_PROPERTY]: mintUuid(),
+    });
+  }
+
+  async #keep(
+    kind: SnapshotInfo['kind'],
+    key: string,
+    { parent, labels, dataset }: Pick<KeptSnapshot, 'parent' | 'labels' | 'dataset'>,
+  ): Promise<void> {
+    const at = String(this.#parts.now());
+    const kept = { key, kind, parent, labels, createdAt: at, updatedAt: at, dataset, objects: null };
+    await this.#parts.journal.record([{ type: 'snapshotter.kept', ...kept }]);
+    this.#parts.lookSoon([dataset]);
+  }
+
+  async #commit(name: string, key: string, labels: Labels): Promise<void> {
+    const { journal, zfs, store, lookSoon } = this.#parts;
+    const kept = this.#require(key);
+    if (kept.kind !== 'active')
+      throw wrongState(
+        key,
+        `is ${kept.kind === 'view' ? 'a view' : 'committed'}: only what is active can be committed`,
+      );
+    if (journal.get(name) !== undefined) throw exists(name);
+    const dataset = await this.#placeAsLayer(kept, name);
+    const { objects } = await usageOf(this.#parts, { ...kept, dataset });
+    const at = String(this.#parts.now());
+    const { parent } = kept;
+    const committed = {
+      key: name,
+      kind: 'committed' as const,
+      parent,
+      labels,
+      createdAt: at,
+      updatedAt: at,
+      dataset,
+      objects,
+    };
+    await journal.record([
+      { type: 'snapshotter.dropped', key },
+      { type: 'snapshotter.kept', ...committed },
+    ]);
+    try {
+      await zfs.snapshot([{ dataset: absoluteName(store().root, dataset), snapshot: EXTRACTED }]);
+    } catch (error) {
+      await journal.record([
+        { type: 'snapshotter.dropped', key: name },
+        { type: 'snapshotter.kept', ...kept, dataset },
+      ]);
+      throw error;
+    }
+    lookSoon([dataset]);
+    this.#putAway(dataset);
+  }
+
+  /** Where what is being committed belongs by its name: it lies there from its making on, unless that name was not told then. */
+  async #placeAsLayer({ dataset }: KeptSnapshot, name: string): Promise<RelativeName> {
+    const { store, zfs, hasLayer, mintUuid } = this.#parts;
+    const { base, root } = store();
+    const layer = LAYER_IN_NAME.exec(name)?.[1] as ChainId | undefined;
+    if (layerOf(base, dataset) === layer) return dataset;
+    const isFree = layer !== undefined && !hasLayer(layer) && !this.isKeptIn(layerName(base, layer));
+    if (!isFree && layerOf(base, dataset) === undefined) return dataset;
+    const target = isFree ? layerName(base, layer) : (`${runtimeName(base)}/${mintUuid()}` as RelativeName);
+    const [from, to] = [absoluteName(root, dataset), absoluteName(root, target)];
+    await zfs.rename(from, to);
+    if (isFree) await zfs.setProperties([to], { [LAYER_PROPERTY]: layer });
+    else await zfs.inheritProperty([to], LAYER_PROPERTY);
+    return target;
+  }
+
+  /** What is committed is read through clones. In nobody's way, and no harm where it fails. */
+  #putAway(dataset: RelativeName): void {
+    const { store, zfs } = this.#parts;
+    const name = absoluteName(store().root, dataset);
+    void this.#tidying.run(dataset, () =>
+      zfs
+        .unmount(name)
+        .then(() => zfs.setProperties([name], { canmount: 'noauto' }))
+        .catch(() => undefined),
+    );
+  }
+
+  /** Resolves once nothing is under way. */
+  async stop(): Promise<void> {
+    await this.#turns.idle();
+    await this.#tidying.idle();
+  }
+
+  /** Does something while nothing else is done to any of these keys. Always in one order, so that two never wait for each other. */
+  #alone<T>(keys: readonly string[], task: () => Promise<T>): Promise<T> {
+    const [first, ...others] = [...new Set(keys)].sort();
+    return first === undefined ? task() : this.#turns.run(first, () => this.#alone(others, task));
+  }
+
+  #isLayer(dataset: RelativeName): boolean {
+    const layer = layerOf(this.#parts.store().base, dataset);
+    return layer !== undefined && this.#parts.hasLayer(layer);
+  }
+
+  #require(key: string): KeptSnapshot {
+    const kept = this.#parts.journal.get(key);
+    if (kept !== undefined) return kept;
+    throw new PandoError(
+      'SNAPSHOT_UNKNOWN',
+      `There is no snapshot "${key}"; "pando snapshots ls" lists those there are.`,
+      { key },
+    );
+  }
+
+  #requireCommitted(parent: string): KeptSnapshot {
+    const kept = this.#require(parent);
+    if (kept.kind === 'committed') return kept;
+    throw new PandoError('ARGUMENT_INVALID', `Snapshot "${parent}" is not committed, so nothing can be over it.`, {
+      parent,
+    });
+  }
+}
+
+function infoOf({ key, kind, parent, labels, createdAt, updatedAt }: KeptSnapshot): SnapshotInfo {
+  return { key, kind, parent, labels, createdAt: BigInt(createdAt), updatedAt: BigInt(updatedAt) };
+}
+
+function exists(key: string): PandoError {
+  return new PandoError('SNAPSHOT_EXISTS', `There is a snapshot "${key}" already.`, { key });
+}
+
+function wrongState(key: string, why: string): PandoError {
+  return new PandoError('SNAPSHOT_STATE', `Snapshot "${key}" ${why}.`, { key });
+}
+
+function passOverMissing(error: unknown): void {
+  if (!isPandoError(error, 'ZFS_NOT_FOUND')) throw error;
+}

@@ -1,0 +1,55 @@
+/** The layer store and containerd's snapshots, joined with each other and with the rest of a node. */
+import { type DatasetName, type RelativeName, relativeTo, type TreeName } from '../core/ids.ts';
+import { Layers, type LayersOptions } from '../features/layers/layers.ts';
+import { parentOfLayer } from '../features/layers/packaging.ts';
+import type { SnapshotJournal } from '../features/snapshots/snapshot-journal.ts';
+import { Snapshots } from '../features/snapshots/snapshots.ts';
+import type { Timers } from '../sync/timers.ts';
+import { LookSoon } from './look-soon.ts';
+
+const NANOSECONDS_PER_MS = 1_000_000n;
+
+export interface LayerWiringOptions extends Omit<LayersOptions, 'isInUse'> {
+  readonly snapshots: SnapshotJournal;
+  /** The tree of the store that snapshots are kept in; null for the only one. */
+  readonly snapshotterTree: TreeName | null;
+  readonly timers: Timers;
+  readonly mintUuid: () => string;
+}
+
+export interface LayerWiring {
+  readonly layers: Layers;
+  readonly snapshots: Snapshots;
+  readonly lookSoon: LookSoon;
+}
+
+export function wireLayers({
+  snapshots: journal,
+  snapshotterTree,
+  timers,
+  mintUuid,
+  ...parts
+}: LayerWiringOptions): LayerWiring {
+  const lookSoon = new LookSoon(timers, parts.look);
+  const isInUse = (dataset: DatasetName): boolean =>
+    layers.stores.list().some(({ root }) => {
+      const name = relativeTo(root, dataset);
+      return name !== undefined && snapshots.isKeptIn(name);
+    });
+  const layers: Layers = new Layers({ ...parts, isInUse });
+  const store = () => layers.stores.require(snapshotterTree ?? undefined);
+  const snapshots: Snapshots = new Snapshots({
+    zfs: parts.zfs,
+    journal,
+    store,
+    hasLayer: (layer) => layers.stores.has(store(), layer),
+    fetchLayer: (layer) => layers.stores.fetch(store(), layer),
+    parentOfLayer: (layer) => parentOfLayer(parts.graph(store().tree), store(), layer),
+    lookSoon: (names: readonly RelativeName[]) => lookSoon.add(store().tree, names),
+    collectGarbage: () => layers.collectGarbage(store(), { isDryRun: false }),
+    mintUuid,
+    now: () => BigInt(parts.history.now()) * NANOSECONDS_PER_MS,
+    warn: parts.warn,
+  });
+  return { layers, snapshots, lookSoon };
+}
