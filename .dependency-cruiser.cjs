@@ -45,6 +45,7 @@ const libraryOwners = {
   picomatch: ['^src/core/'],
   pino: [main, '^src/interfaces/'],
   'pino-pretty': [main, '^src/interfaces/'],
+  'tar-stream': ['^src/features/layers/images/'],
   uqr: ['^src/interfaces/cli/'],
   undici: ['^src/interfaces/cli/', '^src/interfaces/http/'],
   uuid: ['^src/core/'],
