@@ -45,6 +45,7 @@ const libraryOwners = {
   picomatch: ['^src/core/'],
   pino: [main, '^src/interfaces/'],
   'pino-pretty': [main, '^src/interfaces/'],
+  re2js: ['^src/core/'],
   uqr: ['^src/interfaces/cli/'],
   undici: ['^src/interfaces/cli/', '^src/interfaces/http/'],
   uuid: ['^src/core/'],

@@ -71,6 +71,7 @@ const violations: readonly Violation[] = [
   { breaks: 'picomatch-has-an-owner', in: 'src/sync', imports: ['picomatch'] },
   { breaks: 'pino-has-an-owner', in: 'src/sync', imports: ['pino'] },
   { breaks: 'pino-pretty-has-an-owner', in: 'src/log', imports: ['pino-pretty'] },
+  { breaks: 're2js-has-an-owner', in: 'src/zfs', imports: ['re2js'] },
   { breaks: 'uqr-has-an-owner', in: 'src/features/trees', imports: ['uqr'] },
   { breaks: 'undici-has-an-owner', in: 'src/main', imports: ['undici'] },
   { breaks: 'uuid-has-an-owner', in: 'src/log', imports: ['uuid'] },
