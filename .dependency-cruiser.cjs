@@ -32,6 +32,8 @@ const adapters = {
 
 /** Each third-party library and the folders that may import it. A library that is not named here may be imported nowhere. */
 const libraryOwners = {
+  '@grpc/grpc-js': ['^src/interfaces/grpc/'],
+  '@grpc/proto-loader': ['^src/interfaces/grpc/'],
   '@peculiar/asn1-schema': ['^src/sync/'],
   '@peculiar/asn1-x509': ['^src/sync/'],
   '@scure/base': ['^src/core/'],

@@ -58,6 +58,8 @@ const violations: readonly Violation[] = [
   { breaks: 'only-main-constructs-zfs-memory', in: 'src/transfer', imports: ['../zfs/memory/memory-zfs.ts'] },
   { breaks: 'only-main-constructs-websocket-transport', in: 'src/sync', imports: ['./websocket-transport.ts'] },
   { breaks: 'only-main-constructs-memory-transport', in: 'src/sync', imports: ['./memory-transport.ts'] },
+  { breaks: '@grpc/grpc-js-has-an-owner', in: 'src/interfaces/http', imports: ['@grpc/grpc-js'] },
+  { breaks: '@grpc/proto-loader-has-an-owner', in: 'src/core', imports: ['@grpc/proto-loader'] },
   { breaks: '@peculiar/asn1-schema-has-an-owner', in: 'src/core', imports: ['@peculiar/asn1-schema'] },
   { breaks: '@peculiar/asn1-x509-has-an-owner', in: 'src/core', imports: ['@peculiar/asn1-x509'] },
   { breaks: '@scure/base-has-an-owner', in: 'src/sync', imports: ['@scure/base'] },
