@@ -10,6 +10,7 @@ import { operationRoutes } from './operation-routes.ts';
 import { readingRoutes } from './reading-routes.ts';
 import type { DaemonServices } from './services.ts';
 import { settingsRoutes } from './settings-routes.ts';
+import { snapshotRoutes } from './snapshot-routes.ts';
 import { trustRoutes } from './trust-routes.ts';
 
 export interface HttpServer {
@@ -43,6 +44,7 @@ function createApp(services: DaemonServices, streams: LineStreams, report: (erro
   trustRoutes(app, services);
   datasetRoutes(app, services);
   divergedRoutes(app, services);
+  snapshotRoutes(app, services);
   readingRoutes(app, services, streams);
   operationRoutes(app, services, streams);
   return app;
