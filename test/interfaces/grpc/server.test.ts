@@ -57,6 +57,18 @@ describe('the socket', () => {
     expect(await client.keys()).toEqual([]);
   });
 
+  test('bears who speaks something else, or hangs up in the middle', async () => {
+    for (const words of ['GET / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff', '']) {
+      const other = connect(socket);
+      other.on('error', () => undefined);
+      await once(other, 'connect');
+      await new Promise((resolve) => other.write(words, 'latin1', resolve));
+      other.destroy();
+    }
+    expect(await client.keys()).toEqual([]);
+    expect(reports).toEqual([]);
+  });
+
   test('whose path is longer than an address can be is refused by name', async () => {
     const long = join(directory, 'x'.repeat(108));
     expect(await codeOf(startGrpcServer({ socket: long, snapshots, report: () => undefined }))).toBe('CONFIG_INVALID');
@@ -155,6 +167,7 @@ describe('the methods', () => {
       'line\nbreak\t\u0001',
       ' ',
       'constructor',
+      '__proto__',
       'toString',
       'x'.repeat(2000),
       '',
@@ -162,7 +175,8 @@ describe('the methods', () => {
     for (const [index, text] of texts.entries()) {
       const key = `${index} ${text}`;
       await client.mounts('Prepare', { key, labels: { [text]: `=${text}` } });
-      expect(await client.info('Stat', { key })).toMatchObject({ name: key, labels: { [text]: `=${text}` } });
+      const { name, labels } = await client.info('Stat', { key });
+      expect({ name, labels: Object.entries(labels) }).toEqual({ name: key, labels: [[text, `=${text}`]] });
     }
   });
 
