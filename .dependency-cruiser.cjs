@@ -32,6 +32,8 @@ const adapters = {
 
 /** Each third-party library and the folders that may import it. A library that is not named here may be imported nowhere. */
 const libraryOwners = {
+  '@grpc/grpc-js': ['^src/interfaces/grpc/'],
+  '@grpc/proto-loader': ['^src/interfaces/grpc/'],
   '@peculiar/asn1-schema': ['^src/sync/'],
   '@peculiar/asn1-x509': ['^src/sync/'],
   '@scure/base': ['^src/core/'],
@@ -45,6 +47,7 @@ const libraryOwners = {
   picomatch: ['^src/core/'],
   pino: [main, '^src/interfaces/'],
   'pino-pretty': [main, '^src/interfaces/'],
+  re2js: ['^src/core/'],
   'tar-stream': ['^src/features/layers/images/'],
   uqr: ['^src/interfaces/cli/'],
   undici: ['^src/interfaces/cli/', '^src/interfaces/http/'],

@@ -90,6 +90,7 @@ export async function serve(configPath: string | undefined): Promise<void> {
         presence: presenceOf(config, node.address),
         verifier: node.verifier,
         observer: node.observer,
+        snapshots: null,
         links: () => node.hub.status(),
         linkUses: node.linkUses,
         zfsCapabilities: () => node.zfs.capabilities(),

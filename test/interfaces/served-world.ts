@@ -9,6 +9,7 @@ import { HttpClient } from '../../src/interfaces/http/client.ts';
 import { type HttpServer, startHttpServer } from '../../src/interfaces/http/server.ts';
 import type { DaemonServices } from '../../src/interfaces/http/services.ts';
 import { introduce, MemoryWorld, type WorldNode } from '../main/memory-world.ts';
+import { MemorySnapshots } from './memory-snapshots.ts';
 
 export class TextSink extends Writable {
   text = '';
@@ -91,6 +92,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     presence: { name: pool, address: node.address, publicAddress: node.address },
     verifier: node.verifier,
     observer: node.observer,
+    snapshots: new MemorySnapshots(),
     links: () => node.hub.status(),
     linkUses: node.linkUses,
     zfsCapabilities: () => zfs.capabilities(),

@@ -20,6 +20,7 @@ import { addRename } from './commands/rename.ts';
 import { addRollback } from './commands/rollback.ts';
 import { addServe } from './commands/serve.ts';
 import { addSnapshot } from './commands/snapshot.ts';
+import { addSnapshots } from './commands/snapshots.ts';
 import { addStatus } from './commands/status.ts';
 import { addSync } from './commands/sync.ts';
 import { addTree } from './commands/tree.ts';
@@ -52,6 +53,7 @@ const COMMANDS = [
   addOwn,
   addVerify,
   addDiverged,
+  addSnapshots,
 ] as const;
 
 /**

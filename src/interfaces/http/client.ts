@@ -14,6 +14,7 @@ import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
+import type { Call } from './call.ts';
 import type {
   AddMirrorRequest,
   AddPeerRequest,
@@ -31,22 +32,20 @@ import type {
   RollbackRequest,
   SnapshotRequest,
 } from './requests.ts';
+import { SnapshotsClient } from './snapshots-client.ts';
 import type { Status } from './status.ts';
 import { decodeGraph, type LogLine, parseJson, type SyncLine, type VerifyLine, type WireGraph } from './wire.ts';
-
-interface Call {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  readonly path: string;
-  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
-  readonly body?: object;
-  readonly signal?: AbortSignal;
-}
 
 type Answer = Awaited<ReturnType<Pool['request']>>;
 
 export class HttpClient {
   readonly #socket: string;
   readonly #pool: Pool;
+  /** Snapshots as containerd has them. */
+  readonly snapshots = new SnapshotsClient({
+    json: (call) => this.#json(call),
+    done: (call) => this.#done(call),
+  });
 
   /** `socket` is the path of the daemon's socket. Nothing is opened before the first call, or kept open after one. */
   constructor(socket: string) {

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { PandoError } from '../../core/errors.ts';
 import { GLOBS_MAX } from '../../core/events.ts';
 import { ROLES } from '../../core/grants.ts';
+import { LABEL_BYTES_MAX } from '../../core/snapshots/snapshot.ts';
 
 /** Longest word a request may carry, in characters: a full snapshot name has at most 511. */
 const WORD_CHARACTERS_MAX = 1024;
@@ -92,6 +93,25 @@ export const rollbackSchema = z.strictObject({ snapshot: word, destroyNewer: z.b
 export const restoreSchema = z.strictObject({ name: word });
 export const destroySchema = z.strictObject({ target: word, on });
 
+/** Labels are limited in bytes by who keeps them. */
+const labels = z.record(z.string().min(1).max(LABEL_BYTES_MAX), z.string().max(LABEL_BYTES_MAX));
+export const snapshotKeySchema = z.strictObject({ key: word });
+/** Any of the filters may match; one that stands alone in a query is no list. */
+export const snapshotFiltersSchema = z.strictObject({
+  filter: z
+    .union([z.string(), z.array(z.string())])
+    .transform((given) => [given].flat())
+    .default([]),
+});
+export const createSnapshotSchema = z.strictObject({
+  key: word,
+  parent: word.nullable().default(null),
+  labels: labels.default({}),
+});
+export const commitSnapshotSchema = z.strictObject({ name: word, key: word, labels: labels.default({}) });
+/** `fields` are the paths of a field mask (`SnapshotService.update`). */
+export const labelSnapshotSchema = z.strictObject({ key: word, labels, fields: z.array(z.string()) });
+
 /** `at` is a Unix time in ms. */
 export const graphQuerySchema = z.strictObject({
   node: word.optional(),
@@ -123,6 +143,9 @@ export type PromoteRequest = In<typeof promoteSchema>;
 export type OwnRequest = In<typeof ownSchema>;
 export type RollbackRequest = In<typeof rollbackSchema>;
 export type DestroyRequest = In<typeof destroySchema>;
+export type CreateSnapshotRequest = In<typeof createSnapshotSchema>;
+export type CommitSnapshotRequest = In<typeof commitSnapshotSchema>;
+export type LabelSnapshotRequest = In<typeof labelSnapshotSchema>;
 
 /** Checks what a client sent. Throws `ARGUMENT_INVALID` with each thing that is wrong. */
 export function checked<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {

@@ -8,6 +8,7 @@ import type { Limits } from '../../features/peers/limits.ts';
 import type { Notices } from '../../features/peers/notices.ts';
 import type { PeerGrants } from '../../features/peers/peer-grants.ts';
 import type { Peers } from '../../features/peers/peers.ts';
+import type { SnapshotService } from '../../features/snapshots/snapshot-service.ts';
 import type { Operators } from '../../features/trees/operators.ts';
 import type { Trees } from '../../features/trees/trees.ts';
 import type { Verifier } from '../../features/verify/verifier.ts';
@@ -51,6 +52,8 @@ export interface DaemonServices {
   readonly notices: Notices;
   readonly presence: NodePresence;
   readonly verifier: Verifier;
+  /** Null where the node keeps no layers. */
+  readonly snapshots: SnapshotService | null;
   readonly observer: Observer;
   /** The ties to all known peers (`Hub.status`). */
   readonly links: () => readonly LinkStatus[];

@@ -67,6 +67,9 @@ describe('the help', () => {
           'verify',
         ],
         ['diverged', 'diverged ls', 'diverged restore', 'diverged drop'],
+        ['snapshots', 'snapshots ls', 'snapshots tree', 'snapshots info', 'snapshots usage'],
+        ['snapshots prepare', 'snapshots view', 'snapshots mounts'],
+        ['snapshots commit', 'snapshots rm', 'snapshots label'],
       ].flat(),
     );
   });
