@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { branded, count, relativeName, transferId, treeName } from './event-fields.ts';
 import type { RelativeName, TransferId, TreeName } from './ids.ts';
 import { type ChainId, type DiffId, type Digest, parseChainId, parseDiffId, parseDigest } from './layers/digest.ts';
-import { IMAGE_CONFIG_BYTES_MAX, IMAGE_LAYERS_MAX, IMAGE_NAME_CHARACTERS_MAX } from './layers/image.ts';
+import { IMAGE_NAME_CHARACTERS_MAX } from './layers/image.ts';
+import { IMAGE_CONFIG_BYTES_MAX, LAYERS_MAX } from './layers/image-config.ts';
 import { type Labels, SNAPSHOT_KINDS, type SnapshotKind } from './snapshots/snapshot.ts';
 
 /** Longest key of a snapshot, in characters: as long a path as Linux takes (PATH_MAX), with a namespace. */
@@ -77,7 +78,7 @@ export type LayerEventBody = LayerStoreAdded | RootCommitStarted | SnapshotKept 
 
 const digest = branded(parseDigest);
 const chainId = branded(parseChainId);
-const diffIds = z.array(branded(parseDiffId)).max(IMAGE_LAYERS_MAX);
+const diffIds = z.array(branded(parseDiffId)).max(LAYERS_MAX);
 const imageName = z.string().min(1).max(IMAGE_NAME_CHARACTERS_MAX);
 const imageConfig = z.string().max(IMAGE_CONFIG_BYTES_MAX);
 const snapshotKey = z.string().min(1).max(SNAPSHOT_KEY_CHARACTERS_MAX);

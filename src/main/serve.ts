@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import { describeError } from '../core/errors.ts';
+import { type GrpcServer, startGrpcServer } from '../interfaces/grpc/server.ts';
 import { type HttpServer, startHttpServer } from '../interfaces/http/server.ts';
 import { openAdapters, settingsOf } from './adapters.ts';
 import { type Config, loadConfig } from './config.ts';
@@ -64,7 +65,9 @@ export async function serve(configPath: string | undefined): Promise<void> {
   const stop = toldToStop();
   const adapters = await openAdapters(config, sayOnce(logger));
   const node = await PandoNode.open({ adapters, settings: settingsOf(config), reporter });
+  const report = (error: unknown): void => logger.error({ error }, describeError(error));
   let server: HttpServer | undefined;
+  let snapshotter: GrpcServer | undefined;
   try {
     await node.start();
     server = await startHttpServer({
@@ -90,18 +93,22 @@ export async function serve(configPath: string | undefined): Promise<void> {
         presence: presenceOf(config, node.address),
         verifier: node.verifier,
         observer: node.observer,
-        snapshots: null,
+        layers: node.layers,
+        snapshots: node.snapshots,
         links: () => node.hub.status(),
         linkUses: node.linkUses,
         zfsCapabilities: () => node.zfs.capabilities(),
       },
-      report: (error) => logger.error({ error }, describeError(error)),
+      report,
     });
-    logger.info({ socket: config.socket }, 'Ready');
+    if (config.snapshotter.socket !== null) {
+      snapshotter = await startGrpcServer({ socket: config.snapshotter.socket, snapshots: node.snapshots, report });
+    }
+    logger.info({ socket: config.socket, snapshotter: config.snapshotter.socket }, 'Ready');
     logger.info(`${await stop}: stopping`);
   } finally {
     // A sync that the API tells of ends when the node ends it.
-    await stopInTime([async () => server?.close(), () => node.stop()], {
+    await stopInTime([async () => snapshotter?.close(), async () => server?.close(), () => node.stop()], {
       limitMs: STOP_LIMIT_MS,
       giveUp: () => {
         logger.error('Stopping takes too long and is cut short; the next start clears up what is left');

@@ -1,10 +1,6 @@
 /** Images as a tree knows them: a name, the layers it stands for, and what runs them. Datasets hold the layers; this says which of them make an image. */
 import { type ChainId, chainOf, type DiffId, type Digest } from './digest.ts';
 
-/** Longest configuration of an image, in bytes. Those of large images have a few ten thousand; two of this fit one event. */
-export const IMAGE_CONFIG_BYTES_MAX = 120 * 1024;
-/** Layers of one image: what overlay file systems mount at most, so that nobody builds images of more (containerd tests with as many). */
-export const IMAGE_LAYERS_MAX = 128;
 /** Longest name of an image, in characters: the distribution specification's 255 for host and name, with a tag of 128. */
 export const IMAGE_NAME_CHARACTERS_MAX = 384;
 

@@ -1,4 +1,5 @@
 /** The layer store of a node: images in and out, container roots, and what becomes of them. */
+import { basename } from 'node:path';
 import { describeError } from '../../core/errors.ts';
 import type { DatasetName, RelativeName, TransferId, TreeName } from '../../core/ids.ts';
 import type { ChainId, Digest } from '../../core/layers/digest.ts';
@@ -10,12 +11,14 @@ import { Extraction, type ExtractionOptions, type ExtractionResult } from './ext
 import { Garbage, type UnneededLayer } from './garbage.ts';
 import { type CataloguedImage, ImageCatalog } from './image-catalog.ts';
 import { openImage } from './images/open-image.ts';
+import { parseSourceName } from './images/source-name.ts';
 import { LayerMaker } from './layer-maker.ts';
 import { type LayerStore, LayerStores } from './layer-stores.ts';
 import { Packaging } from './packaging.ts';
 import type { LayerParts } from './parts.ts';
 import { SnapshotReading } from './reading.ts';
 import { type ContainerRoot, Roots } from './roots.ts';
+import { type StoredLayer, storedLayers } from './stored-layers.ts';
 
 export interface LayersOptions extends LayerParts {
   readonly mintTransferId: () => TransferId;
@@ -134,6 +137,11 @@ export class Layers {
     return this.catalog.list(store);
   }
 
+  listLayers(store: LayerStore): readonly StoredLayer[] {
+    const { graph, history } = this.#options;
+    return storedLayers(graph(store.tree), store, { node: history.node, images: this.images(store) });
+  }
+
   listRoots(store: LayerStore): readonly ContainerRoot[] {
     return this.roots.list(store);
   }
@@ -151,14 +159,13 @@ export class Layers {
   }
 }
 
-/** What a source calls its image: what stands behind its last transport, path or colon. */
+/** What a source calls its image. */
 function nameIn(source: string): string {
-  const registry = /^docker:\/\/(.+)$/.exec(source)?.[1];
-  if (registry !== undefined) return registry.replace(/@sha256:[0-9a-f]+$/, '');
-  const [, file = source, reference] = /^(?:oci|oci-archive|docker-archive):([^:]+)(?::(.+))?$/.exec(source) ?? [];
-  if (reference !== undefined && reference.includes('/')) return reference;
-  const stem = (file.split('/').findLast((part) => part !== '') ?? file)
+  const name = parseSourceName(source);
+  if (name.kind === 'registry') return formatReference({ ...name.reference, digest: null });
+  if (name.name?.includes('/') === true) return name.name;
+  const stem = basename(name.path)
     .replace(/\.(tar|tgz|tar\.\w+)$/, '')
     .toLowerCase();
-  return reference === undefined ? stem : `${stem}:${reference}`;
+  return name.name === null ? stem : `${stem}:${name.name}`;
 }

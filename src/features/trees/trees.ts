@@ -8,7 +8,9 @@ import {
   type DatasetName,
   isHidden,
   parentOf,
+  parseRelativeName,
   type RelativeName,
+  relativeTo,
   type TreeName,
 } from '../../core/ids.ts';
 import { checkRootIsFree } from '../../core/roots.ts';
@@ -16,7 +18,7 @@ import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import { type AskedBy, ownProperties } from '../../transfer/replica-properties.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
-import type { DatasetPlace, SnapshotPlace } from './tree-names.ts';
+import { type DatasetPlace, parseDatasetPlace, type SnapshotPlace } from './tree-names.ts';
 
 export interface TreesOptions {
   readonly history: History;
@@ -69,6 +71,20 @@ export class Trees {
     const root = state.trees.get(tree)?.root ?? mirrorsOf(state, tree)[0]?.root;
     if (root === undefined) throw unknownTree(tree);
     return root;
+  }
+
+  /**
+   * Where a dataset lies that people name in full, as `zfs` does, or as everywhere else in Pando by its tree. Throws `NAME_INVALID`, and `TREE_UNKNOWN` where it lies in no tree of
+   * this node.
+   */
+  locate(text: string): DatasetPlace {
+    const kept = this.list().flatMap(({ tree, root }) => {
+      const name = relativeTo(root, text as DatasetName);
+      return name === undefined ? [] : [{ tree, name: parseRelativeName(name) }];
+    });
+    const [place = parseDatasetPlace(text)] = kept;
+    this.rootOf(place.tree);
+    return place;
   }
 
   /** The graph of this node's copy. Throws `TREE_UNKNOWN`, or `LOG_CORRUPT`. */

@@ -11,6 +11,9 @@ import { LABEL_BYTES_MAX } from '../../core/snapshots/snapshot.ts';
 /** Longest word a request may carry, in characters: a full snapshot name has at most 511. */
 const WORD_CHARACTERS_MAX = 1024;
 
+/** Longest name of where an image comes from, in characters: a path (PATH_MAX), with what it is called there. */
+const SOURCE_CHARACTERS_MAX = 4_608;
+
 const word = z.string().min(1).max(WORD_CHARACTERS_MAX);
 const globs = z.array(z.string().min(1).max(512)).max(GLOBS_MAX);
 
@@ -112,6 +115,32 @@ export const commitSnapshotSchema = z.strictObject({ name: word, key: word, labe
 /** `fields` are the paths of a field mask (`SnapshotService.update`). */
 export const labelSnapshotSchema = z.strictObject({ key: word, labels, fields: z.array(z.string()) });
 
+/** The tree of the layer store that is meant; without one, the only one that there is. */
+const store = word.optional();
+export const storeQuerySchema = z.strictObject({ store });
+export const initLayersSchema = z.strictObject({ dataset: word });
+export const collectGarbageSchema = z.strictObject({ store, dryRun: z.boolean().default(false) });
+const source = z.string().min(1).max(SOURCE_CHARACTERS_MAX);
+export const extractImageSchema = z.strictObject({
+  store,
+  source,
+  name: word.nullable().default(null),
+  insecure: z.boolean().default(false),
+});
+/** `target` is an absolute path. */
+export const exportImageSchema = z.strictObject({
+  store,
+  image: word,
+  target: source.refine((path) => path.startsWith('/'), { error: 'not an absolute path' }),
+});
+export const imageQuerySchema = z.strictObject({ store, image: word });
+export const createRootSchema = z
+  .strictObject({ store, id: word, image: word.optional(), layer: word.optional() })
+  .refine(({ image, layer }) => (image === undefined) !== (layer === undefined), {
+    error: 'name either an image or a layer',
+  });
+export const commitRootSchema = z.strictObject({ store, image: word, freeze: z.boolean().default(false) });
+
 /** `at` is a Unix time in ms. */
 export const graphQuerySchema = z.strictObject({
   node: word.optional(),
@@ -145,6 +174,11 @@ export type RollbackRequest = In<typeof rollbackSchema>;
 export type DestroyRequest = In<typeof destroySchema>;
 export type CreateSnapshotRequest = In<typeof createSnapshotSchema>;
 export type CommitSnapshotRequest = In<typeof commitSnapshotSchema>;
+export type ExtractImageRequest = In<typeof extractImageSchema>;
+export type ExportImageRequest = In<typeof exportImageSchema>;
+export type CreateRootRequest = In<typeof createRootSchema>;
+export type CommitRootRequest = In<typeof commitRootSchema>;
+export type CollectGarbageRequest = In<typeof collectGarbageSchema>;
 export type LabelSnapshotRequest = In<typeof labelSnapshotSchema>;
 
 /** Checks what a client sent. Throws `ARGUMENT_INVALID` with each thing that is wrong. */

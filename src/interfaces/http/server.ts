@@ -5,6 +5,7 @@ import { listenOnLocalSocket } from '../../sync/local-socket.ts';
 import { datasetRoutes } from './dataset-routes.ts';
 import { divergedRoutes } from './diverged-routes.ts';
 import { ERROR_STATUS } from './error-status.ts';
+import { layerRoutes } from './layer-routes.ts';
 import { LineStreams } from './lines.ts';
 import { operationRoutes } from './operation-routes.ts';
 import { readingRoutes } from './reading-routes.ts';
@@ -47,6 +48,7 @@ function createApp(services: DaemonServices, streams: LineStreams, report: (erro
   snapshotRoutes(app, services);
   readingRoutes(app, services, streams);
   operationRoutes(app, services, streams);
+  layerRoutes(app, services, streams);
   return app;
 }
 

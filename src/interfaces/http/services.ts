@@ -1,5 +1,6 @@
 import type { NodeId } from '../../core/ids.ts';
 import type { Diverged } from '../../features/diverged/diverged.ts';
+import type { Layers } from '../../features/layers/layers.ts';
 import type { Mirrors } from '../../features/mirrors/mirrors.ts';
 import type { Observer } from '../../features/observe/observer.ts';
 import type { Ownership } from '../../features/ownership/ownership.ts';
@@ -55,6 +56,7 @@ export interface DaemonServices {
   /** Null where the node keeps no layers. */
   readonly snapshots: SnapshotService | null;
   readonly observer: Observer;
+  readonly layers: Layers;
   /** The ties to all known peers (`Hub.status`). */
   readonly links: () => readonly LinkStatus[];
   /** How the newest stream with a peer went. */
