@@ -1,9 +1,8 @@
 /** Between what the messages say and what the rest of Pando means. */
 import { PandoError } from '../../core/errors.ts';
+import { splitNanoseconds } from '../../core/snapshots/nanoseconds.ts';
 import type { Mount, SnapshotInfo, SnapshotKind, SnapshotUsage } from '../../core/snapshots/snapshot.ts';
 import type { InfoMessage, MountsResponse, TimestampMessage, UsageResponse } from './messages.ts';
-
-const NANOSECONDS_PER_SECOND = 1_000_000_000n;
 
 const KINDS = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as const satisfies Record<
   SnapshotKind,
@@ -12,9 +11,8 @@ const KINDS = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as cons
 
 /** A Unix time in nanoseconds as seconds and the nanoseconds after them (`google/protobuf/timestamp.proto`). */
 export function timestampMessage(unixNanoseconds: bigint): TimestampMessage {
-  const rest = unixNanoseconds % NANOSECONDS_PER_SECOND;
-  const nanos = rest < 0n ? rest + NANOSECONDS_PER_SECOND : rest;
-  return { seconds: Number((unixNanoseconds - nanos) / NANOSECONDS_PER_SECOND), nanos: Number(nanos) };
+  const { seconds, nanoseconds } = splitNanoseconds(unixNanoseconds);
+  return { seconds, nanos: nanoseconds };
 }
 
 export function infoMessage(info: SnapshotInfo): InfoMessage {

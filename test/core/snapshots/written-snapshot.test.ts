@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { writeNanoseconds, writeSnapshot } from '../../../src/core/snapshots/written-snapshot.ts';
+import { writeNanoseconds } from '../../../src/core/snapshots/nanoseconds.ts';
+import { writeSnapshot } from '../../../src/core/snapshots/written-snapshot.ts';
 
 test('a time is written with all of its nanoseconds', () => {
   expect(writeNanoseconds(1_700_000_000_123_456_789n)).toBe('2023-11-14T22:13:20.123456789Z');
