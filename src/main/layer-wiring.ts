@@ -1,7 +1,7 @@
 /** The layer store and containerd's snapshots, joined with each other and with the rest of a node. */
 import { type DatasetName, type RelativeName, relativeTo, type TreeName } from '../core/ids.ts';
 import { Layers, type LayersOptions } from '../features/layers/layers.ts';
-import { parentOfLayer } from '../features/layers/packaging.ts';
+import { layerBelow } from '../features/layers/packaging.ts';
 import type { SnapshotJournal } from '../features/snapshots/snapshot-journal.ts';
 import { Snapshots } from '../features/snapshots/snapshots.ts';
 import type { Timers } from '../sync/timers.ts';
@@ -44,7 +44,7 @@ export function wireLayers({
     store,
     hasLayer: (layer) => layers.stores.has(store(), layer),
     fetchLayer: (layer) => layers.stores.fetch(store(), layer),
-    parentOfLayer: (layer) => parentOfLayer(parts.graph(store().tree), store(), layer),
+    layerBelow: (layer) => layerBelow(parts.graph(store().tree), store(), layer),
     lookSoon: (names: readonly RelativeName[]) => lookSoon.add(store().tree, names),
     collectGarbage: () => layers.collectGarbage(store(), { isDryRun: false }),
     mintUuid,

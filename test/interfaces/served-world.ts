@@ -92,6 +92,7 @@ export function servicesOf({ node, zfs, pool }: WorldNode): DaemonServices {
     presence: { name: pool, address: node.address, publicAddress: node.address },
     verifier: node.verifier,
     observer: node.observer,
+    layers: node.layers,
     snapshots: new MemorySnapshots(),
     links: () => node.hub.status(),
     linkUses: node.linkUses,

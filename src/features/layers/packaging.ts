@@ -53,16 +53,24 @@ export class Packaging {
   }
 }
 
-/** The layer that another is a clone of; null for the empty base. Throws `LAYER_UNKNOWN` for one that hangs off something else. */
-export function parentOfLayer(graph: Graph, { tree, base }: LayerStore, layer: ChainId): ChainId | null {
+/** The layer that another is a clone of; null for the empty base, undefined for one that hangs off something else or is not here. */
+export function layerBelow(
+  graph: Graph,
+  { base }: Pick<LayerStore, 'base'>,
+  layer: ChainId,
+): ChainId | null | undefined {
   const { origin } = graph.named(layerName(base, layer)) ?? { origin: null };
   const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
-  if (parent?.name === layerName(base, null)) return null;
-  const below = parent && layerOf(base, parent.name);
+  return parent?.name === layerName(base, null) ? null : parent && layerOf(base, parent.name);
+}
+
+/** As {@link layerBelow}, but throws `LAYER_UNKNOWN` for undefined. */
+export function parentOfLayer(graph: Graph, store: LayerStore, layer: ChainId): ChainId | null {
+  const below = layerBelow(graph, store, layer);
   if (below !== undefined) return below;
   throw new PandoError(
     'LAYER_UNKNOWN',
-    `Nobody can tell what layer ${layer} of "${tree}" lies over: it is a clone of ${parent?.name ?? 'nothing here'}.`,
+    `Nobody can tell what layer ${layer} of "${store.tree}" lies over: it is no clone of another layer here.`,
     { layer },
   );
 }

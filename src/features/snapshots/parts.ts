@@ -20,8 +20,8 @@ export interface SnapshotParts {
   readonly hasLayer: (layer: ChainId) => boolean;
   /** Brings a layer here that a peer has; false where nobody has it. */
   readonly fetchLayer: (layer: ChainId) => Promise<boolean>;
-  /** The layer below another that is here; null for the empty base. */
-  readonly parentOfLayer: (layer: ChainId) => ChainId | null;
+  /** The layer below another that is here; null for the empty base, undefined where it lies over something else. */
+  readonly layerBelow: (layer: ChainId) => ChainId | null | undefined;
   /** Has the observer log, soon, what was changed. */
   readonly lookSoon: (names: readonly RelativeName[]) => void;
   /** Destroys layers that nothing needs any more. */

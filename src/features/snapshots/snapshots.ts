@@ -7,7 +7,7 @@
  * 3. What is committed is logged before its snapshot is taken, everything else after ZFS has done it: either way the next start finds out the rest (`repair.ts`).
  * 4. A removed one that was a layer stays a layer, until nothing needs it ({@link Snapshots.cleanup}).
  */
-import { isPandoError, PandoError } from '../../core/errors.ts';
+import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
 import { absoluteName, ID_PROPERTY, type RelativeName } from '../../core/ids.ts';
 import { type ChainId, isDigest } from '../../core/layers/digest.ts';
@@ -35,7 +35,7 @@ import type { SnapshotParts } from './parts.ts';
 import { repair } from './repair.ts';
 import type { KeptSnapshot } from './snapshot-journal.ts';
 import type { SnapshotService } from './snapshot-service.ts';
-import { usageOf } from './usage.ts';
+import { Usages } from './usage.ts';
 
 /** Programs run in what is active; device nodes there are the container's business (zfsprops.7). */
 const ACTIVE_PROPERTIES: Properties = { readonly: 'off', exec: 'on', setuid: 'on', devices: 'off' };
@@ -47,6 +47,7 @@ const LAYER_IN_NAME = /(?:^|[/ ])(sha256:[0-9a-f]{64})$/;
 export class Snapshots implements SnapshotService {
   readonly #parts: SnapshotParts;
   readonly #mounts: Mounts;
+  readonly #usages: Usages;
   readonly #turns = new Turns<string>();
   /** Datasets that nobody needs mounted any more. */
   readonly #tidying = new Turns<RelativeName>();
@@ -54,6 +55,7 @@ export class Snapshots implements SnapshotService {
   constructor(parts: SnapshotParts) {
     this.#parts = parts;
     this.#mounts = new Mounts(parts);
+    this.#usages = new Usages(parts);
   }
 
   /** Puts right what a crash, or somebody with `zfs`, left between datasets and what is known of them; tells the operator. */
@@ -119,8 +121,8 @@ export class Snapshots implements SnapshotService {
     return Array.from(this.#parts.journal.all(), infoOf).sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
-  usage(key: string): Promise<SnapshotUsage> {
-    return usageOf(this.#parts, this.#require(key));
+  async usage(key: string): Promise<SnapshotUsage> {
+    return this.#usages.of(this.#require(key));
   }
 
   async cleanup(): Promise<void> {
@@ -142,7 +144,7 @@ export class Snapshots implements SnapshotService {
       const origin = parent === null ? null : this.#requireCommitted(parent);
       const asked = kind === 'active' ? labels[SNAPSHOT_REF_LABEL] : undefined;
       if (asked !== undefined && isDigest(asked)) await this.#adopt(asked as ChainId, origin, labels);
-      const dataset = this.#placeFor(kind, key, labels);
+      const dataset = this.#placeFor(kind, key, origin, labels);
       await this.#clone(kind, key, origin, dataset);
       await this.#keep(kind, key, { parent, labels, dataset });
       return this.#mounts.of(kind, dataset);
@@ -151,12 +153,12 @@ export class Snapshots implements SnapshotService {
 
   /** Commits a layer that is here, or that a peer has, under its own name; then it rejects with `SNAPSHOT_EXISTS`. */
   async #adopt(layer: ChainId, parent: KeptSnapshot | null, labels: Labels): Promise<void> {
-    const { hasLayer, fetchLayer, parentOfLayer, journal, store } = this.#parts;
-    if (!hasLayer(layer) && !(await fetchLayer(layer))) return;
-    const { base } = store();
-    const below = parent === null ? null : layerOf(base, parent.dataset);
+    const { hasLayer, fetchLayer, layerBelow, journal, store } = this.#parts;
+    const below = this.#layerIn(parent);
+    if (below === undefined || !(hasLayer(layer) || (await fetchLayer(layer)))) return;
     // A layer over something else would not be what the caller is building
-    if (below === undefined || parentOfLayer(layer) !== below) return;
+    if (layerBelow(layer) !== below) return;
+    const { base } = store();
     if (journal.get(layer) === undefined) {
       await this.#keep('committed', layer, { parent: parent?.key ?? null, labels, dataset: layerName(base, layer) });
     }
@@ -164,11 +166,11 @@ export class Snapshots implements SnapshotService {
   }
 
   /** Where a new snapshot lies: what will be a layer, as its key or label says, where layers are. */
-  #placeFor(kind: 'active' | 'view', key: string, labels: Labels): RelativeName {
+  #placeFor(kind: 'active' | 'view', key: string, origin: KeptSnapshot | null, labels: Labels): RelativeName {
     const { store, hasLayer, mintUuid } = this.#parts;
     const { base } = store();
     const layer = LAYER_IN_NAME.exec(labels[SNAPSHOT_REF_LABEL] ?? key)?.[1] as ChainId | undefined;
-    if (kind === 'active' && layer !== undefined && !hasLayer(layer)) {
+    if (kind === 'active' && layer !== undefined && !hasLayer(layer) && this.#layerIn(origin) !== undefined) {
       const name = layerName(base, layer);
       if (!this.isKeptIn(name)) return name;
     }
@@ -219,8 +221,9 @@ export class Snapshots implements SnapshotService {
         `is ${kept.kind === 'view' ? 'a view' : 'committed'}: only what is active can be committed`,
       );
     if (journal.get(name) !== undefined) throw exists(name);
+    const layer = this.#layerNamed(name, kept);
+    if (layer !== undefined) return this.#commitAs(layer, name, kept, labels);
     const dataset = await this.#placeAsLayer(kept, name);
-    const { objects } = await usageOf(this.#parts, { ...kept, dataset });
     const at = String(this.#parts.now());
     const { parent } = kept;
     const committed = {
@@ -231,7 +234,7 @@ export class Snapshots implements SnapshotService {
       createdAt: at,
       updatedAt: at,
       dataset,
-      objects,
+      objects: null,
     };
     await journal.record([
       { type: 'snapshotter.dropped', key },
@@ -250,13 +253,49 @@ export class Snapshots implements SnapshotService {
     this.#putAway(dataset);
   }
 
+  /** The layer that a name stands for, where that is here already, over the same parent. */
+  #layerNamed(name: string, { parent }: KeptSnapshot): ChainId | undefined {
+    const { hasLayer, layerBelow } = this.#parts;
+    const layer = LAYER_IN_NAME.exec(name)?.[1] as ChainId | undefined;
+    if (layer === undefined || !hasLayer(layer)) return undefined;
+    const below = this.#layerIn(this.#parentOf(parent));
+    return below !== undefined && layerBelow(layer) === below ? layer : undefined;
+  }
+
+  #parentOf(parent: string | null): KeptSnapshot | null {
+    return parent === null ? null : (this.#parts.journal.get(parent) ?? null);
+  }
+
+  /** The layer that a committed snapshot is; null for none at all, undefined for one that is no layer. */
+  #layerIn(kept: KeptSnapshot | null): ChainId | null | undefined {
+    return kept === null ? null : layerOf(this.#parts.store().base, kept.dataset);
+  }
+
+  /** What somebody has unpacked again is the layer that there is; what was unpacked goes. */
+  async #commitAs(layer: ChainId, name: string, kept: KeptSnapshot, labels: Labels): Promise<void> {
+    const { journal, zfs, store, now } = this.#parts;
+    const { base, root } = store();
+    const at = String(now());
+    const committed = { ...kept, key: name, kind: 'committed' as const, labels, createdAt: at, updatedAt: at };
+    const dataset = layerName(base, layer);
+    await journal.record([
+      { type: 'snapshotter.dropped', key: kept.key },
+      { type: 'snapshotter.kept', ...committed, dataset, objects: null },
+    ]);
+    await zfs.destroy(absoluteName(root, kept.dataset)).catch((error: unknown) => {
+      this.#parts.warn(`${kept.dataset} is left of a layer that was here already: ${describeError(error)}`, { layer });
+    });
+    this.#parts.lookSoon([kept.dataset]);
+  }
+
   /** Where what is being committed belongs by its name: it lies there from its making on, unless that name was not told then. */
-  async #placeAsLayer({ dataset }: KeptSnapshot, name: string): Promise<RelativeName> {
+  async #placeAsLayer({ dataset, parent }: KeptSnapshot, name: string): Promise<RelativeName> {
     const { store, zfs, hasLayer, mintUuid } = this.#parts;
     const { base, root } = store();
     const layer = LAYER_IN_NAME.exec(name)?.[1] as ChainId | undefined;
     if (layerOf(base, dataset) === layer) return dataset;
-    const isFree = layer !== undefined && !hasLayer(layer) && !this.isKeptIn(layerName(base, layer));
+    const isOverLayer = this.#layerIn(this.#parentOf(parent)) !== undefined;
+    const isFree = isOverLayer && layer !== undefined && !hasLayer(layer) && !this.isKeptIn(layerName(base, layer));
     if (!isFree && layerOf(base, dataset) === undefined) return dataset;
     const target = isFree ? layerName(base, layer) : (`${runtimeName(base)}/${mintUuid()}` as RelativeName);
     const [from, to] = [absoluteName(root, dataset), absoluteName(root, target)];

@@ -1,31 +1,58 @@
 /** What a snapshot takes beyond what it is over: bytes as ZFS counts them, and the objects in it that the one below has not. */
 import { statfs } from 'node:fs/promises';
-import { absoluteName } from '../../core/ids.ts';
+import { absoluteName, type DatasetName } from '../../core/ids.ts';
+import { SNAPSHOT_PROPERTY } from '../../core/layers/layer-names.ts';
 import type { SnapshotUsage } from '../../core/snapshots/snapshot.ts';
+import { markOf } from './marks.ts';
 import type { SnapshotParts } from './parts.ts';
 import type { KeptSnapshot } from './snapshot-journal.ts';
 
-/** A file that took the place of another counts as none more, and what was removed as none less than nothing. */
-export async function usageOf(
-  parts: SnapshotParts,
-  kept: KeptSnapshot,
-): Promise<SnapshotUsage & { readonly objects: number }> {
-  const { zfs, store, journal } = parts;
-  const below = kept.parent === null ? undefined : journal.get(kept.parent);
-  const objects = await objectsIn(parts, kept);
-  const objectsBelow = below === undefined ? 0 : await objectsIn(parts, below);
-  const bytes = await zfs.used(absoluteName(store().root, kept.dataset));
-  return { bytes, inodes: Math.max(0, objects - objectsBelow), objects };
-}
+export class Usages {
+  readonly #parts: SnapshotParts;
+  #running: Promise<void> = Promise.resolve();
+  /** A flush that has not begun: it takes along whatever is written before. */
+  #waiting: Promise<void> | null = null;
 
-async function objectsIn({ zfs, store, journal }: SnapshotParts, kept: KeptSnapshot): Promise<number> {
-  if (kept.objects !== null) return kept.objects;
-  const name = absoluteName(store().root, kept.dataset);
-  const { files, ffree } = await statfs(await zfs.mount(name));
-  const objects = files - ffree;
-  if (kept.kind !== 'committed') return objects;
-  // Of what never changes it is found out once
-  await zfs.unmount(name).catch(() => undefined);
-  await journal.record([{ type: 'snapshotter.kept', ...kept, objects }]);
-  return objects;
+  constructor(parts: SnapshotParts) {
+    this.#parts = parts;
+  }
+
+  /** A file that took the place of another counts as none more, and what was removed as none less than nothing. */
+  async of(kept: KeptSnapshot): Promise<SnapshotUsage> {
+    const { zfs, store, journal } = this.#parts;
+    const name = absoluteName(store().root, kept.dataset);
+    if (kept.kind !== 'committed') await this.#flush(name, markOf(kept.kind, kept.key));
+    const below = kept.parent === null ? undefined : journal.get(kept.parent);
+    const objects = await this.#objectsIn(kept);
+    const objectsBelow = below === undefined ? 0 : await this.#objectsIn(below);
+    return { bytes: await zfs.used(name), inodes: Math.max(0, objects - objectsBelow) };
+  }
+
+  async #objectsIn(kept: KeptSnapshot): Promise<number> {
+    if (kept.objects !== null) return kept.objects;
+    const { zfs, store, journal } = this.#parts;
+    const name = absoluteName(store().root, kept.dataset);
+    const { files, ffree } = await statfs(await zfs.mount(name));
+    const objects = files - ffree;
+    if (kept.kind !== 'committed') return objects;
+    // Of what never changes it is found out once
+    await zfs.unmount(name).catch(() => undefined);
+    const now = journal.get(kept.key);
+    if (now?.dataset === kept.dataset) await journal.record([{ type: 'snapshotter.kept', ...now, objects }]);
+    return objects;
+  }
+
+  /**
+   * ZFS counts what is on the disk, and what was just written gets there with its transaction group, which may take half a minute. A property that is set waits for that
+   * (`dsl_sync_task`), whatever its value. Of many who ask at once, one sets it for all.
+   */
+  #flush(name: DatasetName, mark: string): Promise<void> {
+    this.#waiting ??= this.#running.then(() => {
+      this.#waiting = null;
+      const flushed = this.#parts.zfs.setProperties([name], { [SNAPSHOT_PROPERTY]: mark });
+      this.#running = flushed.catch(() => undefined);
+      return flushed;
+    });
+    return this.#waiting;
+  }
 }

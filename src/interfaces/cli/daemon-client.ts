@@ -22,6 +22,7 @@ import type { LinkStatus } from '../../sync/peer-link.ts';
 import type { LinkUse } from '../../transfer/link-uses.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
+import type { LayersClient } from './layers-client.ts';
 import type { SnapshotsClient } from './snapshots-client.ts';
 
 export type PeerStatus = Peer & {
@@ -80,6 +81,7 @@ interface On {
 /** Every call rejects with `DAEMON_UNREACHABLE` when no node answers; one whose signal is aborted with `CALL_CANCELLED`. */
 export interface DaemonClient {
   readonly snapshots: SnapshotsClient;
+  readonly layers: LayersClient;
 
   identity(): Promise<{ readonly node: NodeId; readonly version: string }>;
   /** Gives how many keys the node has had then. */

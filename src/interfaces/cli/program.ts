@@ -9,6 +9,8 @@ import { addDiverged } from './commands/diverged.ts';
 import { addGrant } from './commands/grant.ts';
 import { addGraph } from './commands/graph.ts';
 import { addId } from './commands/id.ts';
+import { addImage } from './commands/image.ts';
+import { addLayers } from './commands/layers.ts';
 import { addLimit } from './commands/limit.ts';
 import { addLog } from './commands/log.ts';
 import { addMirror } from './commands/mirror.ts';
@@ -18,6 +20,7 @@ import { addPlan } from './commands/plan.ts';
 import { addPromote } from './commands/promote.ts';
 import { addRename } from './commands/rename.ts';
 import { addRollback } from './commands/rollback.ts';
+import { addRoot } from './commands/root.ts';
 import { addServe } from './commands/serve.ts';
 import { addSnapshot } from './commands/snapshot.ts';
 import { addSnapshots } from './commands/snapshots.ts';
@@ -53,6 +56,9 @@ const COMMANDS = [
   addOwn,
   addVerify,
   addDiverged,
+  addLayers,
+  addImage,
+  addRoot,
   addSnapshots,
 ] as const;
 

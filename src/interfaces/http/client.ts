@@ -15,6 +15,7 @@ import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { Call } from './call.ts';
+import { LayersClient } from './layers-client.ts';
 import type {
   AddMirrorRequest,
   AddPeerRequest,
@@ -45,6 +46,13 @@ export class HttpClient {
   readonly snapshots = new SnapshotsClient({
     json: (call) => this.#json(call),
     done: (call) => this.#done(call),
+  });
+  readonly layers = new LayersClient({
+    json: (call) => this.#json(call),
+    done: (call) => this.#done(call),
+    lines: (call) => this.#lines(call),
+    bytes: (call) => this.#bytes(call),
+    cutShort: () => this.#cutShort(),
   });
 
   /** `socket` is the path of the daemon's socket. Nothing is opened before the first call, or kept open after one. */
@@ -273,6 +281,15 @@ export class HttpClient {
     const { body } = await this.#answer(call);
     try {
       for await (const line of splitLines(body)) yield parseJson(line) as Line;
+    } catch (error) {
+      throw this.#failure(error, call.signal);
+    }
+  }
+
+  async *#bytes(call: Call): AsyncGenerator<Uint8Array> {
+    const { body } = await this.#answer(call);
+    try {
+      yield* body as AsyncIterable<Uint8Array>;
     } catch (error) {
       throw this.#failure(error, call.signal);
     }
