@@ -68,6 +68,12 @@ const pathArbitrary = fc
 
 const at = (root: Buffer, path: Buffer): Buffer => Buffer.concat([root, path]);
 
+/** Makes the file anew: a fifo that is there would wait for a reader for ever. */
+function write(path: Buffer, content: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isFIFO() === true) rmSync(path);
+  writeFileSync(path, content);
+}
+
 /** A change that does nothing where it is impossible, such as below a file. */
 function attempt(change: Change): Change {
   return (root) => {
@@ -87,8 +93,8 @@ const changeArbitrary: fc.Arbitrary<Change> = fc
   .record({ path: pathArbitrary, other: pathArbitrary, number: fc.integer({ min: 0, max: 7 }) })
   .chain(({ path, other, number }) =>
     fc.constantFrom<Change>(
-      attempt((root) => writeFileSync(at(root, path), 'x'.repeat(number * 100))),
-      attempt((root) => writeFileSync(at(root, path), `${number}`)),
+      attempt((root) => write(at(root, path), 'x'.repeat(number * 100))),
+      attempt((root) => write(at(root, path), `${number}`)),
       attempt((root) => mkdirSync(at(root, path))),
       attempt((root) => mkdirSync(at(root, path))),
       attempt((root) => rmSync(at(root, path), { recursive: true })),

@@ -40,7 +40,7 @@ function contentOf(path: Buffer, stats: BigIntStats): string {
 
 /** By the name of the file; the dump of each as it is, sorted. */
 function xattrsIn(root: string): Map<string, string> {
-  const words = ['-R', '-P', '-d', '-m', '-', '-e', 'base64', '.'];
+  const words = ['-R', '-P', '-d', '-m', '-', '-e', 'base64', '--absolute-names', '.'];
   const { stdout } = spawnSync('getfattr', words, { cwd: root, encoding: 'latin1' });
   const blocks = stdout.split('\n\n').filter((block) => block !== '');
   return new Map(
