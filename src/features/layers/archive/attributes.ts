@@ -1,0 +1,149 @@
+/**
+ * Extended attributes of files, read with getfattr(1) and set with setfattr(1): Node has no interface to them. Both speak the same format: a line with the name of the file, then
+ * one for each attribute, then an empty line. In names, a backslash, a newline and what would end the name are octal.
+ */
+import type { Readable } from 'node:stream';
+import { type ErrorCode, PandoError } from '../../../core/errors.ts';
+import { checkNotAborted } from './failures.ts';
+import { runProgram } from './programs.ts';
+import { refusedEntry } from './refusals.ts';
+
+export type Xattrs = ReadonlyMap<string, Buffer>;
+
+/** Attributes of one file; the path is relative to the root. */
+export interface AttributedFile {
+  readonly path: Buffer;
+  readonly xattrs: Xattrs;
+}
+
+const FILE_LINE = '# file: ';
+const BASE64 = '0s';
+const NEWLINE = 0x0a;
+/** Labels come from the policy of the machine that a file is on, not with the file; other packagers leave them out as well. */
+const HOST_LABEL = 'security.selinux';
+const NONE: Xattrs = new Map();
+/** What setfattr says, in the words of strerror(3), and what it comes to. */
+const COMPLAINTS: readonly (readonly [RegExp, ErrorCode, string])[] = [
+  [/not supported/, 'ZFS_UNSUPPORTED', 'the file system takes no such attributes; set xattr=sa on the dataset'],
+  [/No space left|quota exceeded/i, 'ZFS_OUT_OF_SPACE', 'there is no space left; free some, then try again'],
+  [/not permitted|Permission denied/, 'ZFS_PERMISSION', 'this process may not set them; run Pando as root'],
+];
+
+/**
+ * Sets attributes of files below `root`, not of what links point to, with one process. Rejects with `ZFS_UNSUPPORTED` where the file system takes none,
+ * `PROGRAM_MISSING`, `ZFS_PERMISSION`, `ZFS_OUT_OF_SPACE`, or `PROGRAM_FAILED`.
+ */
+export async function setXattrs(root: string, files: Iterable<AttributedFile>, signal: AbortSignal): Promise<void> {
+  const words = ['--no-dereference', '--restore=-'];
+  const complaint = await runProgram({ program: 'setfattr', words, directory: root, signal, input: dumpOf(files) });
+  checkNotAborted(signal);
+  if (complaint === null) return;
+  const [, code, advice] = COMPLAINTS.find(([pattern]) => pattern.test(complaint)) ?? [
+    null,
+    'PROGRAM_FAILED' as const,
+    'look at what setfattr says, then try again',
+  ];
+  throw new PandoError(code, `Extended attributes of the layer could not be set: ${advice}.`, {
+    program: 'setfattr',
+    complaint,
+  });
+}
+
+function* dumpOf(files: Iterable<AttributedFile>): Generator<Buffer> {
+  for (const { path, xattrs } of files) {
+    // setfattr takes the end of a name to be the first "=" even where that is octal
+    const lines = Array.from(xattrs, ([name, value]) => {
+      if (name.includes('=')) throw refusedEntry(path, 'has an attribute with "=" in its name');
+      // An empty value in base64 is refused by setfattr without a word
+      return `${escaped(name)}=${value.length === 0 ? '' : BASE64}${value.toString('base64')}\n`;
+    });
+    yield Buffer.from(`${FILE_LINE}./${escaped(path.toString('latin1'))}\n${lines.join('')}\n`, 'latin1');
+  }
+}
+
+function escaped(name: string): string {
+  return name.replace(/[\\\n\r]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+}
+
+/** Attributes of all files of a tree, looked up by the path relative to its root. */
+export class TreeXattrs {
+  readonly #files: ReadonlyMap<string, Xattrs>;
+
+  private constructor(files: ReadonlyMap<string, Xattrs>) {
+    this.#files = files;
+  }
+
+  /** Reads those of a whole tree with one process. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
+  static async read(root: string, signal: AbortSignal): Promise<TreeXattrs> {
+    const files = new Map<string, Xattrs>();
+    const words = [
+      '--recursive',
+      '--physical',
+      '--no-dereference',
+      '--dump',
+      '--match=-',
+      '--encoding=base64',
+      '--absolute-names',
+      '.',
+    ];
+    const complaint = await runProgram({ program: 'getfattr', words, directory: root, signal }, (output) =>
+      parseDump(output, files),
+    );
+    checkNotAborted(signal);
+    if (complaint === null) return new TreeXattrs(files);
+    throw new PandoError(
+      'PROGRAM_FAILED',
+      'Extended attributes of a tree could not be read; look at what getfattr says, then try again.',
+      { program: 'getfattr', complaint },
+    );
+  }
+
+  /** In the order of their names. */
+  of(path: Buffer): Xattrs {
+    return this.#files.get(path.toString('latin1')) ?? NONE;
+  }
+}
+
+async function parseDump(output: Readable, files: Map<string, Xattrs>): Promise<void> {
+  let path = '';
+  let xattrs: [string, Buffer][] = [];
+  for await (const line of linesOf(output)) {
+    if (line.startsWith(FILE_LINE)) path = unescaped(line.slice(FILE_LINE.length)).replace(/^\.(\/|$)/, '');
+    else if (line !== '') xattrs.push(attributeOf(line));
+    else {
+      const kept = xattrs.filter(([name]) => name !== HOST_LABEL).sort(([a], [b]) => (a < b ? -1 : 1));
+      if (kept.length > 0) files.set(path, new Map(kept));
+      xattrs = [];
+    }
+  }
+}
+
+function attributeOf(line: string): [string, Buffer] {
+  const equals = line.indexOf('=');
+  // Without "=" the value is empty
+  if (equals === -1) return [unescaped(line), Buffer.alloc(0)];
+  return [unescaped(line.slice(0, equals)), Buffer.from(line.slice(equals + 1 + BASE64.length), 'base64')];
+}
+
+function unescaped(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
+
+/** Lines in latin1: each character is one byte. */
+async function* linesOf(output: Readable): AsyncGenerator<string> {
+  let rest = Buffer.alloc(0);
+  for await (const chunk of output as AsyncIterable<Buffer>) {
+    rest = Buffer.concat([rest, chunk]);
+    let at = 0;
+    for (let end = rest.indexOf(NEWLINE); end !== -1; end = rest.indexOf(NEWLINE, at)) {
+      yield rest.toString('latin1', at, end);
+      at = end + 1;
+    }
+    rest = rest.subarray(at);
+  }
+}
+
+/** Whether two files have the same attributes. */
+export function sameXattrs(a: Xattrs, b: Xattrs): boolean {
+  return a.size === b.size && Array.from(a).every(([name, value]) => b.get(name)?.equals(value) === true);
+}

@@ -1,0 +1,276 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { packageLayer } from '../../../../src/features/layers/archive/package.ts';
+import { readTar } from '../../../../src/features/layers/archive/tar-reader.ts';
+import { unpackLayer } from '../../../../src/features/layers/archive/unpack.ts';
+import { inChunks } from './archives.ts';
+import { tempDirectory } from './temp-directory.ts';
+import { describeTree } from './tree-description.ts';
+
+const { signal } = new AbortController();
+const NS_PER_US = 1000n;
+
+/** Node sets microseconds only: every time of a tree is cut to those, so that it can be made again exactly. */
+function cutTimes(path: Buffer): void {
+  const stats = lstatSync(path, { bigint: true });
+  if (stats.isDirectory()) {
+    for (const name of readdirSync(path, 'buffer')) cutTimes(Buffer.concat([path, Buffer.from('/'), name]));
+  }
+  if (stats.mtimeNs % NS_PER_US === 0n) return;
+  const seconds = (Number(stats.mtimeNs / NS_PER_US) + 0.5) / 1e6;
+  lutimesSync(path, seconds, seconds);
+}
+
+function copy(from: string, to: string): void {
+  expect(spawnSync('cp', ['-a', from, to]).status).toBe(0);
+}
+
+function bytesOf(parent: string | null, layer: string, candidates: readonly Buffer[] | null = null): Promise<Buffer> {
+  return buffer(packageLayer({ parent, layer, candidates, signal }));
+}
+
+/** The names of a tar with a slash, an arrow or nothing behind them. */
+async function listed(tar: Buffer): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { type, path, linkPath } of readTar(inChunks(tar))) {
+    names.push(`${path.toString('latin1')}${type === 'hardlink' ? ` => ${linkPath.toString('latin1')}` : ''}`);
+  }
+  return names;
+}
+
+type Change = (directory: Buffer) => void;
+
+const names = ['a', 'b', 'c', 'c.d', '-x', 'ä', '\xff\xfe', 'n'.repeat(120)].map((name) =>
+  name === 'ä' ? Buffer.from(name) : Buffer.from(name, 'latin1'),
+);
+const pathArbitrary = fc
+  .array(fc.constantFrom(...names), { minLength: 1, maxLength: 3 })
+  .map((parts) => Buffer.concat(parts.flatMap((part) => [Buffer.from('/'), part])));
+
+const at = (root: Buffer, path: Buffer): Buffer => Buffer.concat([root, path]);
+
+/** Makes the file anew: a fifo that is there would wait for a reader for ever. */
+function write(path: Buffer, content: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isFIFO() === true) rmSync(path);
+  writeFileSync(path, content);
+}
+
+/** A change that does nothing where it is impossible, such as below a file. */
+function attempt(change: Change): Change {
+  return (root) => {
+    try {
+      change(root);
+    } catch {}
+  };
+}
+
+/** The same as a program of the shell for what Node cannot; paths are bytes only that way. */
+function shell(root: Buffer, script: string, path: Buffer, ...values: string[]): void {
+  const escaped = Array.from(at(root, path), (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
+  spawnSync('bash', ['-c', `p=$(printf '${escaped}'); ${script}`, 'bash', ...values]);
+}
+
+const changeArbitrary: fc.Arbitrary<Change> = fc
+  .record({ path: pathArbitrary, other: pathArbitrary, number: fc.integer({ min: 0, max: 7 }) })
+  .chain(({ path, other, number }) =>
+    fc.constantFrom<Change>(
+      attempt((root) => write(at(root, path), 'x'.repeat(number * 100))),
+      attempt((root) => write(at(root, path), `${number}`)),
+      attempt((root) => mkdirSync(at(root, path))),
+      attempt((root) => mkdirSync(at(root, path))),
+      attempt((root) => rmSync(at(root, path), { recursive: true })),
+      attempt((root) => symlinkSync(`target-${number}`, at(root, path))),
+      attempt((root) => chmodSync(at(root, path), 0o4700 + number)),
+      attempt((root) => linkSync(at(root, path), at(root, other))),
+      attempt((root) => renameSync(at(root, path), at(root, other))),
+      (root) => shell(root, 'mkfifo "$p"', path),
+      (root) => shell(root, 'setfattr -h -n user.x$2 -v "$1" "$p"', path, `${number}`, `${number % 2}`),
+      (root) => shell(root, 'setfattr -h -x user.x$1 "$p"', path, `${number % 2}`),
+      (root) => shell(root, 'chown -h 12:$1 "$p"', path, `${number}`),
+    ),
+  );
+
+/** Where two trees differ, as `zfs diff` would tell it. */
+function candidatesOf(parent: string, layer: string): Buffer[] {
+  const [before, after] = [describeTree(parent), describeTree(layer)];
+  const paths = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...paths].filter((path) => before[path] !== after[path]).map((path) => Buffer.from(path, 'latin1'));
+}
+
+describe('a packaged layer', () => {
+  it('makes the tree again when it is applied to its parent, and is the same however the differences were found', async () => {
+    const changes = fc.array(changeArbitrary, { maxLength: 14 });
+    await fc.assert(
+      fc.asyncProperty(changes, changes, async (first, second) => {
+        const directory = await mkdtemp(join(tmpdir(), 'pando-layer-'));
+        try {
+          const [parent, layer, applied, lowest] = ['parent', 'layer', 'applied', 'lowest'].map((name) =>
+            join(directory, name),
+          ) as [string, string, string, string];
+          mkdirSync(parent);
+          for (const change of first) change(Buffer.from(parent));
+          cutTimes(Buffer.from(parent));
+          copy(parent, layer);
+          copy(parent, applied);
+          for (const change of second) change(Buffer.from(layer));
+          cutTimes(Buffer.from(layer));
+          const tar = await bytesOf(parent, layer);
+          await unpackLayer(inChunks(tar, 1000), applied, { signal });
+          expect(describeTree(applied)).toEqual(describeTree(layer));
+          const found = await bytesOf(parent, layer, candidatesOf(parent, layer));
+          expect(await listed(found)).toEqual(await listed(tar));
+          expect(found.equals(tar)).toBe(true);
+          mkdirSync(lowest);
+          await unpackLayer(inChunks(await bytesOf(null, layer)), lowest, { signal });
+          expect(describeTree(lowest)).toEqual(describeTree(layer));
+        } finally {
+          await rm(directory, { recursive: true, force: true });
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  /** Two equal trees, the second of which is changed. */
+  async function trees(before: (root: string) => void, change: (root: string) => void): Promise<[string, string]> {
+    const directory = await tempDirectory();
+    const [parent, layer] = [join(directory, 'parent'), join(directory, 'layer')];
+    mkdirSync(parent);
+    before(parent);
+    cutTimes(Buffer.from(parent));
+    copy(parent, layer);
+    change(layer);
+    return [parent, layer];
+  }
+
+  it('says nothing where nothing changed', async () => {
+    const [parent, layer] = await trees(
+      (root) => writeFileSync(join(root, 'a'), 'a'),
+      () => undefined,
+    );
+    expect(await listed(await bytesOf(parent, layer))).toEqual([]);
+  });
+
+  it('whites out what is gone before it says what is new, each sorted by bytes', async () => {
+    const [parent, layer] = await trees(
+      (root) => {
+        mkdirSync(join(root, 'gone/deep'), { recursive: true });
+        mkdirSync(join(root, 'kept'));
+        writeFileSync(join(root, 'kept/old'), '');
+      },
+      (root) => {
+        rmSync(join(root, 'gone'), { recursive: true });
+        renameSync(join(root, 'kept/old'), join(root, 'kept/!new'));
+        writeFileSync(join(root, 'kept.txt'), '');
+      },
+    );
+    expect(await listed(await bytesOf(parent, layer))).toEqual([
+      './',
+      '.wh.gone',
+      'kept.txt',
+      'kept/',
+      'kept/.wh.old',
+      'kept/!new',
+    ]);
+  });
+
+  it('writes all names of a file that got another one, the first with the content', async () => {
+    const [parent, layer] = await trees(
+      (root) => writeFileSync(join(root, 'b'), 'content'),
+      (root) => {
+        linkSync(join(root, 'b'), join(root, 'c'));
+        linkSync(join(root, 'b'), join(root, 'a'));
+      },
+    );
+    expect(await listed(await bytesOf(parent, layer, [Buffer.from('.'), Buffer.from('a')]))).toEqual([
+      './',
+      'a',
+      'b => a',
+      'c => a',
+    ]);
+  });
+
+  it('whites out a directory that lost an attribute, and writes all of it: readers only add attributes', async () => {
+    const [parent, layer] = await trees(
+      (root) => {
+        mkdirSync(join(root, 'd'));
+        writeFileSync(join(root, 'd/f'), '');
+        spawnSync('setfattr', ['-n', 'user.x', '-v', '1', join(root, 'd')]);
+      },
+      (root) => void spawnSync('setfattr', ['-x', 'user.x', join(root, 'd')]),
+    );
+    expect(await listed(await bytesOf(parent, layer))).toEqual(['.wh.d', 'd/', 'd/f']);
+  });
+
+  it('leaves sockets out', async () => {
+    const directory = await tempDirectory();
+    const server = createServer();
+    await new Promise<void>((resolve) => void server.listen(join(directory, 'socket'), resolve));
+    try {
+      expect(await listed(await bytesOf(null, directory))).toEqual(['./']);
+    } finally {
+      server.close();
+    }
+  });
+
+  it.each([
+    ['the name of a whiteout', (root: string) => writeFileSync(join(root, '.wh.a'), '')],
+    ['a link that leaves the root', (root: string) => symlinkSync('../outside', join(root, 'a'))],
+  ])('is refused for %s', async (_, make) => {
+    const directory = await tempDirectory();
+    make(directory);
+    await expect(bytesOf(null, directory)).rejects.toMatchObject({ code: 'ARCHIVE_INVALID' });
+  });
+
+  it('is listed and extracted right by GNU tar', async () => {
+    const directory = await tempDirectory();
+    const [tree, out, file] = [join(directory, 'tree'), join(directory, 'out'), join(directory, 'layer.tar')];
+    mkdirSync(join(tree, 'long'.repeat(40), 'deep'.repeat(30)), { recursive: true });
+    writeFileSync(join(tree, 'long'.repeat(40), 'deep'.repeat(30), 'ä'), 'content');
+    writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0xff, 0x41])]), 'bytes');
+    symlinkSync('x'.repeat(200), join(tree, 'link'));
+    linkSync(join(tree, 'link'), join(tree, 'same'));
+    spawnSync('setfattr', ['-n', 'user.x', '-v', 'value', join(tree, 'long'.repeat(40))]);
+    cutTimes(Buffer.from(tree));
+    writeFileSync(file, await bytesOf(null, tree));
+    mkdirSync(out);
+    const words = [
+      '--extract',
+      '--same-permissions',
+      '--xattrs',
+      '--xattrs-include=*',
+      '--file',
+      file,
+      '--directory',
+      out,
+    ];
+    expect(spawnSync('tar', words, { encoding: 'utf8' }).status).toBe(0);
+    expect(describeTree(out)).toEqual(describeTree(tree));
+    expect(existsSync(out)).toBe(true);
+  });
+
+  it('ends with its signal', async () => {
+    const directory = await tempDirectory();
+    const packaged = packageLayer({ parent: null, layer: directory, candidates: null, signal: AbortSignal.abort() });
+    await expect(buffer(packaged)).rejects.toMatchObject({ code: 'TRANSFER_CANCELLED' });
+  });
+});
