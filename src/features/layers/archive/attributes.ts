@@ -73,8 +73,9 @@ export class TreeXattrs {
     this.#files = files;
   }
 
-  /** Reads those of a whole tree with one process. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
+  /** Reads those of a whole tree, which there are none of where the file system takes none. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
   static async read(root: string, signal: AbortSignal): Promise<TreeXattrs> {
+    if (!(await takesXattrs(root, signal))) return new TreeXattrs(new Map());
     const files = new Map<string, Xattrs>();
     const words = [
       '--recursive',
@@ -102,6 +103,14 @@ export class TreeXattrs {
   of(path: Buffer): Xattrs {
     return this.#files.get(path.toString('latin1')) ?? NONE;
   }
+}
+
+/** Whether the file system of a directory has such attributes at all. */
+async function takesXattrs(directory: string, signal: AbortSignal): Promise<boolean> {
+  const words = ['--match=-', '--absolute-names', '.'];
+  const complaint = await runProgram({ program: 'getfattr', words, directory, signal });
+  checkNotAborted(signal);
+  return complaint === null || !/not supported/.test(complaint);
 }
 
 async function parseDump(output: Readable, files: Map<string, Xattrs>): Promise<void> {
