@@ -7,6 +7,7 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { describeError, PandoError } from '../core/errors.ts';
 import { treeName } from '../core/event-fields.ts';
+import type { TreeName } from '../core/ids.ts';
 import { DEFAULT_ALLOWANCE } from '../core/plan/allowance.ts';
 import { LOOK_INTERVAL_MS } from '../features/observe/observer.ts';
 import { type Address, PORT_MAX, parseAddress } from '../sync/address.ts';
@@ -17,8 +18,7 @@ const DEFAULT_CONFIG_FILE = '/etc/pando/pando.yaml';
 const DEFAULT_DATA_DIRECTORY = '/var/lib/pando';
 const DEFAULT_LISTEN = '0.0.0.0:7380';
 const SOCKET_NAME = 'pando.sock';
-/** Beside the data, unless configured. */
-const DEFAULT_SNAPSHOTTER_SOCKET = 'snapshotter.sock';
+const SNAPSHOTTER_SOCKET_NAME = 'snapshotter.sock';
 /** Commands that `zfs` runs side by side for one pool: more of them queue up behind the same transaction group. */
 const DEFAULT_CONCURRENCY_PER_POOL = 4;
 /** Above this, a limit limits nothing any more: each stream is a process on either end. */
@@ -97,7 +97,7 @@ const schema = z.strictObject({
     .prefault({}),
   snapshotter: z
     .strictObject({
-      socket: path.nullable().default(DEFAULT_SNAPSHOTTER_SOCKET),
+      socket: path.nullable().optional(),
       tree: treeName.nullable().default(null),
     })
     .prefault({}),
@@ -110,8 +110,13 @@ const schema = z.strictObject({
 });
 
 /** A configuration with the defaults filled in. Paths are absolute. See docs/operations.md for what each key means. */
-export interface Config extends Omit<z.output<typeof schema>, 'socket'> {
+export interface Config extends Omit<z.output<typeof schema>, 'socket' | 'snapshotter'> {
   readonly socket: string;
+  readonly snapshotter: {
+    /** Null for none. */
+    readonly socket: string | null;
+    readonly tree: TreeName | null;
+  };
 }
 
 async function readConfig(file: string, mayBeMissing: boolean): Promise<string> {
@@ -139,11 +144,10 @@ export function parseConfig(text: string, file: string): Config {
   const dataDirectory = resolve(dirname(file), config.dataDirectory);
   const socket = config.socket === undefined ? join(dataDirectory, SOCKET_NAME) : resolve(dirname(file), config.socket);
   const { keyPassphrase, snapshotter } = config;
-  // A name alone is one in the data directory; whoever configures it writes a path, as for the others
-  const snapshotterSocket =
-    snapshotter.socket === DEFAULT_SNAPSHOTTER_SOCKET
-      ? join(dataDirectory, snapshotter.socket)
-      : snapshotter.socket && resolve(dirname(file), snapshotter.socket);
+  const snapshotterSocket = (given: string | null | undefined): string | null => {
+    if (given === undefined) return join(dataDirectory, SNAPSHOTTER_SOCKET_NAME);
+    return given === null ? null : resolve(dirname(file), given);
+  };
   const passphrase =
     keyPassphrase !== null && 'file' in keyPassphrase
       ? { file: resolve(dirname(file), keyPassphrase.file) }
@@ -153,7 +157,7 @@ export function parseConfig(text: string, file: string): Config {
     dataDirectory,
     socket,
     keyPassphrase: passphrase,
-    snapshotter: { ...snapshotter, socket: snapshotterSocket },
+    snapshotter: { ...snapshotter, socket: snapshotterSocket(snapshotter.socket) },
   };
 }
 

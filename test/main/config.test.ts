@@ -20,6 +20,11 @@ function refusal(text: string): PandoError {
 }
 
 describe('a configuration', () => {
+  test('offers containerd no socket where it says so', () => {
+    expect(parseConfig('snapshotter: { socket: null }', FILE).snapshotter.socket).toBeNull();
+    expect(refusal('snapshotter: { tree: a/b }').code).toBe('CONFIG_INVALID');
+  });
+
   test('has a default for every key', () => {
     expect(parseConfig('', FILE)).toEqual({
       dataDirectory: '/var/lib/pando',
@@ -31,6 +36,7 @@ describe('a configuration', () => {
       publicAddress: null,
       keyPassphrase: null,
       contributions: { filesystems: 32, snapshots: 128 },
+      snapshotter: { socket: '/var/lib/pando/snapshotter.sock', tree: null },
       follow: true,
       transfers: { perPeer: 4, perPool: 4, overall: 8 },
       log: { level: 'info', format: 'auto' },
@@ -51,6 +57,7 @@ observeEverySeconds: 0.5
 publicAddress: build.example:7380
 keyPassphrase: { file: secret }
 contributions: { snapshots: 7 }
+snapshotter: { socket: containerd.sock, tree: images }
 follow: false
 transfers: { overall: 2 }
 log: { format: json }
@@ -65,6 +72,7 @@ log: { format: json }
       publicAddress: 'build.example:7380',
       keyPassphrase: { file: '/etc/pando/secret' },
       contributions: { filesystems: 32, snapshots: 7 },
+      snapshotter: { socket: '/etc/pando/containerd.sock', tree: 'images' },
       follow: false,
       transfers: { perPeer: 4, perPool: 4, overall: 2 },
       log: { level: 'info', format: 'json' },

@@ -146,7 +146,8 @@ export class LayerStores {
     const name = runtimeName(store.base);
     const there = this.#dataset(store, name);
     // A replica is the owner's; what is cloned beside its children is this node's own
-    if (there !== undefined && there.owner.node !== this.#parts.history.node) return;
+    const isReplica = there !== undefined && there.owner.node !== this.#parts.history.node;
+    if (isReplica || there?.properties[STORE_PROPERTY] === 'runtime') return;
     if (await this.#make(store, name, { ...RUNTIME_PROPERTIES, [STORE_PROPERTY]: 'runtime' })) {
       await this.#parts.look(store.tree, [name]);
     }

@@ -1,5 +1,6 @@
 /** Who uses the files of a container root, as far as this machine's /proc tells (proc.5). */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { kill, pid as ownPid } from 'node:process';
 
 /** A process that uses a root. */
@@ -11,9 +12,13 @@ export interface RootUser {
 /** What of a process keeps a file system busy, beside the files that it has open. */
 const PLACES = ['root', 'cwd', 'exe'] as const;
 
-/** The processes that stand in a directory's file system, run from it, have a file of it open, or have it mounted elsewhere. */
+/**
+ * The processes that stand in the file system which is mounted at a directory, run from it, have a file of it open, or have it mounted elsewhere. None where nothing is mounted there: it would be those of the
+ * file system around it.
+ */
 export async function usersOf(directory: string): Promise<readonly RootUser[]> {
   const { dev } = await stat(directory);
+  if (dev === (await stat(dirname(directory))).dev) return [];
   const users: RootUser[] = [];
   const mounts = new MountTables(dev, directory);
   for (const entry of await readdir('/proc')) {

@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import type { Properties } from '../../core/events.ts';
 import {
   type BookmarkName,
@@ -67,6 +68,8 @@ export interface MemoryZfsOptions {
    * and what it awaits delays it.
    */
   readonly onCommand?: (command: readonly string[]) => void | Promise<void>;
+  /** A directory in which what is mounted has one of its own, empty: its files are in memory all the same. Without, the directories are not there. */
+  readonly mountRoot?: string;
 }
 
 const CAPABILITIES: ZfsCapabilities = {
@@ -90,6 +93,7 @@ export class MemoryZfs implements Zfs {
   readonly #pools: MemoryPools;
   readonly #capabilities: ZfsCapabilities;
   readonly #onCommand: (command: readonly string[]) => void | Promise<void>;
+  readonly #mountRoot: string | null;
   #asked = false;
   #commandCount = 0;
 
@@ -97,6 +101,7 @@ export class MemoryZfs implements Zfs {
     this.#pools = new MemoryPools(options.random ?? nextSequence(), options.now ?? tickingClock());
     this.#capabilities = { ...CAPABILITIES, ...options.capabilities };
     this.#onCommand = options.onCommand ?? (() => undefined);
+    this.#mountRoot = options.mountRoot ?? null;
   }
 
   /** Number of commands so far: what would have been a process each. */
@@ -324,8 +329,12 @@ export class MemoryZfs implements Zfs {
   }
 
   /** There are no files to be seen; the directory is where they would be. */
-  mount(name: DatasetName): Promise<string> {
-    return this.#command(`mount ${name}`, ['mount', name], () => mountpointOf(this.#pools.dataset(name)));
+  async mount(name: DatasetName): Promise<string> {
+    const place = await this.#command(`mount ${name}`, ['mount', name], () => mountpointOf(this.#pools.dataset(name)));
+    if (this.#mountRoot === null) return place;
+    const directory = `${this.#mountRoot}${place}`;
+    await mkdir(directory, { recursive: true });
+    return directory;
   }
 
   unmount(name: DatasetName): Promise<void> {
