@@ -1,6 +1,6 @@
 /** Layers that nothing needs any more. */
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
-import { absoluteName, type DatasetName, type NodeId } from '../../core/ids.ts';
+import { absoluteName, type DatasetName, type NodeId, parseCursorName } from '../../core/ids.ts';
 import { type ChainId, chainOf } from '../../core/layers/digest.ts';
 import { layerOf } from '../../core/layers/layer-names.ts';
 import type { LayerStore } from './layer-stores.ts';
@@ -72,14 +72,16 @@ export class Garbage {
 
   #mayGo(
     store: LayerStore,
-    { id, name, owner, holds }: Dataset,
+    { id, name, owner, holds, bookmarks }: Dataset,
     needed: ReadonlySet<ChainId>,
     others: ReadonlyMap<NodeId, Graph>,
   ): boolean {
     const layer = layerOf(store.base, name);
     if (layer === undefined || needed.has(layer) || holds.length > 0) return false;
     if (owner.node !== this.#parts.history.node) return false;
-    const isMirrored = Array.from(others.values()).some((graph) => graph.get(id) !== undefined);
+    // A peer that only reads does not tell what it has; where the ZFS has bookmarks, the cursor of each transfer does
+    const isSent = bookmarks.some((bookmark) => parseCursorName(bookmark.name) !== undefined);
+    const isMirrored = isSent || Array.from(others.values()).some((graph) => graph.get(id) !== undefined);
     return !isMirrored && !this.#isInUse(absoluteName(store.root, name));
   }
 }
