@@ -48,6 +48,8 @@ export interface ZfsCapabilities {
   readonly bookmarks: boolean;
   readonly resumableReceive: boolean;
   readonly volumes: boolean;
+  /** It can tell what differs between snapshots (`zfs diff`). */
+  readonly diff: boolean;
   /** How streams can be made and taken here. A pool whose features are switched off can do less, and refuses with `ZFS_UNSUPPORTED`. */
   readonly streamFlags: StreamFlags;
 }
@@ -292,6 +294,12 @@ export interface Zfs {
   unmount(name: DatasetName): Promise<void>;
   /** Bytes that would be free without the dataset, its snapshots and all below it (`used`, zfsprops.7); what was just written counts with the next transaction group. */
   used(name: DatasetName): Promise<number>;
+
+  /**
+   * Paths, relative to the root of its files, outside which nothing differs between a snapshot and an earlier one of the same dataset or of what that was cloned from; null where the ZFS cannot
+   * tell, or not by paths alone. Whoever gets null compares the files.
+   */
+  changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null>;
 
   /**
    * Puts a hold on all these snapshots with one process. `ZFS_HOLD_EXISTS` when one has that tag already, `ZFS_NOT_FOUND` when one is missing; the others

@@ -33,6 +33,7 @@ export async function remoteZfs(words: readonly string[]): Promise<RemoteZfs> {
   const pathOf = (dataset: DatasetName, path: string): string => quotedForShell(`/${dataset}/${path}`);
   return {
     zfs: new CliZfs({ prefix: words, remoteShell: true }),
+    areFilesElsewhere: true,
     pool,
     otherPool,
     writeFile: async (dataset, path, text) => void (await shell(`cat > ${pathOf(dataset, path)}`, text)),

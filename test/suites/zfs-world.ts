@@ -22,6 +22,8 @@ export interface ZfsUnderTest {
   /** Two pools without datasets. */
   readonly pool: string;
   readonly otherPool: string;
+  /** Whether the files are on another machine, where this one cannot mount them. */
+  readonly areFilesElsewhere?: boolean;
   /** Writes a file of a mounted dataset. */
   writeFile(dataset: DatasetName, path: string, text: string): Promise<void>;
   /** Text of a file of a dataset, which is mounted for that if need be. */

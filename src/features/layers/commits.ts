@@ -21,8 +21,13 @@ import type { SnapshotReading } from './reading.ts';
 import { type RootUser, usersOf, whileStopped } from './root-use.ts';
 import { type ContainerRoot, notOwned, type Roots } from './roots.ts';
 
-/** The bytes of a layer: what `layer` changes of `parent`, both directories. */
-export type Packager = (parent: string | null, layer: string, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+/** The bytes of a layer: what `layer` changes of `parent`, both directories. See `packageLayer`. */
+export type Packager = (request: {
+  readonly parent: string | null;
+  readonly layer: string;
+  readonly candidates: readonly Buffer[] | null;
+  readonly signal: AbortSignal;
+}) => AsyncIterable<Uint8Array>;
 
 export interface CommitsOptions {
   readonly parts: LayerParts;
@@ -161,14 +166,16 @@ export class Commits {
   }
 
   async #diffIdOf(intent: RootCommitStarted, signal: AbortSignal): Promise<DiffId> {
-    const { stores, reading, packaged } = this.#options;
+    const { parts, stores, reading, packaged } = this.#options;
     const store = this.#storeOf(intent);
     const below = intent.parent === null ? null : stores.snapshotOf(store, intent.parent);
-    const opened = await reading.open(store.root, [below, this.#snapshotOf(intent)]);
+    const taken = this.#snapshotOf(intent);
+    const candidates = below === null ? null : await parts.zfs.changedPaths(below, taken);
+    const opened = await reading.open(store.root, [below, taken]);
     try {
       const [parent = null, directory] = opened.directories as [string | null, string];
       const digest = createHash('sha256');
-      for await (const chunk of packaged(parent, directory, signal)) digest.update(chunk);
+      for await (const chunk of packaged({ parent, layer: directory, candidates, signal })) digest.update(chunk);
       return parseDiffId(`sha256:${digest.digest('hex')}`);
     } finally {
       await opened.close();

@@ -64,7 +64,7 @@ export class Layers {
       roots: this.roots,
       catalog: this.catalog,
       reading: this.#reading,
-      packaged: (parent, layer, signal) => packageLayer({ parent, layer, candidates: null, signal }),
+      packaged: packageLayer,
       mintTransferId,
     });
     this.#garbage = new Garbage(options, options.isInUse);

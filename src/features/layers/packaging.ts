@@ -30,10 +30,12 @@ export class Packaging {
     if (!this.#stores.has(store, layer)) throw layerUnknown(layer);
     const parent = parentOfLayer(this.#parts.graph(store.tree), store, layer);
     const below = parent === null ? null : this.#stores.snapshotOf(store, parent);
-    const opened = await this.#reading.open(store.root, [below, this.#stores.snapshotOf(store, layer)]);
+    const own = this.#stores.snapshotOf(store, layer);
+    const candidates = below === null ? null : await this.#parts.zfs.changedPaths(below, own);
+    const opened = await this.#reading.open(store.root, [below, own]);
     try {
       const [parentDirectory = null, directory] = opened.directories as [string | null, string];
-      yield* packageLayer({ parent: parentDirectory, layer: directory, candidates: null, signal });
+      yield* packageLayer({ parent: parentDirectory, layer: directory, candidates, signal });
     } finally {
       await opened.close();
     }

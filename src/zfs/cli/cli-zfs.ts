@@ -24,6 +24,7 @@ import { checkProperties, checkTag } from './arguments.ts';
 import { requireNoBookmarkTwice } from './bookmarks.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
+import { changedPaths } from './diff.ts';
 import { mount, unmount, used } from './mounts.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
@@ -228,6 +229,11 @@ export class CliZfs implements Zfs {
 
   used(name: DatasetName): Promise<number> {
     return used(this.#runner, name);
+  }
+
+  async changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null> {
+    const { diff } = await this.capabilities();
+    return diff ? changedPaths(this.#runner, from, to) : null;
   }
 
   async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {

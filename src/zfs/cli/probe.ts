@@ -52,6 +52,7 @@ function openZfsCapabilities(answer: string): ZfsCapabilities {
     bookmarks: true,
     resumableReceive: true,
     volumes: true,
+    diff: true,
     // All of them came with 0.8 at the latest
     streamFlags: RAW_STREAM,
   };
@@ -69,6 +70,7 @@ function zfsFuseCapabilities(version: string): ZfsCapabilities {
     bookmarks: false,
     resumableReceive: false,
     volumes: false,
+    diff: false,
     streamFlags: PLAIN_STREAM,
   };
 }

@@ -39,7 +39,7 @@ import {
 import { nextSequence, tickingClock } from './defaults.ts';
 import { listedDataset, listedSnapshot, tokenOf } from './listing.ts';
 import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile, parentName } from './model.ts';
-import { mountpointOf, usedBelow } from './mounts.ts';
+import { differingPaths, mountpointOf, usedBelow } from './mounts.ts';
 import { MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
 import { Refusal } from './refusal.ts';
@@ -82,6 +82,7 @@ const CAPABILITIES: ZfsCapabilities = {
   bookmarks: true,
   resumableReceive: true,
   volumes: false,
+  diff: true,
   streamFlags: RAW_STREAM,
 };
 
@@ -343,6 +344,13 @@ export class MemoryZfs implements Zfs {
 
   used(name: DatasetName): Promise<number> {
     return this.#command(`measure ${name}`, ['get', 'used', name], () => usedBelow(this.#subtree(name)));
+  }
+
+  changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null> {
+    return this.#command(`compare ${written(from)} with ${written(to)}`, ['diff', written(from), written(to)], () => {
+      if (!this.#capabilities.diff) return null;
+      return differingPaths(this.#pools.snapshot(from).snapshot.content, this.#pools.snapshot(to).snapshot.content);
+    });
   }
 
   hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {

@@ -1,5 +1,5 @@
 /** Where files of datasets would be, and what they take. */
-import { type MemoryDataset, type MemoryFile, type MemoryPool, parentName } from './model.ts';
+import { type Content, type MemoryDataset, type MemoryFile, type MemoryPool, parentName } from './model.ts';
 import { Refusal } from './refusal.ts';
 
 /** The nearest `mountpoint` above with the rest of the name behind it, as zfsprops.7 has it. */
@@ -35,4 +35,12 @@ export function usedBelow(datasets: readonly MemoryDataset[]): number {
   let bytes = 0;
   for (const file of own) bytes += file.bytes;
   return bytes;
+}
+
+/** Paths of files that are not the same on both sides. */
+export function differingPaths(from: Content, to: Content): readonly Buffer[] {
+  const paths = new Set([...from.keys(), ...to.keys()]);
+  return Array.from(paths)
+    .filter((path) => from.get(path) !== to.get(path))
+    .map((path) => Buffer.from(path));
 }
