@@ -11,14 +11,7 @@ import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
 import { absoluteName, ID_PROPERTY, type RelativeName } from '../../core/ids.ts';
 import { type ChainId, isDigest } from '../../core/layers/digest.ts';
-import {
-  EXTRACTED,
-  LAYER_PROPERTY,
-  layerName,
-  layerOf,
-  runtimeName,
-  SNAPSHOT_PROPERTY,
-} from '../../core/layers/layer-names.ts';
+import { EXTRACTED, LAYER_PROPERTY, layerName, layerOf, SNAPSHOT_PROPERTY } from '../../core/layers/layer-names.ts';
 import {
   type Labels,
   type Mount,
@@ -32,6 +25,7 @@ import { checkKey, checkLabels, updatedLabels } from './labels.ts';
 import { markOf } from './marks.ts';
 import { Mounts } from './mounts.ts';
 import type { SnapshotParts } from './parts.ts';
+import { Places } from './places.ts';
 import { repair } from './repair.ts';
 import type { KeptSnapshot } from './snapshot-journal.ts';
 import type { SnapshotService } from './snapshot-service.ts';
@@ -41,11 +35,9 @@ import { Usages } from './usage.ts';
 const ACTIVE_PROPERTIES: Properties = { readonly: 'off', exec: 'on', setuid: 'on', devices: 'off' };
 const VIEW_PROPERTIES: Properties = { ...ACTIVE_PROPERTIES, readonly: 'on' };
 
-/** Containerd calls a layer by its ChainID, behind what namespace and number it gives its name (`metadata/snapshot.go`). */
-const LAYER_IN_NAME = /(?:^|[/ ])(sha256:[0-9a-f]{64})$/;
-
 export class Snapshots implements SnapshotService {
   readonly #parts: SnapshotParts;
+  readonly #places: Places;
   readonly #mounts: Mounts;
   readonly #usages: Usages;
   readonly #turns = new Turns<string>();
@@ -54,6 +46,7 @@ export class Snapshots implements SnapshotService {
 
   constructor(parts: SnapshotParts) {
     this.#parts = parts;
+    this.#places = new Places(parts);
     this.#mounts = new Mounts(parts);
     this.#usages = new Usages(parts);
   }
@@ -65,8 +58,7 @@ export class Snapshots implements SnapshotService {
 
   /** Whether a snapshot is kept in that dataset. */
   isKeptIn(dataset: RelativeName): boolean {
-    for (const kept of this.#parts.journal.all()) if (kept.dataset === dataset) return true;
-    return false;
+    return this.#places.isTaken(dataset);
   }
 
   prepare(key: string, parent: string | null, labels: Labels): Promise<readonly Mount[]> {
@@ -96,7 +88,7 @@ export class Snapshots implements SnapshotService {
       const children = Array.from(journal.all()).flatMap((kept) => (kept.parent === key ? [kept.key] : []));
       if (children.length > 0) throw wrongState(key, `has others over it: remove ${children.join(', ')} first`);
       const store = this.#parts.store();
-      if (!this.#isLayer(dataset)) await zfs.destroy(absoluteName(store.root, dataset)).catch(passOverMissing);
+      if (!this.#places.isLayer(dataset)) await zfs.destroy(absoluteName(store.root, dataset)).catch(passOverMissing);
       await journal.record([{ type: 'snapshotter.dropped', key }]);
       lookSoon([dataset]);
     });
@@ -144,7 +136,7 @@ export class Snapshots implements SnapshotService {
       const origin = parent === null ? null : this.#requireCommitted(parent);
       const asked = kind === 'active' ? labels[SNAPSHOT_REF_LABEL] : undefined;
       if (asked !== undefined && isDigest(asked)) await this.#adopt(asked as ChainId, origin, labels);
-      const dataset = this.#placeFor(kind, key, origin, labels);
+      const dataset = this.#places.forNew(kind, key, origin, labels);
       await this.#clone(kind, key, origin, dataset);
       await this.#keep(kind, key, { parent, labels, dataset });
       return this.#mounts.of(kind, dataset);
@@ -154,7 +146,7 @@ export class Snapshots implements SnapshotService {
   /** Commits a layer that is here, or that a peer has, under its own name; then it rejects with `SNAPSHOT_EXISTS`. */
   async #adopt(layer: ChainId, parent: KeptSnapshot | null, labels: Labels): Promise<void> {
     const { hasLayer, fetchLayer, layerBelow, journal, store } = this.#parts;
-    const below = this.#layerIn(parent);
+    const below = this.#places.layerIn(parent);
     if (below === undefined || !(hasLayer(layer) || (await fetchLayer(layer)))) return;
     // A layer over something else would not be what the caller is building
     if (layerBelow(layer) !== below) return;
@@ -163,18 +155,6 @@ export class Snapshots implements SnapshotService {
       await this.#keep('committed', layer, { parent: parent?.key ?? null, labels, dataset: layerName(base, layer) });
     }
     throw exists(layer);
-  }
-
-  /** Where a new snapshot lies: what will be a layer, as its key or label says, where layers are. */
-  #placeFor(kind: 'active' | 'view', key: string, origin: KeptSnapshot | null, labels: Labels): RelativeName {
-    const { store, hasLayer, mintUuid } = this.#parts;
-    const { base } = store();
-    const layer = LAYER_IN_NAME.exec(labels[SNAPSHOT_REF_LABEL] ?? key)?.[1] as ChainId | undefined;
-    if (kind === 'active' && layer !== undefined && !hasLayer(layer) && this.#layerIn(origin) !== undefined) {
-      const name = layerName(base, layer);
-      if (!this.isKeptIn(name)) return name;
-    }
-    return `${runtimeName(base)}/${mintUuid()}` as RelativeName;
   }
 
   async #clone(
@@ -215,31 +195,15 @@ export class Snapshots implements SnapshotService {
   async #commit(name: string, key: string, labels: Labels): Promise<void> {
     const { journal, zfs, store, lookSoon } = this.#parts;
     const kept = this.#require(key);
-    if (kept.kind !== 'active')
-      throw wrongState(
-        key,
-        `is ${kept.kind === 'view' ? 'a view' : 'committed'}: only what is active can be committed`,
-      );
+    if (kept.kind !== 'active') {
+      const kind = kept.kind === 'view' ? 'a view' : 'committed';
+      throw wrongState(key, `is ${kind}: only what is active can be committed`);
+    }
     if (journal.get(name) !== undefined) throw exists(name);
-    const layer = this.#layerNamed(name, kept);
+    const layer = this.#places.layerNamed(name, kept);
     if (layer !== undefined) return this.#commitAs(layer, name, kept, labels);
-    const dataset = await this.#placeAsLayer(kept, name);
-    const at = String(this.#parts.now());
-    const { parent } = kept;
-    const committed = {
-      key: name,
-      kind: 'committed' as const,
-      parent,
-      labels,
-      createdAt: at,
-      updatedAt: at,
-      dataset,
-      objects: null,
-    };
-    await journal.record([
-      { type: 'snapshotter.dropped', key },
-      { type: 'snapshotter.kept', ...committed },
-    ]);
+    const dataset = await this.#places.forCommitted(kept, name);
+    await this.#keepCommitted(name, kept, dataset, labels);
     try {
       await zfs.snapshot([{ dataset: absoluteName(store().root, dataset), snapshot: EXTRACTED }]);
     } catch (error) {
@@ -253,56 +217,27 @@ export class Snapshots implements SnapshotService {
     this.#putAway(dataset);
   }
 
-  /** The layer that a name stands for, where that is here already, over the same parent. */
-  #layerNamed(name: string, { parent }: KeptSnapshot): ChainId | undefined {
-    const { hasLayer, layerBelow } = this.#parts;
-    const layer = LAYER_IN_NAME.exec(name)?.[1] as ChainId | undefined;
-    if (layer === undefined || !hasLayer(layer)) return undefined;
-    const below = this.#layerIn(this.#parentOf(parent));
-    return below !== undefined && layerBelow(layer) === below ? layer : undefined;
-  }
-
-  #parentOf(parent: string | null): KeptSnapshot | null {
-    return parent === null ? null : (this.#parts.journal.get(parent) ?? null);
-  }
-
-  /** The layer that a committed snapshot is; null for none at all, undefined for one that is no layer. */
-  #layerIn(kept: KeptSnapshot | null): ChainId | null | undefined {
-    return kept === null ? null : layerOf(this.#parts.store().base, kept.dataset);
+  async #keepCommitted(name: string, kept: KeptSnapshot, dataset: RelativeName, labels: Labels): Promise<void> {
+    const at = String(this.#parts.now());
+    const committed = { ...kept, key: name, kind: 'committed' as const, labels, createdAt: at, updatedAt: at };
+    await this.#parts.journal.record([
+      { type: 'snapshotter.dropped', key: kept.key },
+      { type: 'snapshotter.kept', ...committed, dataset, objects: null },
+    ]);
   }
 
   /** What somebody has unpacked again is the layer that there is; what was unpacked goes. */
   async #commitAs(layer: ChainId, name: string, kept: KeptSnapshot, labels: Labels): Promise<void> {
-    const { journal, zfs, store, now } = this.#parts;
+    const { zfs, store } = this.#parts;
     const { base, root } = store();
-    const at = String(now());
-    const committed = { ...kept, key: name, kind: 'committed' as const, labels, createdAt: at, updatedAt: at };
     const dataset = layerName(base, layer);
-    await journal.record([
-      { type: 'snapshotter.dropped', key: kept.key },
-      { type: 'snapshotter.kept', ...committed, dataset, objects: null },
-    ]);
+    await this.#keepCommitted(name, kept, dataset, labels);
+    // Where it lies there itself, its snapshot was taken, and only that was not told
+    if (kept.dataset === dataset) return;
     await zfs.destroy(absoluteName(root, kept.dataset)).catch((error: unknown) => {
       this.#parts.warn(`${kept.dataset} is left of a layer that was here already: ${describeError(error)}`, { layer });
     });
     this.#parts.lookSoon([kept.dataset]);
-  }
-
-  /** Where what is being committed belongs by its name: it lies there from its making on, unless that name was not told then. */
-  async #placeAsLayer({ dataset, parent }: KeptSnapshot, name: string): Promise<RelativeName> {
-    const { store, zfs, hasLayer, mintUuid } = this.#parts;
-    const { base, root } = store();
-    const layer = LAYER_IN_NAME.exec(name)?.[1] as ChainId | undefined;
-    if (layerOf(base, dataset) === layer) return dataset;
-    const isOverLayer = this.#layerIn(this.#parentOf(parent)) !== undefined;
-    const isFree = isOverLayer && layer !== undefined && !hasLayer(layer) && !this.isKeptIn(layerName(base, layer));
-    if (!isFree && layerOf(base, dataset) === undefined) return dataset;
-    const target = isFree ? layerName(base, layer) : (`${runtimeName(base)}/${mintUuid()}` as RelativeName);
-    const [from, to] = [absoluteName(root, dataset), absoluteName(root, target)];
-    await zfs.rename(from, to);
-    if (isFree) await zfs.setProperties([to], { [LAYER_PROPERTY]: layer });
-    else await zfs.inheritProperty([to], LAYER_PROPERTY);
-    return target;
   }
 
   /** What is committed is read through clones. In nobody's way, and no harm where it fails. */
@@ -327,11 +262,6 @@ export class Snapshots implements SnapshotService {
   #alone<T>(keys: readonly string[], task: () => Promise<T>): Promise<T> {
     const [first, ...others] = [...new Set(keys)].sort();
     return first === undefined ? task() : this.#turns.run(first, () => this.#alone(others, task));
-  }
-
-  #isLayer(dataset: RelativeName): boolean {
-    const layer = layerOf(this.#parts.store().base, dataset);
-    return layer !== undefined && this.#parts.hasLayer(layer);
   }
 
   #require(key: string): KeptSnapshot {
