@@ -44,6 +44,7 @@ export function wireLayers({
     store,
     hasLayer: (layer) => layers.stores.has(store(), layer),
     fetchLayer: (layer) => layers.stores.fetch(store(), layer),
+    keeping: (layer, task) => layers.keeping(layer, task),
     layerBelow: (layer) => layerBelow(parts.graph(store().tree), store(), layer),
     lookSoon: (names: readonly RelativeName[]) => lookSoon.add(store().tree, names),
     collectGarbage: () => layers.collectGarbage(store(), { isDryRun: false }),

@@ -16,6 +16,7 @@ import type { SnapshotReference } from '../../zfs/zfs.ts';
 import type { ImageCatalog } from './image-catalog.ts';
 import { emptyConfig, layersBelow } from './image-origin.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
+import type { LayersInUse } from './layers-in-use.ts';
 import type { LayerParts } from './parts.ts';
 import type { SnapshotReading } from './reading.ts';
 import { type RootUser, usersOf, whileStopped } from './root-use.ts';
@@ -36,6 +37,7 @@ export interface CommitsOptions {
   readonly catalog: ImageCatalog;
   readonly reading: SnapshotReading;
   readonly packaged: Packager;
+  readonly inUse: LayersInUse;
   readonly mintTransferId: () => TransferId;
 }
 
@@ -195,10 +197,15 @@ export class Commits {
   }
 
   /** Each step looks first whether it was taken: it may be done again from wherever it was cut short (invariant 5). */
-  async #complete(intent: RootCommitStarted, diffId: DiffId): Promise<CommittedImage> {
+  #complete(intent: RootCommitStarted, diffId: DiffId): Promise<CommittedImage> {
+    const { inUse } = this.#options;
+    const layer = chainIdOf(intent.parent, diffId);
+    return inUse.during([layer], () => this.#completeWith(intent, diffId, layer));
+  }
+
+  async #completeWith(intent: RootCommitStarted, diffId: DiffId, layer: ChainId): Promise<CommittedImage> {
     const { parts, stores, catalog } = this.#options;
     const store = this.#storeOf(intent);
-    const layer = chainIdOf(intent.parent, diffId);
     const isReused = stores.has(store, layer);
     if (isReused) await this.#undo(intent);
     else await this.#hangBelow(intent, layer, diffId);

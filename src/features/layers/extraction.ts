@@ -1,10 +1,11 @@
 /** Images into layers: each layer once, over the one below, and a name for the whole. */
-import { chainOf } from '../../core/layers/digest.ts';
+import { type ChainId, chainOf } from '../../core/layers/digest.ts';
 import { unpackLayer } from './archive/unpack.ts';
 import type { ImageCatalog } from './image-catalog.ts';
 import type { ImageLayer, ImageSource } from './images/image-source.ts';
 import type { LayerMaker, LayerPlan } from './layer-maker.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
+import type { LayersInUse } from './layers-in-use.ts';
 
 /** How an extraction goes: told as each layer begins, grows and ends. */
 export interface ExtractionProgress {
@@ -32,17 +33,20 @@ export interface ExtractionParts {
   readonly stores: LayerStores;
   readonly maker: LayerMaker;
   readonly catalog: ImageCatalog;
+  readonly inUse: LayersInUse;
 }
 
 export class Extraction {
   readonly #stores: LayerStores;
   readonly #maker: LayerMaker;
   readonly #catalog: ImageCatalog;
+  readonly #inUse: LayersInUse;
 
-  constructor({ stores, maker, catalog }: ExtractionParts) {
+  constructor({ stores, maker, catalog, inUse }: ExtractionParts) {
     this.#stores = stores;
     this.#maker = maker;
     this.#catalog = catalog;
+    this.#inUse = inUse;
   }
 
   /**
@@ -56,6 +60,15 @@ export class Extraction {
     options: ExtractionOptions,
   ): Promise<ExtractionResult> {
     const chain = chainOf(image.layers.map(({ diffId }) => diffId));
+    return this.#inUse.during(chain, () => this.#extract(store, image, { name, chain }, options));
+  }
+
+  async #extract(
+    store: LayerStore,
+    image: ImageSource,
+    { name, chain }: { readonly name: string; readonly chain: readonly ChainId[] },
+    options: ExtractionOptions,
+  ): Promise<ExtractionResult> {
     const result: ExtractionResult['layers'][number][] = [];
     for (const [index, source] of image.layers.entries()) {
       options.signal.throwIfAborted();

@@ -1,9 +1,10 @@
 /** Layers that nothing needs any more. */
+import { describeError } from '../../core/errors.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { absoluteName, type DatasetName, type NodeId, parseCursorName } from '../../core/ids.ts';
 import { type ChainId, chainOf } from '../../core/layers/digest.ts';
-import { layerOf } from '../../core/layers/layer-names.ts';
-import type { LayerStore } from './layer-stores.ts';
+import { layerName, layerOf } from '../../core/layers/layer-names.ts';
+import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
 export interface UnneededLayer {
@@ -14,11 +15,13 @@ export interface UnneededLayer {
 
 export class Garbage {
   readonly #parts: LayerParts;
-  readonly #isInUse: (dataset: DatasetName) => boolean;
+  readonly #stores: LayerStores;
+  readonly #isInUse: (dataset: DatasetName, layer: ChainId) => boolean;
 
-  /** `isInUse` knows who else refers to a layer's dataset. */
-  constructor(parts: LayerParts, isInUse: (dataset: DatasetName) => boolean) {
+  /** `isInUse` knows who else counts on a layer. */
+  constructor(parts: LayerParts, stores: LayerStores, isInUse: (dataset: DatasetName, layer: ChainId) => boolean) {
     this.#parts = parts;
+    this.#stores = stores;
     this.#isInUse = isInUse;
   }
 
@@ -48,24 +51,25 @@ export class Garbage {
     return unneeded;
   }
 
-  /** Destroys them; ZFS itself refuses what somebody has cloned or held meanwhile, and that stays. Gives those that are gone. */
+  /** Destroys them one by one, each if it is still unneeded then; ZFS itself refuses what somebody has cloned or held meanwhile, and that stays. Gives those that are gone. */
   async collect(store: LayerStore): Promise<readonly UnneededLayer[]> {
     const { zfs, look, warn } = this.#parts;
     const gone: UnneededLayer[] = [];
-    for (const unneeded of this.find(store)) {
-      const dataset = this.#parts
-        .graph(store.tree)
-        .sorted()
-        .find(({ name }) => layerOf(store.base, name) === unneeded.layer);
-      if (dataset === undefined) continue;
+    const kept = new Set<ChainId>();
+    const next = (): UnneededLayer | undefined => this.find(store).find(({ layer }) => !kept.has(layer));
+    for (let unneeded = next(); unneeded !== undefined; unneeded = next()) {
+      const { layer } = unneeded;
+      const name = layerName(store.base, layer);
       try {
-        await zfs.destroy(absoluteName(store.root, dataset.name));
+        await this.#stores.whileLeaving(layer, async () => {
+          await zfs.destroy(absoluteName(store.root, name));
+          await look(store.tree, [name]);
+        });
+        gone.push(unneeded);
       } catch (error) {
-        warn(`Layer ${unneeded.layer} stays: ${String(error)}`, { layer: unneeded.layer });
-        break;
+        kept.add(layer);
+        warn(`Layer ${layer} stays: ${describeError(error)}`, { layer });
       }
-      await look(store.tree, [dataset.name]);
-      gone.push(unneeded);
     }
     return gone;
   }
@@ -82,7 +86,7 @@ export class Garbage {
     // A peer that only reads does not tell what it has; where the ZFS has bookmarks, the cursor of each transfer does
     const isSent = bookmarks.some((bookmark) => parseCursorName(bookmark.name) !== undefined);
     const isMirrored = isSent || Array.from(others.values()).some((graph) => graph.get(id) !== undefined);
-    return !isMirrored && !this.#isInUse(absoluteName(store.root, name));
+    return !isMirrored && !this.#isInUse(absoluteName(store.root, name), layer);
   }
 }
 

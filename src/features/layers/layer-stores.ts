@@ -38,6 +38,8 @@ export interface LayerStore extends LayerStorePlace {
 
 export class LayerStores {
   readonly #parts: LayerParts;
+  /** Layers that are being destroyed. */
+  readonly #leaving = new Set<ChainId>();
 
   constructor(parts: LayerParts) {
     this.#parts = parts;
@@ -92,8 +94,19 @@ export class LayerStores {
     return store;
   }
 
+  /** Nobody takes a layer for one that is here while a task destroys it. */
+  async whileLeaving(layer: ChainId, task: () => Promise<void>): Promise<void> {
+    this.#leaving.add(layer);
+    try {
+      await task();
+    } finally {
+      this.#leaving.delete(layer);
+    }
+  }
+
   /** Whether the layer is here, whole. */
   has(store: LayerStore, layer: ChainId | null): boolean {
+    if (layer !== null && this.#leaving.has(layer)) return false;
     return isExtracted(this.#dataset(store, layerName(store.base, layer)));
   }
 

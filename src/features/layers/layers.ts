@@ -14,6 +14,7 @@ import { openImage } from './images/open-image.ts';
 import { parseSourceName } from './images/source-name.ts';
 import { LayerMaker } from './layer-maker.ts';
 import { type LayerStore, LayerStores } from './layer-stores.ts';
+import { LayersInUse } from './layers-in-use.ts';
 import { Packaging } from './packaging.ts';
 import type { LayerParts } from './parts.ts';
 import { SnapshotReading } from './reading.ts';
@@ -42,6 +43,7 @@ export class Layers {
   readonly roots: Roots;
   readonly maker: LayerMaker;
   readonly #options: LayersOptions;
+  readonly #inUse = new LayersInUse();
   readonly #reading: SnapshotReading;
   readonly #packaging: Packaging;
   readonly #extraction: Extraction;
@@ -57,7 +59,12 @@ export class Layers {
     this.maker = new LayerMaker(options, this.stores);
     this.#reading = new SnapshotReading(zfs, mintDatasetId);
     this.#packaging = new Packaging(options, this.stores, this.#reading);
-    this.#extraction = new Extraction({ stores: this.stores, maker: this.maker, catalog: this.catalog });
+    this.#extraction = new Extraction({
+      stores: this.stores,
+      maker: this.maker,
+      catalog: this.catalog,
+      inUse: this.#inUse,
+    });
     this.#commits = new Commits({
       parts: options,
       stores: this.stores,
@@ -65,9 +72,14 @@ export class Layers {
       catalog: this.catalog,
       reading: this.#reading,
       packaged: packageLayer,
+      inUse: this.#inUse,
       mintTransferId,
     });
-    this.#garbage = new Garbage(options, options.isInUse);
+    this.#garbage = new Garbage(
+      options,
+      this.stores,
+      (dataset, layer) => this.#inUse.has(layer) || options.isInUse(dataset),
+    );
   }
 
   /** Clears up what a crash left in the stores; what cannot be now is told. */
@@ -131,6 +143,11 @@ export class Layers {
   /** See `Packaging.exportImage`. */
   exportImage(store: LayerStore, name: string, target: string, signal: AbortSignal): Promise<Digest> {
     return this.#packaging.exportImage(store, this.catalog.require(store, name), target, signal);
+  }
+
+  /** Does something while a layer is no garbage, whatever refers to it by then. */
+  keeping<T>(layer: ChainId, task: () => Promise<T>): Promise<T> {
+    return this.#inUse.during([layer], task);
   }
 
   images(store: LayerStore): readonly CataloguedImage[] {

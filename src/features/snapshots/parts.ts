@@ -20,6 +20,8 @@ export interface SnapshotParts {
   readonly hasLayer: (layer: ChainId) => boolean;
   /** Brings a layer here that a peer has; false where nobody has it. */
   readonly fetchLayer: (layer: ChainId) => Promise<boolean>;
+  /** Does something while a layer is no garbage. */
+  readonly keeping: <T>(layer: ChainId, task: () => Promise<T>) => Promise<T>;
   /** The layer below another that is here; null for the empty base, undefined where it lies over something else. */
   readonly layerBelow: (layer: ChainId) => ChainId | null | undefined;
   /** Has the observer log, soon, what was changed. */

@@ -135,7 +135,10 @@ export class Snapshots implements SnapshotService {
       if (this.#parts.journal.get(key) !== undefined) throw exists(key);
       const origin = parent === null ? null : this.#requireCommitted(parent);
       const asked = kind === 'active' ? labels[SNAPSHOT_REF_LABEL] : undefined;
-      if (asked !== undefined && isDigest(asked)) await this.#adopt(asked as ChainId, origin, labels);
+      if (asked !== undefined && isDigest(asked)) {
+        const layer = asked as ChainId;
+        await this.#parts.keeping(layer, () => this.#adopt(layer, origin, labels));
+      }
       const dataset = this.#places.forNew(kind, key, origin, labels);
       await this.#clone(kind, key, origin, dataset);
       await this.#keep(kind, key, { parent, labels, dataset });
@@ -201,7 +204,7 @@ export class Snapshots implements SnapshotService {
     }
     if (journal.get(name) !== undefined) throw exists(name);
     const layer = this.#places.layerNamed(name, kept);
-    if (layer !== undefined) return this.#commitAs(layer, name, kept, labels);
+    if (layer !== undefined) return this.#parts.keeping(layer, () => this.#commitAs(layer, name, kept, labels));
     const dataset = await this.#places.forCommitted(kept, name);
     await this.#keepCommitted(name, kept, dataset, labels);
     try {
