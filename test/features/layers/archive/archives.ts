@@ -9,9 +9,9 @@ export type Entry = Partial<Omit<TarHeader, 'path' | 'linkPath' | 'size'>> & {
 };
 
 /** A time with microseconds. */
-export const MTIME_NS = 1_700_000_000_123_456_000n;
+const MTIME_NS = 1_700_000_000_123_456_000n;
 
-export function headerOf(entry: Entry): TarHeader {
+function headerOf(entry: Entry): TarHeader {
   const { path, to = '', content = '', ...rest } = entry;
   return {
     type: 'file',
