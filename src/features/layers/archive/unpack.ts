@@ -29,6 +29,8 @@ export interface UnpackOptions {
   readonly signal: AbortSignal;
   /** Told how many bytes of the tar have been read so far. */
   readonly onProgress?: (bytes: number) => void;
+  /** Most entries that are taken. @internal */
+  readonly entriesMax?: number;
 }
 
 export interface Unpacked {
@@ -45,7 +47,7 @@ export interface Unpacked {
 export async function unpackLayer(
   tar: AsyncIterable<Uint8Array>,
   root: string,
-  { signal, onProgress }: UnpackOptions,
+  { signal, onProgress, entriesMax = ENTRIES_MAX }: UnpackOptions,
 ): Promise<Unpacked> {
   checkNotAborted(signal);
   const target = await LayerRoot.open(root, signal).catch((error: unknown) =>
@@ -60,7 +62,7 @@ export async function unpackLayer(
   try {
     for await (const entry of readTar(counted)) {
       entries += 1;
-      if (entries > ENTRIES_MAX) throw refusedEntry(entry.path, `is one of more than ${ENTRIES_MAX} entries`);
+      if (entries > entriesMax) throw refusedEntry(entry.path, `is one of more than ${entriesMax} entries`);
       await apply(entry, target);
     }
     await target.finish();

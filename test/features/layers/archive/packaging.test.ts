@@ -23,6 +23,7 @@ import { packageLayer } from '../../../../src/features/layers/archive/package.ts
 import { readTar } from '../../../../src/features/layers/archive/tar-reader.ts';
 import { unpackLayer } from '../../../../src/features/layers/archive/unpack.ts';
 import { inChunks } from './archives.ts';
+import { ramfs, withPrograms } from './machine.ts';
 import { tempDirectory } from './temp-directory.ts';
 import { describeTree } from './tree-description.ts';
 
@@ -219,6 +220,31 @@ describe('a packaged layer', () => {
       (root) => void spawnSync('setfattr', ['-x', 'user.x', join(root, 'd')]),
     );
     expect(await listed(await bytesOf(parent, layer))).toEqual(['.wh.d', 'd/', 'd/f']);
+  });
+
+  it('has no attributes where the file system takes none', async () => {
+    const layer = await ramfs();
+    writeFileSync(join(layer, 'file'), 'content');
+    expect(await listed(await bytesOf(null, layer))).toEqual(['./', 'file']);
+  });
+
+  it('has none either where getfattr says that there are none', async () => {
+    const layer = await tempDirectory();
+    writeFileSync(join(layer, 'file'), 'content');
+    spawnSync('setfattr', ['-n', 'user.x', '-v', '1', join(layer, 'file')]);
+    await withPrograms({ getfattr: 'echo "getfattr: .: Operation not supported" >&2; exit 1' }, async () => {
+      for await (const { xattrs } of readTar(inChunks(await bytesOf(null, layer)))) expect(xattrs.size).toBe(0);
+    });
+  });
+
+  it('says which package has getfattr where that is missing', async () => {
+    const layer = await tempDirectory();
+    await withPrograms(null, async () => {
+      await expect(bytesOf(null, layer)).rejects.toMatchObject({
+        code: 'PROGRAM_MISSING',
+        message: expect.stringContaining('apt-get install attr'),
+      });
+    });
   });
 
   it('leaves sockets out', async () => {
