@@ -200,6 +200,19 @@ describe('an unpacked layer', () => {
     expect(lstatSync(join(root, 'same'))).toMatchObject({ nlink: 2, uid: 9 });
   });
 
+  it('gives hard links what waits to be set, whatever becomes of the name that they link to', async () => {
+    const root = await tempDirectory();
+    await unpack(root, [
+      { path: 'a', content: 'old', xattrs: new Map([['user.a', Buffer.from('1')]]), mtimeNs: 5_000_000_001n },
+      { type: 'hardlink', path: 'b', to: 'a' },
+      { path: 'a', content: 'new' },
+    ]);
+    expect(readFileSync(join(root, 'b'), 'utf8')).toBe('old');
+    expect(statSync(join(root, 'b'), { bigint: true }).mtimeNs).toBe(5_000_000_001n);
+    expect(execFileSync('getfattr', ['--absolute-names', join(root, 'b')]).toString()).toContain('user.a');
+    expect(execFileSync('getfattr', ['--absolute-names', join(root, 'a')]).toString()).toBe('');
+  });
+
   it('tells how much of its tar has been read', async () => {
     const root = await tempDirectory();
     const told: number[] = [];
@@ -284,7 +297,17 @@ describe('unpacking on a machine that lacks something', () => {
         code: 'PROGRAM_MISSING',
         message: expect.stringContaining('apt-get install attr'),
       });
-      await unpack(await tempDirectory(), [{ path: 'a' }]);
+      await unpack(await tempDirectory(), [{ type: 'directory', path: './' }, { path: 'a' }]);
+    });
+  });
+
+  it('says which package has the program that sets times to the nanosecond, and needs it for those only', async () => {
+    await withPrograms(null, async () => {
+      const root: Entry = { type: 'directory', path: './' };
+      await expect(unpack(await tempDirectory(), [root, { path: 'a', mtimeNs: 1n }])).rejects.toMatchObject({
+        code: 'PROGRAM_MISSING',
+        message: expect.stringContaining('apt-get install perl-base'),
+      });
     });
   });
 
