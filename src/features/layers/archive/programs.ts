@@ -11,6 +11,7 @@ const PACKAGES = {
   mknod: 'coreutils',
   mkfifo: 'coreutils',
   perl: 'perl-base',
+  xargs: 'findutils',
 } as const;
 /** What is kept of complaints, in bytes: the first one says what is wrong. */
 const STDERR_BYTES_MAX = 4096;

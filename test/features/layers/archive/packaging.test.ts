@@ -5,6 +5,7 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -176,6 +177,34 @@ describe('a packaged layer', () => {
     expect(lstatSync(join(root, 'd/old'), { bigint: true }).mtimeNs).toBe(-1_500_000_000n);
     expect(describeTree(root)).toEqual(describeTree(layer));
     expect((await bytesOf(null, root)).equals(tar)).toBe(true);
+  });
+
+  it('reads attributes of the candidates only, and of all that is new', async () => {
+    const [parent, layer] = await trees(
+      (root) => {
+        mkdirSync(join(root, 'd'));
+        for (const name of ['d/same', 'd/other', 'gone']) writeFileSync(join(root, name), name);
+      },
+      (root) => {
+        spawnSync('setfattr', ['-n', 'user.x', '-v', '1', join(root, 'd/other')]);
+        rmSync(join(root, 'gone'));
+        mkdirSync(join(root, 'new'));
+        writeFileSync(join(root, 'new/deep'), '');
+        spawnSync('setfattr', ['-n', 'user.y', '-v', '2', join(root, 'new/deep')]);
+      },
+    );
+    const whole = await bytesOf(parent, layer);
+    const asked = join(await tempDirectory(), 'asked');
+    const getfattr = spawnSync('which', ['getfattr'], { encoding: 'utf8' }).stdout.trim();
+    await withPrograms({ getfattr: `printf '%s\\n' "$@" >>"${asked}"; exec ${getfattr} "$@"` }, async () => {
+      const candidates = ['.', 'd/other', 'gone', 'new'].map((path) => Buffer.from(path));
+      expect((await bytesOf(parent, layer, candidates)).equals(whole)).toBe(true);
+    });
+    const paths = readFileSync(asked, 'utf8')
+      .split('\n')
+      .filter((word) => /^\.\/./.test(word));
+    // Of the parent, of the layer, and what is below the new one
+    expect(paths).toEqual(['./d', './d/other', './gone', './d', './d/other', './new', './new/deep']);
   });
 
   it('says nothing where nothing changed', async () => {
