@@ -88,7 +88,7 @@ export class ImageCatalog {
   }
 }
 
-export function unknownImage(name: string): PandoError {
+function unknownImage(name: string): PandoError {
   return new PandoError('IMAGE_UNKNOWN', `No image is called "${name}" here; "pando image ls" lists those there are.`, {
     name,
   });

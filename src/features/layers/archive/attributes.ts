@@ -22,6 +22,8 @@ const NEWLINE = 0x0a;
 /** Labels come from the policy of the machine that a file is on, not with the file; other packagers leave them out as well. */
 const HOST_LABEL = 'security.selinux';
 const NONE: Xattrs = new Map();
+/** All attributes, of links themselves, with names as they are. */
+const READ = ['--no-dereference', '--dump', '--match=-', '--encoding=base64', '--absolute-names'];
 /** What setfattr says, in the words of strerror(3), and what it comes to. */
 const COMPLAINTS: readonly (readonly [RegExp, ErrorCode, string])[] = [
   [/not supported/, 'ZFS_UNSUPPORTED', 'the file system takes no such attributes; set xattr=sa on the dataset'],
@@ -65,43 +67,59 @@ function escaped(name: string): string {
   return name.replace(/[\\\n\r]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }
 
-/** Attributes of all files of a tree, looked up by the path relative to its root. */
+/** Attributes of the files of a tree, looked up by the path relative to its root, once they have been read. */
 export class TreeXattrs {
-  readonly #files: ReadonlyMap<string, Xattrs>;
+  readonly #root: string;
+  readonly #signal: AbortSignal;
+  readonly #files = new Map<string, Xattrs>();
+  /** Paths that have been read; null for all there are. */
+  #read: Set<string> | null = new Set();
+  #isTaken: Promise<boolean> | null = null;
 
-  private constructor(files: ReadonlyMap<string, Xattrs>) {
-    this.#files = files;
+  constructor(root: string, signal: AbortSignal) {
+    this.#root = root;
+    this.#signal = signal;
   }
 
-  /** Reads those of a whole tree, which there are none of where the file system takes none. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
-  static async read(root: string, signal: AbortSignal): Promise<TreeXattrs> {
-    if (!(await takesXattrs(root, signal))) return new TreeXattrs(new Map());
-    const files = new Map<string, Xattrs>();
-    const words = [
-      '--recursive',
-      '--physical',
-      '--no-dereference',
-      '--dump',
-      '--match=-',
-      '--encoding=base64',
-      '--absolute-names',
-      '.',
-    ];
-    const complaint = await runProgram({ program: 'getfattr', words, directory: root, signal }, (output) =>
-      parseDump(output, files),
-    );
-    checkNotAborted(signal);
-    if (complaint === null) return new TreeXattrs(files);
-    throw new PandoError(
-      'PROGRAM_FAILED',
-      'Extended attributes of a tree could not be read; look at what getfattr says, then try again.',
-      { program: 'getfattr', complaint },
-    );
+  /** Reads those of the whole tree, which there are none of where the file system takes none. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
+  async readAll(): Promise<void> {
+    if (this.#read === null) return;
+    if (await this.#takesAny()) await this.#run('getfattr', ['--recursive', '--physical', ...READ, '.'], []);
+    this.#read = null;
+  }
+
+  /** Reads those of some paths, which exist. Rejects as {@link readAll} does. */
+  async readAt(paths: Iterable<Buffer>): Promise<void> {
+    const read = this.#read;
+    if (read === null) return;
+    const missing = Array.from(paths).filter((path) => !read.has(path.toString('latin1')));
+    if (missing.length === 0) return;
+    const input = missing.map((path) => Buffer.concat([Buffer.from('./'), path, Buffer.from([0])]));
+    // Arguments of programs are text for Node; paths are bytes
+    if (await this.#takesAny()) await this.#run('xargs', ['--null', 'getfattr', ...READ, '--'], input);
+    for (const path of missing) read.add(path.toString('latin1'));
   }
 
   /** In the order of their names. */
   of(path: Buffer): Xattrs {
     return this.#files.get(path.toString('latin1')) ?? NONE;
+  }
+
+  #takesAny(): Promise<boolean> {
+    this.#isTaken ??= takesXattrs(this.#root, this.#signal);
+    return this.#isTaken;
+  }
+
+  async #run(program: 'getfattr' | 'xargs', words: readonly string[], input: readonly Buffer[]): Promise<void> {
+    const task = { program, words, directory: this.#root, signal: this.#signal, input };
+    const complaint = await runProgram(task, (output) => parseDump(output, this.#files));
+    checkNotAborted(this.#signal);
+    if (complaint === null) return;
+    throw new PandoError(
+      'PROGRAM_FAILED',
+      'Extended attributes of a tree could not be read; look at what getfattr says, then try again.',
+      { program: 'getfattr', complaint },
+    );
   }
 }
 

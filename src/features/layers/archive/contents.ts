@@ -1,16 +1,13 @@
 /** Writes the contents of files; long runs of zeros become holes. */
 import { type FileHandle, open } from 'node:fs/promises';
+import { fileTime, needsExactTime } from './exact-times.ts';
 import type { Attributes, Extent } from './tar-entry.ts';
 
 /** Zeros that become a hole, in bytes: shorter ones save next to nothing where the file system compresses. */
-const HOLE_BYTES = 64 * 1024;
+export const HOLE_BYTES = 64 * 1024;
 /** What is written at once, in bytes; chunks as they come are smaller than a hole. */
 const WRITE_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(HOLE_BYTES);
-const NS_PER_US = 1000n;
-const US_PER_SECOND = 1_000_000;
-/** The kernel cuts microseconds off what Node hands it as a floating-point number; the middle of one survives that. */
-const HALF_US = 0.5;
 
 export interface FileContents {
   readonly size: number;
@@ -18,7 +15,7 @@ export interface FileContents {
   readonly chunks: AsyncIterable<Buffer> | Iterable<Buffer>;
 }
 
-/** Makes a file that is not there yet. Rejects with a system error; EEXIST before any chunk is taken. */
+/** Makes a file that is not there yet, with its attributes; its time only where Node can set it. Rejects with a system error; EEXIST before any chunk is taken. */
 export async function writeFileAt(path: Buffer, contents: FileContents, attributes: Attributes): Promise<void> {
   const file = await open(path, 'wx', 0o600);
   try {
@@ -27,7 +24,7 @@ export async function writeFileAt(path: Buffer, contents: FileContents, attribut
     await file.chown(attributes.uid, attributes.gid);
     await file.chmod(attributes.mode);
     const seconds = fileTime(attributes.mtimeNs);
-    await file.utimes(seconds, seconds);
+    if (!needsExactTime(attributes.mtimeNs)) await file.utimes(seconds, seconds);
   } finally {
     await file.close();
   }
@@ -98,9 +95,4 @@ async function writeAll(file: FileHandle, bytes: Buffer, offset: number): Promis
     const { bytesWritten } = await file.write(bytes, at, bytes.length - at, offset + at);
     at += bytesWritten;
   }
-}
-
-/** A time as Node takes it, in seconds: good to the microsecond, and not before 1970, as containerd has it too. */
-export function fileTime(ns: bigint): number {
-  return ns <= 0n ? 0 : (Number(ns / NS_PER_US) + HALF_US) / US_PER_SECOND;
 }

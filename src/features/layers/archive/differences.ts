@@ -23,21 +23,34 @@ export interface Differences {
   readonly gone: readonly Buffer[];
 }
 
-/** `parent` is null for the lowest layer. Outside of `candidates` nothing differs; null has both trees walked. Rejects with `ARCHIVE_INVALID` for what no layer can say. */
+/** Reads what attributes it needs, and those of all that is changed. `parent` is null for the lowest layer. Outside of `candidates` nothing differs; null has both trees walked. Rejects with `ARCHIVE_INVALID` for what no layer can say. */
 export async function findDifferences(
   sides: { readonly parent: TreeSide | null; readonly layer: TreeSide },
   candidates: readonly Buffer[] | null,
   signal: AbortSignal,
 ): Promise<Differences> {
-  if (candidates !== null && sides.parent !== null) {
+  const { parent, layer } = sides;
+  if (candidates !== null && parent !== null) {
+    const paths = Array.from(candidates, normal).sort(Buffer.compare);
+    const compared = distinct(paths.flatMap((path) => [...pathsAbove(path), path]));
+    for (const side of [parent, layer]) await side.readXattrs(compared);
     const looked = new Comparison(sides, signal);
-    await looked.lookAt(candidates);
+    await looked.lookAt(paths);
     // Other names of an inode need not be among the candidates
-    if (!looked.hasLinks) return looked.result();
+    if (!looked.hasLinks) {
+      const result = looked.result();
+      await layer.readXattrs(result.changed.map(({ path }) => path));
+      return result;
+    }
   }
+  for (const side of [parent, layer]) await side?.readXattrs(null);
   const walked = new Comparison(sides, signal);
   await walked.walk();
   return walked.result();
+}
+
+function distinct(paths: readonly Buffer[]): Buffer[] {
+  return Array.from(new Map(paths.map((path) => [path.toString('latin1'), path])).values());
 }
 
 class Comparison {
@@ -67,10 +80,11 @@ class Comparison {
     await this.#walkFrom((await this.#parent?.find(ROOT)) ?? null, await this.#layer.find(ROOT));
   }
 
-  async lookAt(candidates: readonly Buffer[]): Promise<void> {
+  /** `paths` are normal and ascend. */
+  async lookAt(paths: readonly Buffer[]): Promise<void> {
     // Whether to go on below a path that was looked at
     const isOpen = new Map<string, boolean>();
-    for (const path of Array.from(candidates, normal).sort(Buffer.compare)) {
+    for (const path of paths) {
       let open = true;
       for (const above of pathsAbove(path)) {
         const key = above.toString('latin1');

@@ -2,14 +2,16 @@
 import { chmod, lchown, lutimes, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { type AttributedFile, setXattrs } from './attributes.ts';
 import { BoundedWork } from './bounded-work.ts';
-import { fileTime } from './contents.ts';
+import { fileTime, needsExactTime, setExactTimes, type TimedFile } from './exact-times.ts';
 import { failureAt } from './failures.ts';
-import { DirectoryPlace, directoriesOf, type Leaf, type Place } from './place.ts';
+import { DirectoryPlace, directoriesOf, type Leaf, type Place, without } from './place.ts';
 import { refusedEntry } from './refusals.ts';
 import { removeTree } from './remove-tree.ts';
 import { implicitAttributes, RootedPaths } from './rooted-path.ts';
+import { ownNewFiles, writeSmallFile } from './small-files.ts';
 import { makeSpecialFiles, type SpecialFile } from './special-files.ts';
 import type { Attributes } from './tar-entry.ts';
+import { Turns } from './turns.ts';
 
 /** Files, and later directories, that are worked on at a time: as many as keep Node's four threads and a disk busy. */
 const JOBS_MAX = 16;
@@ -17,6 +19,8 @@ const JOBS_MAX = 16;
 const XATTRS_PENDING_BYTES_MAX = 16 * 1024 * 1024;
 /** Special files that wait to be made. */
 const SPECIALS_PENDING_MAX = 1000;
+/** Times that wait to be set: some tens of megabytes. */
+const TIMES_PENDING_MAX = 200_000;
 /** Where the content of a directory stays while that is made anew; a whiteout's name, so that no layer brings it. */
 const RENEWED = '.wh..wh.pando-renewed';
 
@@ -25,8 +29,12 @@ export class LayerRoot {
   readonly #root: string;
   readonly #signal: AbortSignal;
   readonly #work = new BoundedWork(JOBS_MAX);
+  /** Work that is done at once. */
+  readonly turns = new Turns();
+  readonly #newFiles = ownNewFiles();
   #xattrBytes = 0;
   #specials = 0;
+  #times = 0;
 
   private constructor(root: string, paths: RootedPaths, signal: AbortSignal) {
     this.#root = root;
@@ -41,6 +49,14 @@ export class LayerRoot {
   /** Starts work that needs no order: on a path that nothing else works on before {@link settled}. */
   start(job: () => Promise<void>): Promise<void> {
     return this.#work.start(job);
+  }
+
+  /** Writes a small file at once. Throws a system error. */
+  writeSmall(parent: DirectoryPlace, name: string, pieces: readonly Buffer[], attributes: Attributes): Promise<void> {
+    return this.turns.take(() => {
+      const known = { own: this.#newFiles, isOwn: parent.hasOwnFiles };
+      parent.hasOwnFiles = writeSmallFile(parent.pathOf(name), pieces, attributes, known);
+    });
   }
 
   /** Waits for what was started. */
@@ -72,6 +88,7 @@ export class LayerRoot {
     parent.isTouched = true;
     parent.children.set(name, leaf);
     if (leaf.special !== undefined) this.#specials += 1;
+    if (leaf.mtimeNs !== undefined) this.#times += 1;
     this.#countXattrs(leaf.xattrs);
   }
 
@@ -113,16 +130,22 @@ export class LayerRoot {
 
   /** Does what waits, where that is much. */
   async relieve(): Promise<void> {
-    if (this.#xattrBytes > XATTRS_PENDING_BYTES_MAX || this.#specials > SPECIALS_PENDING_MAX) await this.complete();
+    const isMuch =
+      this.#xattrBytes > XATTRS_PENDING_BYTES_MAX ||
+      this.#specials > SPECIALS_PENDING_MAX ||
+      this.#times > TIMES_PENDING_MAX;
+    if (isMuch) await this.complete();
   }
 
-  /** Makes special files and sets extended attributes: behind all owners, whose change takes capabilities away (chown(2)). */
+  /** Makes special files, sets extended attributes, behind all owners, whose change takes capabilities away (chown(2)), and times. */
   async complete(): Promise<void> {
     await this.settled();
     if (this.#specials > 0) await this.#makeSpecials();
     if (this.#xattrBytes > 0) await setXattrs(this.#root, this.#attributed(), this.#signal);
+    if (this.#times > 0) await setExactTimes(this.#root, this.#timed(), this.#signal);
     this.#specials = 0;
     this.#xattrBytes = 0;
+    this.#times = 0;
   }
 
   /** All that can be done only when nothing is put into directories any more, deepest ones first. */
@@ -136,6 +159,8 @@ export class LayerRoot {
       if (place.attributes !== null || place.isTouched) await this.start(() => finishDirectory(place));
     }
     await this.settled();
+    const timed = directories.flatMap(exactTimeOf);
+    if (timed.length > 0) await setExactTimes(this.#root, timed, this.#signal);
   }
 
   async #remove(parent: DirectoryPlace, name: string): Promise<void> {
@@ -174,8 +199,7 @@ export class LayerRoot {
       for (const [name, child] of directory.children) {
         if (child.kind !== 'file' || child.special === undefined) continue;
         made.push({ ...child.special, path: directory.pathOf(name), relative: directory.relativeOf(name) });
-        const { special: _, ...rest } = child;
-        directory.children.set(name, rest);
+        directory.children.set(name, without(child, 'special'));
       }
     }
     await makeSpecialFiles(this.#root, made, this.#signal);
@@ -197,11 +221,26 @@ export class LayerRoot {
       for (const [name, child] of directory.children) {
         if (child.kind === 'directory' || child.xattrs === undefined) continue;
         yield { path: directory.relativeOf(name), xattrs: child.xattrs };
-        const { xattrs: _, ...rest } = child;
-        directory.children.set(name, rest);
+        directory.children.set(name, without(child, 'xattrs'));
       }
     }
   }
+
+  *#timed(): Generator<TimedFile> {
+    for (const directory of directoriesOf(this.paths.root)) {
+      for (const [name, child] of directory.children) {
+        if (child.kind === 'directory' || child.mtimeNs === undefined) continue;
+        yield { path: directory.relativeOf(name), mtimeNs: child.mtimeNs };
+        directory.children.set(name, without(child, 'mtimeNs'));
+      }
+    }
+  }
+}
+
+/** None where Node set it, or where nothing changed it. */
+function exactTimeOf({ attributes, isTouched, mtimeNs, relative }: DirectoryPlace): TimedFile[] {
+  const ns = attributes?.mtimeNs ?? (isTouched ? mtimeNs : 0n);
+  return needsExactTime(ns) ? [{ path: relative, mtimeNs: ns }] : [];
 }
 
 async function finishDirectory(place: DirectoryPlace): Promise<void> {

@@ -43,8 +43,8 @@ export interface PackageOptions {
 export async function* packageLayer(options: PackageOptions): AsyncGenerator<Uint8Array, void, undefined> {
   const { candidates, signal } = options;
   checkNotAborted(signal);
-  const parent = options.parent === null ? null : await TreeSide.open(options.parent, signal);
-  const layer = await TreeSide.open(options.layer, signal);
+  const parent = options.parent === null ? null : new TreeSide(options.parent, signal);
+  const layer = new TreeSide(options.layer, signal);
   const differences = await findDifferences({ parent, layer }, candidates, signal);
   let held: Buffer[] = [];
   let bytes = 0;

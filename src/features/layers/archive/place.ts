@@ -1,4 +1,5 @@
 /** What is known of a path below the root while a layer is applied: each is looked at once at most. */
+import { needsExactTime } from './exact-times.ts';
 import type { Attributes, Device } from './tar-entry.ts';
 
 const SLASH = Buffer.from('/');
@@ -11,13 +12,40 @@ export interface Leaf {
   readonly target?: string;
   /** To be set at the end. */
   readonly xattrs?: ReadonlyMap<string, Buffer>;
+  /** A time that Node cannot set, to be set at the end. */
+  readonly mtimeNs?: bigint;
   /** A fifo, with null, or a device that is to be made at the end, and what it is to have. */
   readonly special?: { readonly device: Device | null; readonly attributes: Attributes };
 }
 
-/** Most leaves have nothing to tell but this; a layer has hundreds of thousands. */
-export const MADE_FILE: Leaf = { kind: 'file', isMade: true };
-export const MADE_LINK: Leaf = { kind: 'link', isMade: true };
+/** Most leaves have nothing to tell but this in the end; a layer has hundreds of thousands. */
+const MADE_FILE: Leaf = { kind: 'file', isMade: true };
+const MADE_LINK: Leaf = { kind: 'link', isMade: true };
+
+/** What this layer made, with what waits to be set. */
+export function made(
+  kind: Leaf['kind'],
+  { xattrs, mtimeNs, special }: Pick<Attributes, 'xattrs' | 'mtimeNs'> & Pick<Leaf, 'special'>,
+): Leaf {
+  const waiting = {
+    ...(xattrs.size === 0 ? {} : { xattrs }),
+    ...(needsExactTime(mtimeNs) ? { mtimeNs } : {}),
+    ...(special === undefined ? {} : { special }),
+  };
+  return plain({ kind, isMade: true, ...waiting });
+}
+
+/** The same leaf without what takes memory for nothing. */
+function plain(leaf: Leaf): Leaf {
+  if (leaf.xattrs !== undefined || leaf.mtimeNs !== undefined || leaf.special !== undefined) return leaf;
+  return leaf.kind === 'file' ? MADE_FILE : MADE_LINK;
+}
+
+/** A made one without something that was waiting and is done. */
+export function without(leaf: Leaf, done: 'xattrs' | 'mtimeNs' | 'special'): Leaf {
+  const { [done]: _, ...rest } = leaf;
+  return plain(rest);
+}
 
 export type Place = Leaf | DirectoryPlace;
 
@@ -39,6 +67,8 @@ export class DirectoryPlace {
   /** Its time before this layer changed something in it. */
   readonly mtimeNs: bigint;
   isTouched = false;
+  /** Whether new files in it have what this process gives them; null before the first. */
+  hasOwnFiles: boolean | null = null;
 
   constructor(
     parent: DirectoryPlace | null,

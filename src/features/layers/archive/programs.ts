@@ -1,11 +1,18 @@
-/** Programs for what Node has no interface to: extended attributes and special files. */
+/** Programs for what Node has no interface to: extended attributes, special files and exact times. */
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { PandoError } from '../../../core/errors.ts';
 import { systemCode } from './failures.ts';
 
 /** Debian's package of each program. */
-const PACKAGES = { getfattr: 'attr', setfattr: 'attr', mknod: 'coreutils', mkfifo: 'coreutils' } as const;
+const PACKAGES = {
+  getfattr: 'attr',
+  setfattr: 'attr',
+  mknod: 'coreutils',
+  mkfifo: 'coreutils',
+  perl: 'perl-base',
+  xargs: 'findutils',
+} as const;
 /** What is kept of complaints, in bytes: the first one says what is wrong. */
 const STDERR_BYTES_MAX = 4096;
 

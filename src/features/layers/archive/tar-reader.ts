@@ -20,6 +20,9 @@ const PATH_BYTES_MAX = 4095;
 const NAME_BYTES_MAX = 255;
 /** Permissions, set-user-ID, set-group-ID and sticky bit. */
 const MODE_BITS = 0o7777;
+const OWNER_MAX = 2 ** 32 - 2;
+/** Some 292 years around 1970, as much as 64 bits of nanoseconds hold. */
+const TIME_MAX_NS = 2n ** 63n - 1n;
 const SLASH = 0x2f;
 const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
@@ -122,8 +125,7 @@ function untilNul(bytes: Buffer): Buffer {
 }
 
 async function entryOf(header: RawHeader, ahead: Ahead, source: ByteSource, body: Body): Promise<TarEntry> {
-  // The last one of a keyword counts; an empty one is as good as none, except for an attribute
-  const pax = new Map(ahead.records.filter(([keyword, value]) => value.length > 0 || keyword.includes('.xattr.')));
+  const pax = effective(ahead.records);
   const named = pax.get('path') ?? ahead.longName ?? header.name;
   const type = typeOf(header, named);
   // Other types have no body, whatever their size says (POSIX.1-1988; hard links of some programs tell the target's)
@@ -142,9 +144,9 @@ async function entryOf(header: RawHeader, ahead: Ahead, source: ByteSource, body
     path,
     linkPath,
     mode: header.mode & MODE_BITS,
-    uid: numeric(pax, 'uid', path, header.uid),
-    gid: numeric(pax, 'gid', path, header.gid),
-    mtimeNs: time === undefined ? header.mtimeSeconds * NS_PER_SECOND : paxTimeNs(time, path),
+    uid: ownerOf(numeric(pax, 'uid', path, header.uid), path),
+    gid: ownerOf(numeric(pax, 'gid', path, header.gid), path),
+    mtimeNs: bounded(time === undefined ? header.mtimeSeconds * NS_PER_SECOND : paxTimeNs(time, path)),
     size: sparse?.size ?? storedBytes,
     device: { major: header.major, minor: header.minor },
     xattrs: xattrsOf(pax, path),
@@ -152,6 +154,24 @@ async function entryOf(header: RawHeader, ahead: Ahead, source: ByteSource, body
     storedBytes,
     body: () => body.chunks(),
   };
+}
+
+/** The last one of a keyword counts; an empty one takes back what was said before it, except for an attribute (pax "Extended Header Keyword Precedence"). */
+function effective(records: readonly PaxRecord[]): Map<string, Buffer> {
+  const last = new Map(records);
+  for (const [keyword, value] of last) if (value.length === 0 && !keyword.includes('.xattr.')) last.delete(keyword);
+  return last;
+}
+
+/** The largest number of 32 bits stands for no change where owners are set (chown(2)). */
+function ownerOf(id: number, path: Buffer): number {
+  if (id > OWNER_MAX) throw refusedEntry(path, 'has an owner that no system has');
+  return id;
+}
+
+/** 1970 for what nobody can mean, as containerd has it. */
+function bounded(ns: bigint): bigint {
+  return ns > TIME_MAX_NS || ns < -TIME_MAX_NS ? 0n : ns;
 }
 
 function typeOf({ type: flag }: RawHeader, path: Buffer): TarEntryType {

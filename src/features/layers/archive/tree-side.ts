@@ -24,14 +24,17 @@ export class TreeSide {
   readonly #root: Buffer;
   readonly #xattrs: TreeXattrs;
 
-  private constructor(root: string, xattrs: TreeXattrs) {
+  constructor(root: string, signal: AbortSignal) {
     this.#root = Buffer.from(root);
-    this.#xattrs = xattrs;
+    this.#xattrs = new TreeXattrs(root, signal);
   }
 
-  /** Reads the extended attributes of all its files. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
-  static async open(root: string, signal: AbortSignal): Promise<TreeSide> {
-    return new TreeSide(root, await TreeXattrs.read(root, signal));
+  /** Reads the extended attributes of what is at these paths, null for all there are. Rejects with `PROGRAM_MISSING` or `PROGRAM_FAILED`. */
+  async readXattrs(paths: Iterable<Buffer> | null): Promise<void> {
+    if (paths === null) return this.#xattrs.readAll();
+    const found: Buffer[] = [];
+    for (const path of paths) if ((await this.find(path)) !== null) found.push(path);
+    await this.#xattrs.readAt(found);
   }
 
   /** Where the path is for the file system. */
@@ -64,6 +67,7 @@ export class TreeSide {
     return found;
   }
 
+  /** Of a path that {@link readXattrs} was called for. */
   xattrs(path: Buffer): Xattrs {
     return this.#xattrs.of(path);
   }

@@ -4,17 +4,17 @@
  * - A name is taken below the root, and nothing outside is touched: `rooted-path.ts` follows no link out, and what would need to be followed is refused.
  * - An entry replaces what is there, but a directory over a directory leaves its content and takes other attributes.
  * - Whiteouts hide what the layers below brought, and never what the same layer brings, whatever the order.
- * - Small files are written side by side; all else keeps its order. Directories get their attributes at the end: their times change with their content, and nobody else gets into them before.
+ * - Small files are written at once, or side by side where the disk is slow (`turns.ts`); all else keeps its order. Directories get their attributes at the end: their times change with their content, and nobody else gets into them before.
  *
- * Node sets times to the microsecond; the nanoseconds of an archive are cut.
+ * Times are those of the archive, to the nanosecond: Node sets them where it can, `exact-times.ts` all others.
  */
 import { link, symlink } from 'node:fs/promises';
 import { unlessAborted } from '../../../core/unless-aborted.ts';
-import { type FileContents, writeFileAt } from './contents.ts';
+import { type FileContents, HOLE_BYTES, writeFileAt } from './contents.ts';
 import { climbsOut, type EntryName, parseEntryName } from './entry-names.ts';
 import { checkNotAborted, failureAt } from './failures.ts';
 import { LayerRoot, setAttributes } from './layer-root.ts';
-import { type DirectoryPlace, MADE_FILE, MADE_LINK } from './place.ts';
+import { type DirectoryPlace, made } from './place.ts';
 import { refusedEntry } from './refusals.ts';
 import { isHarmlessDevice } from './special-files.ts';
 import type { TarEntry } from './tar-entry.ts';
@@ -24,11 +24,14 @@ import { readTar } from './tar-reader.ts';
 const ENTRIES_MAX = 10_000_000;
 /** Files up to this, in bytes, are held in memory and written side by side. */
 const SMALL_FILE_BYTES_MAX = 256 * 1024;
+const NO_XATTRS: ReadonlyMap<string, Buffer> = new Map();
 
 export interface UnpackOptions {
   readonly signal: AbortSignal;
   /** Told how many bytes of the tar have been read so far. */
   readonly onProgress?: (bytes: number) => void;
+  /** Most entries that are taken. @internal */
+  readonly entriesMax?: number;
 }
 
 export interface Unpacked {
@@ -45,7 +48,7 @@ export interface Unpacked {
 export async function unpackLayer(
   tar: AsyncIterable<Uint8Array>,
   root: string,
-  { signal, onProgress }: UnpackOptions,
+  { signal, onProgress, entriesMax = ENTRIES_MAX }: UnpackOptions,
 ): Promise<Unpacked> {
   checkNotAborted(signal);
   const target = await LayerRoot.open(root, signal).catch((error: unknown) =>
@@ -60,7 +63,7 @@ export async function unpackLayer(
   try {
     for await (const entry of readTar(counted)) {
       entries += 1;
-      if (entries > ENTRIES_MAX) throw refusedEntry(entry.path, `is one of more than ${ENTRIES_MAX} entries`);
+      if (entries > entriesMax) throw refusedEntry(entry.path, `is one of more than ${entriesMax} entries`);
       await apply(entry, target);
     }
     await target.finish();
@@ -148,11 +151,14 @@ async function makeFile(entry: TarEntry, parent: DirectoryPlace, name: string, t
       throw failureAt(entry.path, error);
     }
   };
-  target.put(parent, name, entry.xattrs.size === 0 ? MADE_FILE : { ...MADE_FILE, xattrs: entry.xattrs });
+  target.put(parent, name, made('file', entry));
   if (entry.storedBytes > SMALL_FILE_BYTES_MAX) return write(entry.body());
   const chunks: Buffer[] = [];
   for await (const chunk of entry.body()) chunks.push(chunk);
-  await target.start(() => write(chunks));
+  // Without a map, and too short for a hole
+  const isPlain = entry.sparse === null && entry.size < HOLE_BYTES && !target.turns.handsOver;
+  if (isPlain) await target.writeSmall(parent, name, chunks, entry);
+  else await target.start(() => write(chunks));
 }
 
 async function makeLink(entry: TarEntry, parent: DirectoryPlace, name: string, target: LayerRoot): Promise<void> {
@@ -161,7 +167,7 @@ async function makeLink(entry: TarEntry, parent: DirectoryPlace, name: string, t
   const path = parent.pathOf(name);
   await symlink(entry.linkPath, path);
   await setAttributes(path, entry, 'link');
-  target.put(parent, name, entry.xattrs.size === 0 ? MADE_LINK : { ...MADE_LINK, xattrs: entry.xattrs });
+  target.put(parent, name, made('link', entry));
 }
 
 /** A hard link has the attributes of its target; those of its own header are the same in every archive that is right (pax "ustar Interchange Format", typeflag 1). */
@@ -177,10 +183,13 @@ async function makeHardLink(entry: TarEntry, parent: DirectoryPlace, name: strin
     throw refusedEntry(entry.path, 'is a hard link to what it replaces');
   }
   await target.vacate(parent, name, there.kind, entry.path);
-  if (there.kind === 'file' && there.special !== undefined) await target.complete();
+  const isSpecial = there.special !== undefined;
+  if (isSpecial) await target.complete();
   else await target.settled();
   await link(directory.pathOf(of.name), parent.pathOf(name));
-  target.put(parent, name, there.kind === 'link' ? MADE_LINK : MADE_FILE);
+  // What waits is set under both names: one of them may be replaced before
+  const { xattrs = NO_XATTRS, mtimeNs = 0n } = isSpecial ? {} : there;
+  target.put(parent, name, made(there.kind, { xattrs, mtimeNs }));
 }
 
 async function makeSpecial(entry: TarEntry, parent: DirectoryPlace, name: string, target: LayerRoot): Promise<void> {
@@ -191,7 +200,7 @@ async function makeSpecial(entry: TarEntry, parent: DirectoryPlace, name: string
   }
   await target.vacate(parent, name, 'file', entry.path);
   const special = { device: isFifo ? null : entry.device, attributes: attributesOf(entry) };
-  target.put(parent, name, { ...MADE_FILE, special, xattrs: entry.xattrs });
+  target.put(parent, name, made('file', { ...entry, special }));
 }
 
 /** Without what else an entry holds on to: it outlives that. */

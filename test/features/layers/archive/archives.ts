@@ -1,3 +1,5 @@
+import { formatHeader } from '../../../../src/features/layers/archive/header.ts';
+import { formatPax } from '../../../../src/features/layers/archive/pax.ts';
 import type { TarHeader } from '../../../../src/features/layers/archive/tar-entry.ts';
 import { formatEntry, paddingAfter, TAR_END } from '../../../../src/features/layers/archive/tar-writer.ts';
 
@@ -9,9 +11,9 @@ export type Entry = Partial<Omit<TarHeader, 'path' | 'linkPath' | 'size'>> & {
 };
 
 /** A time with microseconds. */
-export const MTIME_NS = 1_700_000_000_123_456_000n;
+const MTIME_NS = 1_700_000_000_123_456_000n;
 
-export function headerOf(entry: Entry): TarHeader {
+function headerOf(entry: Entry): TarHeader {
   const { path, to = '', content = '', ...rest } = entry;
   return {
     type: 'file',
@@ -30,11 +32,29 @@ export function headerOf(entry: Entry): TarHeader {
 
 /** An archive of these entries, in their order. */
 export function archive(...entries: readonly Entry[]): Buffer {
-  const pieces = entries.flatMap((entry) => {
-    const content = bytesOf(entry.content ?? '');
-    return [formatEntry(headerOf(entry)), content, paddingAfter(content.length)];
+  return Buffer.concat([...entries.map(entryBytes), TAR_END]);
+}
+
+/** Records about the next entry, `x`, or all that follow, `g`: whatever they say. */
+export function paxRecords(type: 'x' | 'g', records: Readonly<Record<string, string | Buffer>>): Buffer {
+  const body = formatPax(Object.entries(records).map(([keyword, value]) => [keyword, bytesOf(value)] as const));
+  const nothing = Buffer.alloc(0);
+  const numbers = { mode: 0, uid: 0, gid: 0, mtimeSeconds: 0, major: 0, minor: 0 };
+  const header = formatHeader({
+    ...numbers,
+    name: Buffer.from('records'),
+    prefix: nothing,
+    size: body.length,
+    type,
+    linkName: nothing,
   });
-  return Buffer.concat([...pieces, TAR_END]);
+  return Buffer.concat([header, body, paddingAfter(body.length)]);
+}
+
+/** An entry as it is in an archive, without what ends that. */
+export function entryBytes(entry: Entry): Buffer {
+  const content = bytesOf(entry.content ?? '');
+  return Buffer.concat([formatEntry(headerOf(entry)), content, paddingAfter(content.length)]);
 }
 
 /** The bytes in pieces of that size, as a network may bring them. */

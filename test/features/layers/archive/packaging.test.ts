@@ -4,9 +4,8 @@ import {
   existsSync,
   linkSync,
   lstatSync,
-  lutimesSync,
   mkdirSync,
-  readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -23,22 +22,11 @@ import { packageLayer } from '../../../../src/features/layers/archive/package.ts
 import { readTar } from '../../../../src/features/layers/archive/tar-reader.ts';
 import { unpackLayer } from '../../../../src/features/layers/archive/unpack.ts';
 import { inChunks } from './archives.ts';
+import { ramfs, withPrograms } from './machine.ts';
 import { tempDirectory } from './temp-directory.ts';
 import { describeTree } from './tree-description.ts';
 
 const { signal } = new AbortController();
-const NS_PER_US = 1000n;
-
-/** Node sets microseconds only: every time of a tree is cut to those, so that it can be made again exactly. */
-function cutTimes(path: Buffer): void {
-  const stats = lstatSync(path, { bigint: true });
-  if (stats.isDirectory()) {
-    for (const name of readdirSync(path, 'buffer')) cutTimes(Buffer.concat([path, Buffer.from('/'), name]));
-  }
-  if (stats.mtimeNs % NS_PER_US === 0n) return;
-  const seconds = (Number(stats.mtimeNs / NS_PER_US) + 0.5) / 1e6;
-  lutimesSync(path, seconds, seconds);
-}
 
 function copy(from: string, to: string): void {
   expect(spawnSync('cp', ['-a', from, to]).status).toBe(0);
@@ -128,14 +116,13 @@ describe('a packaged layer', () => {
           ) as [string, string, string, string];
           mkdirSync(parent);
           for (const change of first) change(Buffer.from(parent));
-          cutTimes(Buffer.from(parent));
           copy(parent, layer);
           copy(parent, applied);
           for (const change of second) change(Buffer.from(layer));
-          cutTimes(Buffer.from(layer));
           const tar = await bytesOf(parent, layer);
           await unpackLayer(inChunks(tar, 1000), applied, { signal });
           expect(describeTree(applied)).toEqual(describeTree(layer));
+          expect((await bytesOf(parent, applied)).equals(tar)).toBe(true);
           const found = await bytesOf(parent, layer, candidatesOf(parent, layer));
           expect(await listed(found)).toEqual(await listed(tar));
           expect(found.equals(tar)).toBe(true);
@@ -156,11 +143,69 @@ describe('a packaged layer', () => {
     const [parent, layer] = [join(directory, 'parent'), join(directory, 'layer')];
     mkdirSync(parent);
     before(parent);
-    cutTimes(Buffer.from(parent));
     copy(parent, layer);
     change(layer);
     return [parent, layer];
   }
+
+  it('is the same after it was applied and packaged again, with times to the nanosecond', async () => {
+    const [, layer] = await trees(
+      (root) => mkdirSync(join(root, 'd')),
+      (root) => {
+        for (const name of ['a', 'd/b', 'd/old']) writeFileSync(join(root, name), name);
+        symlinkSync('a', join(root, 'link'));
+        linkSync(join(root, 'a'), join(root, 'd/same'));
+        spawnSync('mkfifo', [join(root, 'fifo')]);
+        for (const [name, time] of [
+          ['a', '1700000000.123456789'],
+          ['link', '1700000000.000000001'],
+          ['fifo', '1700000000.999999999'],
+          ['d/b', '4000000000.100000007'],
+          ['d/old', '-1.5'],
+          ['d', '1500000000.987654321'],
+          ['.', '1400000000.000000999'],
+        ] as const) {
+          expect(spawnSync('touch', ['-h', '-d', `@${time}`, join(root, name)]).status).toBe(0);
+        }
+      },
+    );
+    const tar = await bytesOf(null, layer);
+    const root = join(layer, '../again');
+    mkdirSync(root);
+    await unpackLayer(inChunks(tar), root, { signal });
+    expect(lstatSync(join(root, 'a'), { bigint: true }).mtimeNs).toBe(1_700_000_000_123_456_789n);
+    expect(lstatSync(join(root, 'd/old'), { bigint: true }).mtimeNs).toBe(-1_500_000_000n);
+    expect(describeTree(root)).toEqual(describeTree(layer));
+    expect((await bytesOf(null, root)).equals(tar)).toBe(true);
+  });
+
+  it('reads attributes of the candidates only, and of all that is new', async () => {
+    const [parent, layer] = await trees(
+      (root) => {
+        mkdirSync(join(root, 'd'));
+        for (const name of ['d/same', 'd/other', 'gone']) writeFileSync(join(root, name), name);
+      },
+      (root) => {
+        spawnSync('setfattr', ['-n', 'user.x', '-v', '1', join(root, 'd/other')]);
+        rmSync(join(root, 'gone'));
+        mkdirSync(join(root, 'new'));
+        writeFileSync(join(root, 'new/deep'), '');
+        spawnSync('setfattr', ['-n', 'user.y', '-v', '2', join(root, 'new/deep')]);
+      },
+    );
+    const whole = await bytesOf(parent, layer);
+    const asked = join(await tempDirectory(), 'asked');
+    const getfattr = spawnSync('which', ['getfattr'], { encoding: 'utf8' }).stdout.trim();
+    await withPrograms({ getfattr: `printf '%s\\n' "$@" >>"${asked}"; exec ${getfattr} "$@"` }, async () => {
+      const candidates = ['.', 'd/other', 'gone', 'new'].map((path) => Buffer.from(path));
+      expect((await bytesOf(parent, layer, candidates)).equals(whole)).toBe(true);
+    });
+    const paths = readFileSync(asked, 'utf8')
+      .split('\n')
+      .filter((word) => /^\.\/./.test(word));
+    // Of the parent, of the layer, and what is below the new one
+    expect(paths).toEqual(['./d', './d/other', './gone', './d', './d/other', './new', './new/deep']);
+  });
 
   it('says nothing where nothing changed', async () => {
     const [parent, layer] = await trees(
@@ -221,6 +266,31 @@ describe('a packaged layer', () => {
     expect(await listed(await bytesOf(parent, layer))).toEqual(['.wh.d', 'd/', 'd/f']);
   });
 
+  it('has no attributes where the file system takes none', async () => {
+    const layer = await ramfs();
+    writeFileSync(join(layer, 'file'), 'content');
+    expect(await listed(await bytesOf(null, layer))).toEqual(['./', 'file']);
+  });
+
+  it('has none either where getfattr says that there are none', async () => {
+    const layer = await tempDirectory();
+    writeFileSync(join(layer, 'file'), 'content');
+    spawnSync('setfattr', ['-n', 'user.x', '-v', '1', join(layer, 'file')]);
+    await withPrograms({ getfattr: 'echo "getfattr: .: Operation not supported" >&2; exit 1' }, async () => {
+      for await (const { xattrs } of readTar(inChunks(await bytesOf(null, layer)))) expect(xattrs.size).toBe(0);
+    });
+  });
+
+  it('says which package has getfattr where that is missing', async () => {
+    const layer = await tempDirectory();
+    await withPrograms(null, async () => {
+      await expect(bytesOf(null, layer)).rejects.toMatchObject({
+        code: 'PROGRAM_MISSING',
+        message: expect.stringContaining('apt-get install attr'),
+      });
+    });
+  });
+
   it('leaves sockets out', async () => {
     const directory = await tempDirectory();
     const server = createServer();
@@ -250,7 +320,6 @@ describe('a packaged layer', () => {
     symlinkSync('x'.repeat(200), join(tree, 'link'));
     linkSync(join(tree, 'link'), join(tree, 'same'));
     spawnSync('setfattr', ['-n', 'user.x', '-v', 'value', join(tree, 'long'.repeat(40))]);
-    cutTimes(Buffer.from(tree));
     writeFileSync(file, await bytesOf(null, tree));
     mkdirSync(out);
     const words = [

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
@@ -9,10 +10,19 @@ import {
   EXPANSION_UNCHECKED_BYTES,
 } from '../../../../src/features/layers/images/decompression.ts';
 import { MemoryCompressor } from '../../../../src/transfer/compression/memory-compressor.ts';
+import { Zstd } from '../../../../src/transfer/compression/zstd.ts';
+import { children } from '../children.ts';
 import { bytesOf, failureOf } from './image-fixture.ts';
 
 const OPTIONS = { what: 'layer', zstd: new MemoryCompressor() };
 const ZSTD_MAGIC = Buffer.from('28b52ffd', 'hex');
+
+/** With the program of the machine, as layers are. */
+const REAL = { what: 'layer', zstd: new Zstd() };
+
+function zstdOf(bytes: Uint8Array): Buffer {
+  return execFileSync('zstd', ['--quiet', '--stdout'], { input: bytes, maxBuffer: Number.POSITIVE_INFINITY });
+}
 
 /** In pieces of `size`, so that no piece has to hold what is looked for. */
 async function* inPieces(bytes: Uint8Array, size = 1000): AsyncGenerator<Uint8Array> {
@@ -63,14 +73,44 @@ describe('decompression', () => {
     expect(error).toMatchObject({ code: 'PROGRAM_MISSING', message: expect.stringContaining('zstd') });
   });
 
-  it('refuses a bomb before all of it is there', async () => {
-    const bomb = gzipSync(Buffer.alloc(8 * EXPANSION_UNCHECKED_BYTES));
+  it.each([1, 1000, 1_000_000])('decompresses zstd that comes in pieces of %d', async (size) => {
+    const bytes = Buffer.concat([randomBytes(5000), Buffer.alloc(50_000)]);
+    expect(await bytesOf(decompressed(inPieces(zstdOf(bytes), size), REAL))).toEqual(bytes);
+  });
+
+  it('decompresses zstd that was written one after the other', async () => {
+    const both = Buffer.concat([zstdOf(Buffer.from('one')), zstdOf(Buffer.from('two'))]);
+    expect((await bytesOf(decompressed(inPieces(both), REAL))).toString()).toBe('onetwo');
+  });
+
+  it.each([4, 12, 2000, 50_000])('refuses zstd that was cut off after %d bytes', async (length) => {
+    const whole = zstdOf(randomBytes(50_000));
+    const error = await failureOf(decompressed(inPieces(whole.subarray(0, length)), REAL));
+    expect(error).toMatchObject({ code: 'ARCHIVE_INVALID' });
+  });
+
+  it('refuses bytes behind the end of zstd', async () => {
+    const bytes = Buffer.concat([zstdOf(Buffer.from('whole')), Buffer.alloc(1000, 'x')]);
+    expect(await failureOf(decompressed(inPieces(bytes), REAL))).toMatchObject({ code: 'ARCHIVE_INVALID' });
+  });
+
+  it.each([
+    ['gzip', gzipSync],
+    ['zstd', zstdOf],
+  ])('refuses a bomb of %s that grows a thousandfold before all of it is there', async (_compression, compressed) => {
+    const bomb = compressed(Buffer.alloc(8 * EXPANSION_UNCHECKED_BYTES));
+    const started = children();
     let bytes = 0;
     const reading = (async () => {
-      for await (const chunk of decompressed(inPieces(bomb, 64 * 1024), OPTIONS)) bytes += chunk.length;
+      for await (const chunk of decompressed(inPieces(bomb, 512), REAL)) bytes += chunk.length;
     })();
-    expect(await failureOf(reading)).toMatchObject({ code: 'ARCHIVE_INVALID' });
+    const error = await failureOf(reading);
+    expect(error).toMatchObject({
+      code: 'ARCHIVE_INVALID',
+      message: expect.stringContaining('grows to more than 200'),
+    });
     expect(bytes).toBeLessThan(2 * EXPANSION_UNCHECKED_BYTES);
+    await expect.poll(children).toEqual(started);
   });
 
   it('takes few zeros for no bomb', async () => {
@@ -95,6 +135,7 @@ describe('decompression', () => {
 
   it.each([
     ['gzip', gzipSync(randomBytes(1_000_000))],
+    ['zstd', zstdOf(randomBytes(1_000_000))],
     ['nothing', Buffer.alloc(1_000_000, 'x')],
   ])('lets go of its source when nobody reads on, compressed with %s', async (_compression, bytes) => {
     let isClosed = false;
@@ -105,7 +146,7 @@ describe('decompression', () => {
         isClosed = true;
       }
     };
-    for await (const _chunk of decompressed(source(), OPTIONS)) break;
+    for await (const _chunk of decompressed(source(), REAL)) break;
     await setImmediate();
     expect(isClosed).toBe(true);
   });
