@@ -11,6 +11,8 @@ import { type Labels, SNAPSHOT_KINDS, type SnapshotKind } from './snapshots/snap
 export const SNAPSHOT_KEY_CHARACTERS_MAX = 4_352;
 /** Labels of one snapshot together, in characters, so that its event stays well below what a log takes. */
 export const LABELS_CHARACTERS_MAX = 64 * 1024;
+/** Processes that one commit can have wait; what has more of them in a root is stopped by whoever runs it. */
+export const STOPPED_MAX = 4_096;
 /** Longest name of a container root, in characters: one component of a dataset's name, with room for what stands before it. */
 export const ROOT_ID_CHARACTERS_MAX = 128;
 
@@ -47,23 +49,34 @@ export interface RootCommitStarted {
   readonly image: string;
   /** What the layer lies over; null for nothing. */
   readonly parent: ChainId | null;
-  /** Layers below it, lowest first; null where nobody knows them. */
+  /** Layers below it, lowest first. */
   readonly below: readonly DiffId[];
   /** Configuration of the image that the root was made from, as far as known. */
   readonly config: string | null;
+  /** Null as long as it is not known. */
   readonly layer: DiffId | null;
+  /** Processes that wait while the snapshot is taken. */
+  readonly stopped: readonly StoppedProcess[];
+}
+/** A process, and when it began: a number alone is given again. */
+export interface StoppedProcess {
+  readonly pid: number;
+  /** As `/proc/PID/stat` tells it. */
+  readonly startedAt: string;
 }
 /** A snapshot of containerd is as this says from now on. */
 export interface SnapshotKept {
   readonly type: 'snapshotter.kept';
   readonly key: string;
+  /** The tree of the store that it is kept in. */
+  readonly tree: TreeName;
   readonly kind: SnapshotKind;
   readonly parent: string | null;
   readonly labels: Labels;
   /** Unix time in nanoseconds, as decimal digits. */
   readonly createdAt: string;
   readonly updatedAt: string;
-  /** What holds it, by its name in the tree of the store. */
+  /** What holds it, by its name in that tree. */
   readonly dataset: RelativeName;
   /** Objects in it, as its file system counts them; null while it can change. */
   readonly objects: number | null;
@@ -105,10 +118,12 @@ export const layerEventSchemas = {
     below: diffIds,
     config: imageConfig.nullable(),
     layer: branded(parseDiffId).nullable(),
+    stopped: z.array(z.object({ pid: z.int().positive(), startedAt: nanoseconds })).max(STOPPED_MAX),
   }),
   'snapshotter.kept': z.object({
     type: z.literal('snapshotter.kept'),
     key: snapshotKey,
+    tree: treeName,
     kind: z.enum(SNAPSHOT_KINDS),
     parent: snapshotKey.nullable(),
     labels: z.record(z.string(), z.string()),

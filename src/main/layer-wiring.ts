@@ -1,5 +1,6 @@
 /** The layer store and containerd's snapshots, joined with each other and with the rest of a node. */
 import { type DatasetName, type RelativeName, relativeTo, type TreeName } from '../core/ids.ts';
+import type { LayerStore } from '../features/layers/layer-stores.ts';
 import { Layers, type LayersOptions } from '../features/layers/layers.ts';
 import { layerBelow } from '../features/layers/packaging.ts';
 import type { SnapshotJournal } from '../features/snapshots/snapshot-journal.ts';
@@ -11,7 +12,7 @@ const NANOSECONDS_PER_MS = 1_000_000n;
 
 export interface LayerWiringOptions extends Omit<LayersOptions, 'isInUse'> {
   readonly snapshots: SnapshotJournal;
-  /** The tree of the store that snapshots are kept in; null for the only one. */
+  /** The tree of the store that snapshots are kept in; null for the one where there are some, or the first. */
   readonly snapshotterTree: TreeName | null;
   readonly timers: Timers;
   readonly mintUuid: () => string;
@@ -37,7 +38,10 @@ export function wireLayers({
       return name !== undefined && snapshots.isKeptIn(name);
     });
   const layers: Layers = new Layers({ ...parts, isInUse });
-  const store = () => layers.stores.require(snapshotterTree ?? undefined);
+  const store = (): LayerStore => {
+    const tree = snapshotterTree ?? journal.tree ?? layers.stores.list()[0]?.tree;
+    return layers.stores.require(tree);
+  };
   const snapshots: Snapshots = new Snapshots({
     zfs: parts.zfs,
     journal,
@@ -47,7 +51,7 @@ export function wireLayers({
     keeping: (layer, task) => layers.keeping(layer, task),
     layerBelow: (layer) => layerBelow(parts.graph(store().tree), store(), layer),
     lookSoon: (names: readonly RelativeName[]) => lookSoon.add(store().tree, names),
-    collectGarbage: () => layers.collectGarbage(store(), { isDryRun: false }),
+    collectGarbage: () => layers.collectGarbage(store(), { isDryRun: false, ofContainerd: true }),
     mintUuid,
     now: () => BigInt(parts.history.now()) * NANOSECONDS_PER_MS,
     warn: parts.warn,

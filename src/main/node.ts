@@ -350,7 +350,7 @@ export class PandoNode {
     });
   }
 
-  #look(tree: TreeName, names: readonly RelativeName[] | 'all', cause: Cause) {
+  async #look(tree: TreeName, names: readonly RelativeName[] | 'all', cause: Cause) {
     const watched = this.#watch(tree);
     return names === 'all' ? this.observer.look(watched, cause) : this.observer.lookAt(watched, names, cause);
   }

@@ -76,9 +76,9 @@ export class TransferJournal {
     );
   }
 
-  /** Those without an end that somebody works at. */
-  running(): readonly Intent[] {
-    return Array.from(this.#open.values(), ({ intent }) => intent).filter(({ transfer }) => this.#active.has(transfer));
+  /** All without an end. */
+  open(): readonly Intent[] {
+    return Array.from(this.#open.values(), ({ intent }) => intent);
   }
 
   /** Whether the transfer has begun and not ended. */

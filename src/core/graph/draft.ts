@@ -19,6 +19,8 @@ export class GraphDraft {
   root: DatasetName | null;
   readonly #datasets: Map<DatasetId, Dataset>;
   #images: Images;
+  /** Whether the table of images is this draft's own, and may be changed in place. */
+  #ownsImages = false;
   /** Datasets that were added or copied, and may be changed in place. */
   readonly #owned = new Map<DatasetId, MutableDataset>();
 
@@ -53,6 +55,7 @@ export class GraphDraft {
   clear(): void {
     this.#datasets.clear();
     this.#images = new Map();
+    this.#ownsImages = true;
     this.#owned.clear();
   }
 
@@ -183,14 +186,18 @@ export class GraphDraft {
 
   /** Has a name stand for that image. */
   tag(image: TaggedImage): void {
-    this.#images = new Map(this.#images).set(image.name, image);
+    this.#changeImages().set(image.name, image);
   }
 
   /** Throws `EVENT_INVALID` when no image has that name. */
   untag(name: string): void {
-    const left = new Map(this.#images);
-    if (!left.delete(name)) throw new PandoError('EVENT_INVALID', `no image is called "${name}"`);
-    this.#images = left;
+    if (!this.#changeImages().delete(name)) throw new PandoError('EVENT_INVALID', `no image is called "${name}"`);
+  }
+
+  #changeImages(): Map<TaggedImage['name'], TaggedImage> {
+    if (!this.#ownsImages) this.#images = new Map(this.#images);
+    this.#ownsImages = true;
+    return this.#images as Map<TaggedImage['name'], TaggedImage>;
   }
 
   finish(): Graph {

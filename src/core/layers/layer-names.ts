@@ -22,6 +22,8 @@ export const STORE_PROPERTY = 'pando:layer-store';
 export const IMAGE_PROPERTY = 'pando:image';
 /** Carried by a dataset that was made for a snapshot of containerd: what that is. */
 export const SNAPSHOT_PROPERTY = 'pando:snapshot';
+/** What a contested name gets: the end of the dataset's id. */
+const CONTESTED_SUFFIX = /-[0-9a-f]{12}$/;
 /** Name of the empty base, beside the layers. */
 const EMPTY = 'empty';
 
@@ -47,6 +49,13 @@ export function layerOf(base: RelativeName, name: RelativeName): ChainId | undef
   const prefix = `${storageName(base)}/`;
   const rest = name.startsWith(prefix) ? name.slice(prefix.length) : '';
   return isDigest(rest) ? (rest as ChainId) : undefined;
+}
+
+/**
+ * As {@link layerOf}, and also where two nodes unpacked the same layer and one of them had to give its dataset another name (`settled-names.ts`): as a parent, either is that layer.
+ */
+export function contestedLayerOf(base: RelativeName, name: RelativeName): ChainId | undefined {
+  return layerOf(base, name.replace(CONTESTED_SUFFIX, '') as RelativeName);
 }
 
 /** The dataset of a container root. Throws `NAME_INVALID` for an id that cannot be a component of a name. */

@@ -3,7 +3,7 @@ import { describeError } from '../../core/errors.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { absoluteName, type DatasetName, type NodeId, parseCursorName } from '../../core/ids.ts';
 import { type ChainId, chainOf } from '../../core/layers/digest.ts';
-import { layerName, layerOf } from '../../core/layers/layer-names.ts';
+import { DIFF_ID_PROPERTY, layerName, layerOf } from '../../core/layers/layer-names.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
@@ -12,6 +12,11 @@ export interface UnneededLayer {
   /** Bytes that only it has, by its newest snapshot; null where the ZFS cannot tell. */
   readonly bytes: number | null;
 }
+
+/**
+ * `of containerd`: only what it unpacked itself, of which nobody was told a DiffID. What people had Pando unpack goes when people say so.
+ */
+export type GarbageScope = 'all' | 'of containerd';
 
 export class Garbage {
   readonly #parts: LayerParts;
@@ -29,13 +34,15 @@ export class Garbage {
    * The layers of this node that no image here or at a peer has, nothing is cloned from but other such layers, nobody holds, nobody refers to, and no peer has a replica of. In the order in
    * which they can be destroyed.
    */
-  find(store: LayerStore): readonly UnneededLayer[] {
+  find(store: LayerStore, scope: GarbageScope): readonly UnneededLayer[] {
     const graph = this.#parts.graph(store.tree);
     const others = this.#parts.others(store.tree);
     const needed = neededBy([graph, ...others.values()]);
     const gone = new Set<Dataset['id']>();
     const unneeded: UnneededLayer[] = [];
-    const candidates = graph.sorted().filter((dataset) => this.#mayGo(store, dataset, needed, others));
+    const candidates = graph
+      .sorted()
+      .filter((dataset) => isIn(scope, dataset) && this.#mayGo(store, dataset, needed, others));
     for (let found = true; found; ) {
       found = false;
       for (const dataset of candidates) {
@@ -52,11 +59,11 @@ export class Garbage {
   }
 
   /** Destroys them one by one, each if it is still unneeded then; ZFS itself refuses what somebody has cloned or held meanwhile, and that stays. Gives those that are gone. */
-  async collect(store: LayerStore): Promise<readonly UnneededLayer[]> {
+  async collect(store: LayerStore, scope: GarbageScope): Promise<readonly UnneededLayer[]> {
     const { zfs, look, warn } = this.#parts;
     const gone: UnneededLayer[] = [];
     const kept = new Set<ChainId>();
-    const next = (): UnneededLayer | undefined => this.find(store).find(({ layer }) => !kept.has(layer));
+    const next = (): UnneededLayer | undefined => this.find(store, scope).find(({ layer }) => !kept.has(layer));
     for (let unneeded = next(); unneeded !== undefined; unneeded = next()) {
       const { layer } = unneeded;
       const name = layerName(store.base, layer);
@@ -88,6 +95,10 @@ export class Garbage {
     const isMirrored = isSent || Array.from(others.values()).some((graph) => graph.get(id) !== undefined);
     return !isMirrored && !this.#isInUse(absoluteName(store.root, name), layer);
   }
+}
+
+function isIn(scope: GarbageScope, { properties }: Dataset): boolean {
+  return scope === 'all' || properties[DIFF_ID_PROPERTY] === undefined;
 }
 
 function neededBy(graphs: readonly Graph[]): ReadonlySet<ChainId> {

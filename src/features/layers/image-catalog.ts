@@ -38,14 +38,19 @@ export class ImageCatalog {
     return images.sort((a, b) => compare(a.name, b.name) || compare(a.node, b.node));
   }
 
+  /** All images, in the order in which one is chosen of several: those that this node named first, then by when they got their names. */
+  preferred(store: LayerStore): readonly CataloguedImage[] {
+    return this.list(store).toSorted(
+      (a, b) => Number(this.#isOwn(b)) - Number(this.#isOwn(a)) || b.taggedAt - a.taggedAt,
+    );
+  }
+
   /**
    * The image of that name: this node's own where it gave the name, otherwise the one that got it last. Throws `IMAGE_UNKNOWN`.
    */
   require(store: LayerStore, name: string): CataloguedImage {
-    const found = this.list(store)
-      .filter((image) => image.name === name)
-      .sort((a, b) => Number(this.#isOwn(b)) - Number(this.#isOwn(a)) || b.taggedAt - a.taggedAt);
-    if (found[0] !== undefined) return found[0];
+    const found = this.preferred(store).find((image) => image.name === name);
+    if (found !== undefined) return found;
     throw unknownImage(name);
   }
 

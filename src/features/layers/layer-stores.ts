@@ -1,5 +1,5 @@
 /** Where layers are kept: datasets of trees that people have made layer stores. */
-import type { LayerStorePlace } from '../../core/admin.ts';
+import { type LayerStorePlace, mirrorsOf } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Properties } from '../../core/events.ts';
 import type { Dataset } from '../../core/graph/graph.ts';
@@ -80,6 +80,7 @@ export class LayerStores {
     const store: LayerStore = { tree, base, root: rootOf(tree) };
     this.#requireOnlyOne(store);
     await look(tree, [base]);
+    this.#requireUpToDate(store);
     if (this.#dataset(store, base) === undefined) {
       throw new PandoError(
         'DATASET_UNKNOWN',
@@ -128,6 +129,19 @@ export class LayerStores {
   /** The dataset of that name in this node's copy of the tree. */
   #dataset({ tree }: LayerStore, name: RelativeName): Dataset | undefined {
     return this.#parts.graph(tree).named(name);
+  }
+
+  /** What a peer has made of a store comes from there: made here as well, there would be two. */
+  #requireUpToDate(store: LayerStore): void {
+    const { admin, others } = this.#parts;
+    const empty = layerName(store.base, null);
+    const isElsewhere = Array.from(others(store.tree).values()).some((graph) => isExtracted(graph.named(empty)));
+    if (!isElsewhere || this.has(store, null) || mirrorsOf(admin.state, store.tree).length === 0) return;
+    throw new PandoError(
+      'REPLICA_BEHIND',
+      `A peer keeps layers in "${store.tree}", and they are not here yet; bring them with "pando sync ${store.tree}" first.`,
+      { tree: store.tree },
+    );
   }
 
   #requireOnlyOne({ tree, base }: LayerStore): void {

@@ -6,7 +6,8 @@ import type { ChainId, Digest } from '../../core/layers/digest.ts';
 import { topLayerOf } from '../../core/layers/image.ts';
 import { formatReference, parseReference } from '../../core/layers/reference.ts';
 import { packageLayer } from './archive/package.ts';
-import { type CommitOptions, Commits, type CommittedImage } from './commits.ts';
+import type { CommittedImage } from './commit-steps.ts';
+import { type CommitOptions, Commits } from './commits.ts';
 import { Extraction, type ExtractionOptions, type ExtractionResult } from './extraction.ts';
 import { Garbage, type UnneededLayer } from './garbage.ts';
 import { type CataloguedImage, ImageCatalog } from './image-catalog.ts';
@@ -87,13 +88,14 @@ export class Layers {
     for (const store of this.stores.list()) {
       await this.#reading.recover(store.root).catch((error: unknown) => this.#warn(store, error));
     }
-    await this.#commits.recover();
     for (const store of this.stores.list()) {
       const destroyed = await this.maker.recover(store).catch((error: unknown) => this.#warn(store, error));
       for (const dataset of destroyed ?? []) {
         this.#options.warn(`${dataset} was about to become a layer when this node ended; it is gone`, { dataset });
       }
     }
+    // What is left half made by then is nobody's, and a commit makes it again
+    await this.#commits.recover();
   }
 
   /** Resolves once nothing is under way. */
@@ -163,12 +165,13 @@ export class Layers {
     return this.roots.list(store);
   }
 
-  /** Layers that nothing needs; with `isDryRun` they stay. */
+  /** Layers that nothing needs; with `isDryRun` they stay. With `ofContainerd` only those that it unpacked. */
   async collectGarbage(
     store: LayerStore,
-    { isDryRun }: { readonly isDryRun: boolean },
+    { isDryRun, ofContainerd = false }: { readonly isDryRun: boolean; readonly ofContainerd?: boolean },
   ): Promise<readonly UnneededLayer[]> {
-    return isDryRun ? this.#garbage.find(store) : this.#garbage.collect(store);
+    const scope = ofContainerd ? 'of containerd' : 'all';
+    return isDryRun ? this.#garbage.find(store, scope) : this.#garbage.collect(store, scope);
   }
 
   #warn({ tree }: LayerStore, error: unknown): undefined {

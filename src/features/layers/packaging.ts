@@ -2,7 +2,7 @@
 import { PandoError } from '../../core/errors.ts';
 import type { Graph } from '../../core/graph/graph.ts';
 import { type ChainId, chainOf, type Digest } from '../../core/layers/digest.ts';
-import { layerName, layerOf } from '../../core/layers/layer-names.ts';
+import { contestedLayerOf, layerName } from '../../core/layers/layer-names.ts';
 import { packageLayer } from './archive/package.ts';
 import type { CataloguedImage } from './image-catalog.ts';
 import { writeImageLayout } from './images/image-layout.ts';
@@ -63,7 +63,7 @@ export function layerBelow(
 ): ChainId | null | undefined {
   const { origin } = graph.named(layerName(base, layer)) ?? { origin: null };
   const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
-  return parent?.name === layerName(base, null) ? null : parent && layerOf(base, parent.name);
+  return parent?.name === layerName(base, null) ? null : parent && contestedLayerOf(base, parent.name);
 }
 
 /** As {@link layerBelow}, but throws `LAYER_UNKNOWN` for undefined. */

@@ -4,7 +4,13 @@ import type { Properties } from '../../core/events.ts';
 import type { Dataset } from '../../core/graph/graph.ts';
 import { absoluteName, ID_PROPERTY, type RelativeName } from '../../core/ids.ts';
 import type { ChainId } from '../../core/layers/digest.ts';
-import { IMAGE_PROPERTY, layerOf, rootIdOf, rootName } from '../../core/layers/layer-names.ts';
+import {
+  contestedLayerOf,
+  IMAGE_PROPERTY,
+  rootIdOf,
+  rootName,
+  SNAPSHOT_PROPERTY,
+} from '../../core/layers/layer-names.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
@@ -78,23 +84,29 @@ export class Roots {
     return zfs.mount(dataset);
   }
 
-  /** Destroys a root with its snapshots. Rejects with `DATASET_NOT_OWNED` for a replica, with `ZFS_BUSY` while it is in use, `ZFS_HAS_DEPENDENTS` while others are its clones. */
+  /** Destroys a root with its snapshots. Rejects with `DATASET_NOT_OWNED` for a replica, with `ROOT_IN_USE` while it is being committed, `ZFS_BUSY` while it is in use, `ZFS_HAS_DEPENDENTS` while others are its clones. */
   async remove(store: LayerStore, id: string): Promise<void> {
     const { zfs, look } = this.#parts;
     const { name, isOwn } = this.require(store, id);
     if (!isOwn) throw notOwned(id);
+    if (this.#parts.journal.open().some((intent) => intent.type === 'root-commit.started' && intent.root === id)) {
+      throw new PandoError('ROOT_IN_USE', `Container root "${id}" is being committed; remove it once that is over.`, {
+        id,
+      });
+    }
     await zfs.destroy(absoluteName(store.root, name));
     await look(store.tree, [name]);
   }
 
   #rootOf({ tree, base }: LayerStore, { name, origin, owner, properties }: Dataset): ContainerRoot | undefined {
     const id = rootIdOf(base, name);
-    if (id === undefined) return undefined;
+    // What was made for containerd is containerd's
+    if (id === undefined || properties[SNAPSHOT_PROPERTY] !== undefined) return undefined;
     const parent = origin?.dataset == null ? undefined : this.#parts.graph(tree).get(origin.dataset);
     return {
       id,
       name,
-      layer: (parent && layerOf(base, parent.name)) ?? null,
+      layer: (parent && contestedLayerOf(base, parent.name)) ?? null,
       image: properties[IMAGE_PROPERTY] ?? null,
       isOwn: owner.node === this.#parts.history.node,
     };

@@ -1,7 +1,7 @@
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import type { NodeId } from '../../core/ids.ts';
 import { type ChainId, chainOf, type DiffId, isDigest } from '../../core/layers/digest.ts';
-import { DIFF_ID_PROPERTY, layerOf } from '../../core/layers/layer-names.ts';
+import { contestedLayerOf, DIFF_ID_PROPERTY, layerOf } from '../../core/layers/layer-names.ts';
 import type { CataloguedImage } from './image-catalog.ts';
 import { isExtracted, type LayerStore } from './layer-stores.ts';
 
@@ -54,7 +54,7 @@ function namesAndDiffIds(
 
 function parentIn(graph: Graph, { base }: LayerStore, { origin }: Dataset): ChainId | null {
   const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
-  return (parent && layerOf(base, parent.name)) ?? null;
+  return (parent && contestedLayerOf(base, parent.name)) ?? null;
 }
 
 function parentsFirst(layers: readonly StoredLayer[]): readonly StoredLayer[] {

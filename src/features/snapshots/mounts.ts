@@ -21,7 +21,8 @@ export class Mounts {
     const { store, zfs } = this.#parts;
     const name = absoluteName(store().root, dataset);
     const { dialect } = await zfs.capabilities();
-    if (dialect === 'openzfs') return [{ type: 'zfs', source: name, options: kind === 'view' ? ['ro'] : [] }];
+    if (dialect === 'openzfs')
+      return [{ type: 'zfs', source: name, options: [...(kind === 'view' ? ['ro'] : []), 'nodev'] }];
     return [{ type: 'bind', source: await this.#directoryOf(name), options: ['rbind', kind === 'view' ? 'ro' : 'rw'] }];
   }
 

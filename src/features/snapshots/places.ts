@@ -37,7 +37,7 @@ export class Places {
   forNew(kind: 'active' | 'view', key: string, origin: KeptSnapshot | null, labels: Labels): RelativeName {
     const layer = layerInName(labels[SNAPSHOT_REF_LABEL] ?? key);
     const isLayer = kind === 'active' && layer !== undefined && this.#isFreeFor(layer, origin);
-    return isLayer ? layerName(this.#parts.store().base, layer) : this.#anywhere();
+    return isLayer ? layerName(this.#parts.store().base, layer) : this.anywhere();
   }
 
   /** The layer that a name stands for, where that is here already, over the same parent. */
@@ -63,7 +63,7 @@ export class Places {
       return layerName(base, layer);
     }
     if (layerOf(base, dataset) === undefined) return dataset;
-    const place = this.#anywhere();
+    const place = this.anywhere();
     await zfs.rename(from, absoluteName(root, place));
     await zfs.inheritProperty([absoluteName(root, place)], LAYER_PROPERTY);
     return place;
@@ -78,7 +78,8 @@ export class Places {
     return parent === null ? null : (this.#parts.journal.get(parent) ?? null);
   }
 
-  #anywhere(): RelativeName {
+  /** A name that nothing has. */
+  anywhere(): RelativeName {
     const { store, mintUuid } = this.#parts;
     return `${runtimeName(store().base)}/${mintUuid()}` as RelativeName;
   }

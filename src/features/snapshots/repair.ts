@@ -8,7 +8,7 @@
 import { isPandoError } from '../../core/errors.ts';
 import { absoluteName, type RelativeName, relativeTo } from '../../core/ids.ts';
 import type { SnapshotKept } from '../../core/layer-events.ts';
-import { EXTRACTED, runtimeName, SNAPSHOT_PROPERTY, storageName } from '../../core/layers/layer-names.ts';
+import { EXTRACTED, layerOf, runtimeName, SNAPSHOT_PROPERTY, storageName } from '../../core/layers/layer-names.ts';
 import type { ListedDataset } from '../../zfs/zfs.ts';
 import { parseMark } from './marks.ts';
 import type { SnapshotParts } from './parts.ts';
@@ -17,7 +17,10 @@ import type { KeptSnapshot } from './snapshot-journal.ts';
 /** Idempotent. Rejects as ZFS does where the store cannot be listed: then nothing is known to be gone. */
 export async function repair(parts: SnapshotParts): Promise<void> {
   const listed = await datasetsOf(parts);
-  for (const kept of [...parts.journal.all()]) await repairKept(parts, kept, listed.get(kept.dataset));
+  const { tree } = parts.store();
+  // Those of another store were not looked at
+  const here = Array.from(parts.journal.all()).filter((kept) => kept.tree === tree);
+  for (const kept of here) await repairKept(parts, kept, listed.get(kept.dataset));
   const known = new Set(Array.from(parts.journal.all(), ({ dataset }) => dataset));
   for (const [name, dataset] of listed) if (!known.has(name)) await adopt(parts, name, dataset, listed);
 }
@@ -61,8 +64,15 @@ async function adopt(
   const { journal, now, warn, store } = parts;
   const mark = parseMark(properties[SNAPSHOT_PROPERTY]);
   const own = listed.get(name);
-  // A layer that was committed, and whose snapshot containerd has removed since, is a layer like any other
-  if (mark === undefined || (own !== undefined && isExtracted(own))) return;
+  if (mark === undefined) return;
+  if (own !== undefined && isExtracted(own)) {
+    // A layer that was committed, and whose snapshot containerd has removed since, is a layer like any other
+    if (layerOf(store().base, name) === undefined)
+      warn(`Dataset ${name} holds a committed snapshot that nobody knows; it stays until somebody destroys it`, {
+        name,
+      });
+    return;
+  }
   if (mark.key === null || journal.get(mark.key) !== undefined) {
     warn(`Dataset ${name} was made for a snapshot that nobody knows; it stays until somebody destroys it`, { name });
     return;
@@ -73,6 +83,7 @@ async function adopt(
   const fact: SnapshotKept = {
     type: 'snapshotter.kept',
     key: mark.key,
+    tree: store().tree,
     kind: mark.kind,
     parent: parent?.key ?? null,
     labels: {},

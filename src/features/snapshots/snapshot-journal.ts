@@ -1,4 +1,4 @@
-import { SNAPSHOTTER_TREE } from '../../core/ids.ts';
+import { SNAPSHOTTER_TREE, type TreeName } from '../../core/ids.ts';
 import type { SnapshotDropped, SnapshotKept } from '../../core/layer-events.ts';
 import type { SnapshotInfo } from '../../core/snapshots/snapshot.ts';
 import type { History } from '../../log/history.ts';
@@ -28,7 +28,9 @@ export class SnapshotJournal {
     const stream = history.ownStream(SNAPSHOTTER_TREE);
     if (history.faults().some((fault) => fault.stream === stream)) {
       await history.startIncarnation(SNAPSHOTTER_TREE);
-      warn('The damaged journal of snapshots begins anew with what their datasets tell; labels are lost.');
+      warn(
+        'The damaged journal of snapshots begins anew with what their datasets tell; labels are lost, and so are committed ones that are no layers.',
+      );
       return journal;
     }
     if (history.head(stream) === null) return journal;
@@ -48,6 +50,12 @@ export class SnapshotJournal {
     return this.#snapshots.values();
   }
 
+  /** The tree in which snapshots are kept; null as long as there are none. */
+  get tree(): TreeName | null {
+    for (const { tree } of this.#snapshots.values()) return tree;
+    return null;
+  }
+
   /** Writes these facts at once; they hold when this resolves. */
   record(facts: readonly (SnapshotKept | SnapshotDropped)[]): Promise<void> {
     return this.#turns.run('journal', async () => {
@@ -63,8 +71,8 @@ export class SnapshotJournal {
       this.#snapshots.delete(fact.key);
       return;
     }
-    const { key, kind, parent, labels, createdAt, updatedAt, dataset, objects } = fact;
-    this.#snapshots.set(key, { key, kind, parent, labels, createdAt, updatedAt, dataset, objects });
+    const { key, tree, kind, parent, labels, createdAt, updatedAt, dataset, objects } = fact;
+    this.#snapshots.set(key, { key, tree, kind, parent, labels, createdAt, updatedAt, dataset, objects });
   }
 
   /** Writes what counts once more, and forgets all before. Cut short between the two, it says the same twice. */

@@ -41,6 +41,8 @@ export class Snapshots implements SnapshotService {
   readonly #mounts: Mounts;
   readonly #usages: Usages;
   readonly #turns = new Turns<string>();
+  /** How many are being made over a committed one. */
+  readonly #creatingOver = new Map<string, number>();
   /** Datasets that nobody needs mounted any more. */
   readonly #tidying = new Turns<RelativeName>();
 
@@ -48,7 +50,7 @@ export class Snapshots implements SnapshotService {
     this.#parts = parts;
     this.#places = new Places(parts);
     this.#mounts = new Mounts(parts);
-    this.#usages = new Usages(parts);
+    this.#usages = new Usages(parts, (key, task) => this.#turns.run(key, task));
   }
 
   /** Puts right what a crash, or somebody with `zfs`, left between datasets and what is known of them; tells the operator. */
@@ -87,6 +89,8 @@ export class Snapshots implements SnapshotService {
       const { dataset } = this.#require(key);
       const children = Array.from(journal.all()).flatMap((kept) => (kept.parent === key ? [kept.key] : []));
       if (children.length > 0) throw wrongState(key, `has others over it: remove ${children.join(', ')} first`);
+      if (this.#creatingOver.has(key))
+        throw wrongState(key, 'has others over it that are just being made: remove those first');
       const store = this.#parts.store();
       if (!this.#places.isLayer(dataset)) await zfs.destroy(absoluteName(store.root, dataset)).catch(passOverMissing);
       await journal.record([{ type: 'snapshotter.dropped', key }]);
@@ -134,16 +138,24 @@ export class Snapshots implements SnapshotService {
     return this.#turns.run(key, async () => {
       if (this.#parts.journal.get(key) !== undefined) throw exists(key);
       const origin = parent === null ? null : this.#requireCommitted(parent);
-      const asked = kind === 'active' ? labels[SNAPSHOT_REF_LABEL] : undefined;
-      if (asked !== undefined && isDigest(asked)) {
-        const layer = asked as ChainId;
-        await this.#parts.keeping(layer, () => this.#adopt(layer, origin, labels));
-      }
-      const dataset = this.#places.forNew(kind, key, origin, labels);
-      await this.#clone(kind, key, origin, dataset);
-      await this.#keep(kind, key, { parent, labels, dataset });
-      return this.#mounts.of(kind, dataset);
+      return this.#whileOver(parent, () => this.#createOver(kind, key, origin, labels));
     });
+  }
+
+  async #createOver(
+    kind: 'active' | 'view',
+    key: string,
+    origin: KeptSnapshot | null,
+    labels: Labels,
+  ): Promise<readonly Mount[]> {
+    const asked = kind === 'active' ? labels[SNAPSHOT_REF_LABEL] : undefined;
+    if (asked !== undefined && isDigest(asked)) {
+      const layer = asked as ChainId;
+      await this.#parts.keeping(layer, () => this.#adopt(layer, origin, labels));
+    }
+    const dataset = await this.#cloneSomewhere(kind, key, origin, labels);
+    await this.#keep(kind, key, { parent: origin?.key ?? null, labels, dataset });
+    return this.#mounts.of(kind, dataset);
   }
 
   /** Commits a layer that is here, or that a peer has, under its own name; then it rejects with `SNAPSHOT_EXISTS`. */
@@ -153,11 +165,56 @@ export class Snapshots implements SnapshotService {
     if (below === undefined || !(hasLayer(layer) || (await fetchLayer(layer)))) return;
     // A layer over something else would not be what the caller is building
     if (layerBelow(layer) !== below) return;
-    const { base } = store();
-    if (journal.get(layer) === undefined) {
-      await this.#keep('committed', layer, { parent: parent?.key ?? null, labels, dataset: layerName(base, layer) });
+    const dataset = layerName(store().base, layer);
+    const over = parent?.key ?? null;
+    const isKept = (kept: KeptSnapshot): boolean =>
+      kept.dataset === dataset && kept.parent === over && kept.labels[SNAPSHOT_REF_LABEL] === layer;
+    // Containerd then looks for one with this label and parent (`metadata/snapshot.go`)
+    if (!Array.from(journal.all()).some(isKept)) {
+      await this.#keep('committed', this.#freeKey(layer), { parent: over, labels, dataset });
     }
     throw exists(layer);
+  }
+
+  /** Nothing removes what something is just being made over. */
+  async #whileOver<T>(parent: string | null, task: () => Promise<T>): Promise<T> {
+    if (parent === null) return task();
+    this.#creatingOver.set(parent, (this.#creatingOver.get(parent) ?? 0) + 1);
+    try {
+      return await task();
+    } finally {
+      const left = (this.#creatingOver.get(parent) ?? 1) - 1;
+      if (left === 0) this.#creatingOver.delete(parent);
+      else this.#creatingOver.set(parent, left);
+    }
+  }
+
+  /** The ChainID itself, or with a number behind it where that is taken, by what lies over another parent. */
+  #freeKey(layer: ChainId): string {
+    const { journal } = this.#parts;
+    if (journal.get(layer) === undefined) return layer;
+    let number = 2;
+    while (journal.get(`${layer} ${number}`) !== undefined) number += 1;
+    return `${layer} ${number}`;
+  }
+
+  /** Where a layer belongs that it will be, or elsewhere where somebody else is just making that: whose is committed first is the layer. */
+  async #cloneSomewhere(
+    kind: 'active' | 'view',
+    key: string,
+    origin: KeptSnapshot | null,
+    labels: Labels,
+  ): Promise<RelativeName> {
+    const dataset = this.#places.forNew(kind, key, origin, labels);
+    try {
+      await this.#clone(kind, key, origin, dataset);
+      return dataset;
+    } catch (error) {
+      if (!isPandoError(error, 'ZFS_DATASET_EXISTS')) throw error;
+    }
+    const other = this.#places.anywhere();
+    await this.#clone(kind, key, origin, other);
+    return other;
   }
 
   async #clone(
@@ -190,7 +247,8 @@ export class Snapshots implements SnapshotService {
     { parent, labels, dataset }: Pick<KeptSnapshot, 'parent' | 'labels' | 'dataset'>,
   ): Promise<void> {
     const at = String(this.#parts.now());
-    const kept = { key, kind, parent, labels, createdAt: at, updatedAt: at, dataset, objects: null };
+    const { tree } = this.#parts.store();
+    const kept = { key, tree, kind, parent, labels, createdAt: at, updatedAt: at, dataset, objects: null };
     await this.#parts.journal.record([{ type: 'snapshotter.kept', ...kept }]);
     this.#parts.lookSoon([dataset]);
   }
@@ -251,6 +309,7 @@ export class Snapshots implements SnapshotService {
       zfs
         .unmount(name)
         .then(() => zfs.setProperties([name], { canmount: 'noauto' }))
+        .then(() => zfs.inheritProperty([name], SNAPSHOT_PROPERTY))
         .catch(() => undefined),
     );
   }

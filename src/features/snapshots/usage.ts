@@ -9,12 +9,15 @@ import type { KeptSnapshot } from './snapshot-journal.ts';
 
 export class Usages {
   readonly #parts: SnapshotParts;
+  readonly #inTurn: (key: string, task: () => Promise<void>) => Promise<void>;
   #running: Promise<void> = Promise.resolve();
   /** A flush that has not begun: it takes along whatever is written before. */
   #waiting: Promise<void> | null = null;
 
-  constructor(parts: SnapshotParts) {
+  /** `inTurn` runs a task while nothing else changes what is known of a key. */
+  constructor(parts: SnapshotParts, inTurn: (key: string, task: () => Promise<void>) => Promise<void>) {
     this.#parts = parts;
+    this.#inTurn = inTurn;
   }
 
   /** A file that took the place of another counts as none more, and what was removed as none less than nothing. */
@@ -37,8 +40,10 @@ export class Usages {
     if (kept.kind !== 'committed') return objects;
     // Of what never changes it is found out once
     await zfs.unmount(name).catch(() => undefined);
-    const now = journal.get(kept.key);
-    if (now?.dataset === kept.dataset) await journal.record([{ type: 'snapshotter.kept', ...now, objects }]);
+    await this.#inTurn(kept.key, async () => {
+      const now = journal.get(kept.key);
+      if (now?.dataset === kept.dataset) await journal.record([{ type: 'snapshotter.kept', ...now, objects }]);
+    });
     return objects;
   }
 
@@ -46,13 +51,17 @@ export class Usages {
    * ZFS counts what is on the disk, and what was just written gets there with its transaction group, which may take half a minute. A property that is set waits for that
    * (`dsl_sync_task`), whatever its value. Of many who ask at once, one sets it for all.
    */
-  #flush(name: DatasetName, mark: string): Promise<void> {
-    this.#waiting ??= this.#running.then(() => {
+  async #flush(name: DatasetName, mark: string): Promise<void> {
+    const set = (): Promise<void> => this.#parts.zfs.setProperties([name], { [SNAPSHOT_PROPERTY]: mark });
+    const shared = this.#waiting;
+    // What keeps another dataset's property from being set says nothing of this one
+    if (shared !== null) return shared.catch(set);
+    const flushed = this.#running.then(() => {
       this.#waiting = null;
-      const flushed = this.#parts.zfs.setProperties([name], { [SNAPSHOT_PROPERTY]: mark });
-      this.#running = flushed.catch(() => undefined);
-      return flushed;
+      return set();
     });
-    return this.#waiting;
+    this.#waiting = flushed;
+    this.#running = flushed.catch(() => undefined);
+    return flushed;
   }
 }

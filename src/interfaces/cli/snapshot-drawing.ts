@@ -53,7 +53,9 @@ function shellWord(text: string): string {
 
 /** The commands that mount a snapshot at `target`, for a shell. */
 export function mountCommands(mounts: readonly Mount[], target: string): string[] {
-  return mounts.map(({ type, source, options }) => {
+  return mounts.map(({ type, source, options: given }) => {
+    // Unlike mount(2), mount(8) wants to be told that ZFS has a place of its own for it (mount.zfs.8)
+    const options = type === 'zfs' ? [...given, 'zfsutil'] : given;
     const words = ['mount', '-t', type, source, target, ...(options.length > 0 ? ['-o', options.join(',')] : [])];
     return words.map(shellWord).join(' ');
   });

@@ -1,4 +1,4 @@
-import type { CommittedImage } from '../../features/layers/commits.ts';
+import type { CommittedImage } from '../../features/layers/commit-steps.ts';
 import type { ExtractionProgress, ExtractionResult } from '../../features/layers/extraction.ts';
 import type { UnneededLayer } from '../../features/layers/garbage.ts';
 import type { CataloguedImage } from '../../features/layers/image-catalog.ts';

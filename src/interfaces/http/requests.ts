@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { PandoError } from '../../core/errors.ts';
 import { GLOBS_MAX } from '../../core/events.ts';
 import { ROLES } from '../../core/grants.ts';
+import { SNAPSHOT_KEY_CHARACTERS_MAX } from '../../core/layer-events.ts';
 import { LABEL_BYTES_MAX } from '../../core/snapshots/snapshot.ts';
 
 /** Longest word a request may carry, in characters: a full snapshot name has at most 511. */
@@ -98,7 +99,8 @@ export const destroySchema = z.strictObject({ target: word, on });
 
 /** Labels are limited in bytes by who keeps them. */
 const labels = z.record(z.string().min(1).max(LABEL_BYTES_MAX), z.string().max(LABEL_BYTES_MAX));
-export const snapshotKeySchema = z.strictObject({ key: word });
+const snapshotKey = z.string().min(1).max(SNAPSHOT_KEY_CHARACTERS_MAX);
+export const snapshotKeySchema = z.strictObject({ key: snapshotKey });
 /** Any of the filters may match; one that stands alone in a query is no list. */
 export const snapshotFiltersSchema = z.strictObject({
   filter: z
@@ -107,13 +109,13 @@ export const snapshotFiltersSchema = z.strictObject({
     .default([]),
 });
 export const createSnapshotSchema = z.strictObject({
-  key: word,
-  parent: word.nullable().default(null),
+  key: snapshotKey,
+  parent: snapshotKey.nullable().default(null),
   labels: labels.default({}),
 });
-export const commitSnapshotSchema = z.strictObject({ name: word, key: word, labels: labels.default({}) });
+export const commitSnapshotSchema = z.strictObject({ name: snapshotKey, key: snapshotKey, labels: labels.default({}) });
 /** `fields` are the paths of a field mask (`SnapshotService.update`). */
-export const labelSnapshotSchema = z.strictObject({ key: word, labels, fields: z.array(z.string()) });
+export const labelSnapshotSchema = z.strictObject({ key: snapshotKey, labels, fields: z.array(z.string()) });
 
 /** The tree of the layer store that is meant; without one, the only one that there is. */
 const store = word.optional();

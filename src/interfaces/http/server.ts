@@ -14,6 +14,9 @@ import { settingsRoutes } from './settings-routes.ts';
 import { snapshotRoutes } from './snapshot-routes.ts';
 import { trustRoutes } from './trust-routes.ts';
 
+/** Longest part of a path that a route takes, in characters: names of trees, peers, layers and roots are shorter. */
+const PARAMETER_CHARACTERS_MAX = 512;
+
 export interface HttpServer {
   /** Ends what is being told, then stops listening and removes the socket. */
   close(): Promise<void>;
@@ -31,7 +34,12 @@ function pandoErrorOf(thrown: unknown): PandoError {
 }
 
 function createApp(services: DaemonServices, streams: LineStreams, report: (error: unknown) => void): FastifyInstance {
-  const app = fastify({ logger: false, forceCloseConnections: true, return503OnClosing: false });
+  const app = fastify({
+    logger: false,
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: PARAMETER_CHARACTERS_MAX },
+  });
   app.setErrorHandler((thrown, _request, reply) => {
     const error = pandoErrorOf(thrown);
     if (error.code === 'INTERNAL') report(thrown);

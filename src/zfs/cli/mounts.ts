@@ -1,4 +1,5 @@
 /** Where the files of datasets are on this machine: mounted and unmounted by `zfs` itself, at the place that `mountpoint` says. */
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PandoError } from '../../core/errors.ts';
 import type { DatasetName } from '../../core/ids.ts';
@@ -21,9 +22,25 @@ export async function mount(runner: Runner, name: DatasetName): Promise<string> 
   const values = new Map(lines.map((line) => line.split('\t', 2) as [string, string]));
   const directory = values.get('mountpoint') ?? '';
   if (!directory.startsWith('/')) refuse(runner, action, `its mountpoint is ${directory === '' ? 'none' : directory}`);
-  if (values.get('mounted') !== 'yes')
-    await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
+  if (values.get('mounted') === 'yes') return placeOf(name, directory);
+  await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
   return directory;
+}
+
+/** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells (proc_pid_mountinfo.5). */
+async function placeOf(name: DatasetName, mountpoint: string): Promise<string> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
+  const places = table.split('\n').flatMap((line) => {
+    const [mount = '', source = ''] = line.split(' - ');
+    return unescaped(source.split(' ')[1]) === name ? [unescaped(mount.split(' ')[4])] : [];
+  });
+  const [first = mountpoint] = places;
+  return places.includes(mountpoint) ? mountpoint : first;
+}
+
+/** What stands in octal digits there: spaces, tabs, line ends, backslashes. */
+function unescaped(text = ''): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
 /** Unmounts a filesystem if it is mounted: see `Zfs.unmount`. */

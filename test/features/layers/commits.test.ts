@@ -91,6 +91,50 @@ describe('A commit', () => {
     expect(await codeOf(commit('nobody', 'web'))).toBe('ROOT_UNKNOWN');
   });
 
+  it('one after the other of one root gives a layer each', async () => {
+    await rootOverLayer();
+    const committed = await Promise.allSettled([commit('web', 'one'), commit('web', 'two')]);
+    expect(committed.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
+    expect(world.layers.images(world.store).map(({ name, chain }) => [name, chain.length])).toEqual([
+      ['one', 2],
+      ['two', 3],
+    ]);
+  });
+
+  it('keeps its hands off what somebody else is making of the same layer', async () => {
+    const base = await rootOverLayer();
+    const made = chainOf([diffId('base'), diffId('nobody')])[1];
+    expect(made).toBeDefined();
+    const first = await commit('web', 'one');
+    await world.layers.roots.remove(world.store, 'web');
+    await world.layers.catalog.untag(world.store, 'one');
+    await world.layers.collectGarbage(world.store, { isDryRun: false });
+    // The same layer, half made by somebody else over the parent
+    const { dataset } = world.layers.stores.snapshotOf(world.store, first.layer);
+    if (!world.layers.stores.has(world.store, base)) await world.addLayer(null, diffId('base'));
+    await world.node.zfs.clone(world.layers.stores.snapshotOf(world.store, base), dataset, {
+      'pando:layer': first.layer,
+    });
+    await world.layers.createRoot(world.store, 'web', { layer: base });
+    await commit('web', 'one').catch(() => undefined);
+    expect(await world.snapshotsOf(layer(base))).toEqual([EXTRACTED]);
+    expect(await world.snapshotsOf(root('web'))).toEqual([]);
+  });
+
+  it('is refused before it begins where the image could not be named', async () => {
+    await rootOverLayer();
+    const config = JSON.stringify({
+      architecture: 'amd64',
+      os: 'linux',
+      rootfs: { type: 'layers', diff_ids: [] },
+      note: 'x'.repeat(130_900),
+    });
+    await world.layers.catalog.tag(world.store, { name: 'base', manifest: null, config, layers: [diffId('base')] });
+    expect(await codeOf(commit('web', 'web'))).toBe('IMAGE_INVALID');
+    expect(await world.snapshotsOf(root('web'))).toEqual([]);
+    await world.layers.roots.remove(world.store, 'web');
+  });
+
   it('is completed or undone by the next start, wherever it is cut short', async () => {
     for (let changes = 0; ; changes += 1) {
       const id = `web-${changes}`;
@@ -115,6 +159,24 @@ describe('A commit', () => {
 });
 
 describe('Garbage', () => {
+  it('is no layer that something under way counts on', async () => {
+    const base = await world.addLayer(null, diffId('base'));
+    await world.layers.keeping(base, async () => {
+      expect(await world.layers.collectGarbage(world.store, { isDryRun: false })).toEqual([]);
+    });
+    expect(await world.layers.collectGarbage(world.store, { isDryRun: false })).toHaveLength(1);
+  });
+
+  it('goes although some of it is kept from going', async () => {
+    const kept = await world.addLayer(null, diffId('kept'));
+    const other = await world.addLayer(null, diffId('other'));
+    const elsewhere = 'tank/elsewhere' as DatasetName;
+    await world.node.zfs.clone(world.layers.stores.snapshotOf(world.store, kept), elsewhere);
+    const gone = await world.layers.collectGarbage(world.store, { isDryRun: false });
+    expect(gone.map((unneeded) => unneeded.layer)).toEqual([other]);
+    expect(world.layers.stores.has(world.store, kept)).toBe(true);
+  });
+
   it('is each layer that no image has, and that nothing but garbage is a clone of', async () => {
     const base = await world.addLayer(null, diffId('base'));
     const kept = await world.addLayer(base, diffId('kept'));

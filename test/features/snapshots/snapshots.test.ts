@@ -4,7 +4,7 @@ import { chainIdOf } from '../../../src/core/layers/digest.ts';
 import { LABEL_BYTES_MAX, SNAPSHOT_REF_LABEL } from '../../../src/core/snapshots/snapshot.ts';
 import type { Snapshots } from '../../../src/features/snapshots/snapshots.ts';
 import { codeOf } from '../../main/memory-world.ts';
-import { diffId, EXTRACTED, LayerWorld, layer } from '../layers/layer-world.ts';
+import { diffId, EXTRACTED, LayerWorld, layer, TREE } from '../layers/layer-world.ts';
 
 let world: LayerWorld;
 beforeEach(async () => {
@@ -153,17 +153,49 @@ describe('A layer that is here already', () => {
     expect((await snapshots().stat('extract')).kind).toBe('active');
   });
 
-  it('stays when its snapshot is removed, and goes with the garbage', async () => {
+  it('and that containerd unpacked goes with the garbage once its snapshot is removed', async () => {
+    const chain = chainIdOf(null, diffId('base'));
+    await snapshots().prepare(`extract ${chain}`, null, {});
+    await snapshots().commit(`ns/${chain}`, `extract ${chain}`, {});
+    await expect.poll(() => world.layers.stores.has(world.store, chain)).toBe(true);
+    await snapshots().cleanup();
+    expect(await world.originOf(layer(chain))).toBe(layer(null));
+    await snapshots().remove(`ns/${chain}`);
+    expect(await world.originOf(layer(chain))).toBe(layer(null));
+    await snapshots().cleanup();
+    expect(await world.originOf(layer(chain))).toBeUndefined();
+  });
+
+  it('and that people had unpacked stays, whatever containerd does', async () => {
     const base = await world.addLayer(null, diffId('base'));
-    await snapshots()
-      .prepare('extract', null, { [SNAPSHOT_REF_LABEL]: base })
-      .catch(() => undefined);
-    await snapshots().cleanup();
-    expect(await world.originOf(layer(base))).toBe(layer(null));
+    const ask = snapshots().prepare('extract', null, { [SNAPSHOT_REF_LABEL]: base });
+    expect(await codeOf(ask)).toBe('SNAPSHOT_EXISTS');
     await snapshots().remove(base);
-    expect(await world.originOf(layer(base))).toBe(layer(null));
     await snapshots().cleanup();
-    expect(await world.originOf(layer(base))).toBeUndefined();
+    expect(await world.originOf(layer(base))).toBe(layer(null));
+  });
+
+  it('is there for each parent that it is asked for over, under a key of its own', async () => {
+    const base = await world.addLayer(null, diffId('base'));
+    const top = await world.addLayer(base, diffId('top'));
+    for (const key of ['one', 'two']) {
+      await snapshots().prepare(`extract ${key}`, null, {});
+      await snapshots().commit(`${key}/${base}`, `extract ${key}`, {});
+      const ask = snapshots().prepare('extract', `${key}/${base}`, { [SNAPSHOT_REF_LABEL]: top });
+      expect(await codeOf(ask)).toBe('SNAPSHOT_EXISTS');
+    }
+    const over = (await snapshots().list()).filter(({ labels }) => labels[SNAPSHOT_REF_LABEL] === top);
+    expect(over.map(({ parent }) => parent).sort()).toEqual([`one/${base}`, `two/${base}`]);
+  });
+
+  it('is being made by two at once, and by whoever commits it first', async () => {
+    const chain = chainIdOf(null, diffId('base'));
+    await snapshots().prepare(`a ${chain}`, null, {});
+    await snapshots().prepare(`b ${chain}`, null, {});
+    await snapshots().commit(`one/${chain}`, `b ${chain}`, {});
+    await snapshots().commit(`two/${chain}`, `a ${chain}`, {});
+    await snapshots().prepare('over one', `one/${chain}`, {});
+    await snapshots().prepare('over two', `two/${chain}`, {});
   });
 });
 
@@ -216,6 +248,20 @@ describe('Labels', () => {
     await snapshots().prepare('fits', null, label(LABEL_BYTES_MAX));
     expect(await codeOf(snapshots().prepare('long', null, label(LABEL_BYTES_MAX + 1)))).toBe('ARGUMENT_INVALID');
     expect(await codeOf(snapshots().update('fits', label(LABEL_BYTES_MAX + 1), []))).toBe('ARGUMENT_INVALID');
+  });
+});
+
+describe('Container roots', () => {
+  it('are none of what containerd has made', async () => {
+    await snapshots().prepare('work', null, {});
+    await committed('base');
+    await expect.poll(() => world.layers.listRoots(world.store)).toEqual([]);
+  });
+
+  it('a tree that is removed a moment after a snapshot was made harms nobody', async () => {
+    await snapshots().prepare('work', null, {});
+    await world.node.node.trees.remove(TREE);
+    await world.node.node.stop();
   });
 });
 

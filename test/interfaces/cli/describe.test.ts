@@ -160,10 +160,12 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     below: [],
     config: null,
     layer,
+    stopped: [],
   },
   'snapshotter.kept': {
     type: 'snapshotter.kept',
     key: 'default/1/web',
+    tree: admin.tree,
     kind: 'active',
     parent: 'default/0/base',
     labels: {},

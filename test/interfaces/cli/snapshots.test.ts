@@ -50,7 +50,7 @@ describe('snapshots, one command after the other:', () => {
 
   test('prepare and view show what mounts them, if they are asked to', async () => {
     expect(await snapshots('prepare', '-t', '/mnt/a b', 'web', 'base')).toEqual(
-      shown("mount -t zfs pool/web '/mnt/a b' -o rw,noatime"),
+      shown("mount -t zfs pool/web '/mnt/a b' -o rw,noatime,zfsutil"),
     );
     expect(await snapshots('view', '--mounts', 'look', 'base')).toEqual(
       shown(
@@ -69,7 +69,7 @@ describe('snapshots, one command after the other:', () => {
   });
 
   test.each(['mounts', 'mount', 'm'])('%s shows the commands for a target', async (command) => {
-    expect(await snapshots(command, '/mnt', 'look')).toEqual(shown('mount -t zfs pool/look /mnt -o ro'));
+    expect(await snapshots(command, '/mnt', 'look')).toEqual(shown('mount -t zfs pool/look /mnt -o ro,zfsutil'));
   });
 
   test.each(['ls', 'list'])('%s lists them', async (command) => {
