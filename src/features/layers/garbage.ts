@@ -1,8 +1,9 @@
 /** Layers that nothing needs any more. */
+import { describeError } from '../../core/errors.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { absoluteName, type DatasetName, type NodeId } from '../../core/ids.ts';
 import { type ChainId, chainOf } from '../../core/layers/digest.ts';
-import { layerOf } from '../../core/layers/layer-names.ts';
+import { layerName, layerOf } from '../../core/layers/layer-names.ts';
 import type { LayerStore } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
@@ -52,17 +53,22 @@ export class Garbage {
   async collect(store: LayerStore): Promise<readonly UnneededLayer[]> {
     const { zfs, look, warn } = this.#parts;
     const gone: UnneededLayer[] = [];
+    const stuck = new Set<Dataset['id']>();
     for (const unneeded of this.find(store)) {
-      const dataset = this.#parts
-        .graph(store.tree)
-        .sorted()
-        .find(({ name }) => layerOf(store.base, name) === unneeded.layer);
+      const graph = this.#parts.graph(store.tree);
+      const dataset = graph.named(layerName(store.base, unneeded.layer));
       if (dataset === undefined) continue;
+      // What it hangs off stays with it, and that is no news
+      if (clonesOf(graph, dataset).some(({ id }) => stuck.has(id))) {
+        stuck.add(dataset.id);
+        continue;
+      }
       try {
         await zfs.destroy(absoluteName(store.root, dataset.name));
       } catch (error) {
-        warn(`Layer ${unneeded.layer} stays: ${String(error)}`, { layer: unneeded.layer });
-        break;
+        stuck.add(dataset.id);
+        warn(`Layer ${unneeded.layer} stays: ${describeError(error)}`, { layer: unneeded.layer });
+        continue;
       }
       await look(store.tree, [dataset.name]);
       gone.push(unneeded);
