@@ -31,6 +31,8 @@ export interface HostOptions {
   /** Its address on the link, and how it is called there. */
   readonly address: string;
   readonly interface: string;
+  /** Lines of YAML that its node is configured with beside those that every one is. */
+  readonly settings?: string;
 }
 
 /** One program in the namespaces of a host. */
@@ -74,7 +76,7 @@ export class Host {
     const answers = async () => (await execa('nsenter', [...enter, 'zpool', 'list'], { reject: false })).exitCode === 0;
     await untilTrue(answers);
     const host = new Host(options, directory, anchor, zfsFuse);
-    await host.#createPool();
+    await host.#createPool(options.settings ?? '');
     return host;
   }
 
@@ -111,10 +113,12 @@ export class Host {
     return { code: exitCode ?? -1, stdout, stderr };
   }
 
-  async startNode(): Promise<void> {
+  /** `environment` is added to that of this process. */
+  async startNode(environment: NodeJS.ProcessEnv = {}): Promise<void> {
     if (this.#node !== undefined && isRunning(this.#node)) return;
     const words = [...insideOf(this.pid), process.execPath, builtProgram(), '--config', this.#config, 'serve'];
-    const node = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    const env = { ...process.env, ...environment };
+    const node = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env });
     this.#said = '';
     node.stderr?.on('data', (chunk: Buffer) => {
       this.#said = (this.#said + chunk.toString()).slice(-SAID_KEPT);
@@ -223,13 +227,13 @@ export class Host {
     return ['nsenter', ...insideOf(this.#anchor.pid)];
   }
 
-  async #createPool(): Promise<void> {
+  async #createPool(settings: string): Promise<void> {
     const image = join(this.directory, 'pool.img');
     await writeFile(image, '');
     await truncate(image, POOL_BYTES);
     await this.run('zpool', 'create', '-O', 'atime=off', '-m', join(this.directory, 'mnt'), this.pool, image);
     const listen = `listen: "${this.address}:7380"`;
-    await writeFile(this.#config, `dataDirectory: data\n${listen}\nfollow: false\nlog: { format: json }\n`);
+    await writeFile(this.#config, `dataDirectory: data\n${listen}\nfollow: false\nlog: { format: json }\n${settings}`);
   }
 }
 
