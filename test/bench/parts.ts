@@ -2,6 +2,7 @@
 
 import { measureHandover } from './handover-bench.ts';
 import { measureHostile } from './hostile-bench.ts';
+import { measureLayers, median } from './layers-bench.ts';
 import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
 import { measurePlan } from './plan-bench.ts';
 import { measureSync } from './sync-bench.ts';
@@ -266,6 +267,45 @@ async function family(): Promise<PartResult> {
   };
 }
 
+const PREPARE_RATIO_MAX = 1.3;
+const UNPACK_RATIO_MAX = 1.2;
+const MIRROR_RATIO_MAX = 0.7;
+const LIST_MS_MAX = 200;
+
+async function layers(): Promise<PartResult> {
+  const measured = await measureLayers();
+  const { prepareMs, cloneMs, prepareRatio, roots, image, unpackSeconds, second, listMs } = measured;
+  const size = `${image.megabytes.toFixed(0)} MB, ${image.files} files, 10 layers`;
+  const told = (value: number, unit = 's'): string => `${value.toFixed(value < 10 ? 2 : 0)} ${unit}`;
+  const listing = median(listMs);
+  return {
+    rows: [
+      ratioRow('layers: Prepare / bare zfs clone', prepareRatio, PREPARE_RATIO_MAX),
+      row(
+        'layers: Prepare, and bare zfs clone',
+        `${told(median(prepareMs), 'ms')}, ${told(median(cloneMs), 'ms')}`,
+        '',
+        null,
+      ),
+      row(`layers: pool space of each of ${roots.roots} roots`, `${roots.bytesEach.toFixed(0)} bytes`, '', null),
+      row('layers: zfs processes for each of them', roots.processesEach.toFixed(2), '', null),
+      row('layers: commands among these that list all datasets', String(roots.listings), '0', roots.listings === 0),
+      ratioRow(`layers: unpack ${size}, pando / native`, unpackSeconds.pando / unpackSeconds.native, UNPACK_RATIO_MAX),
+      ...Object.entries(unpackSeconds).map(([how, seconds]) => row(`layers: unpack, ${how}`, told(seconds), '', null)),
+      ratioRow('layers: second node, mirror / unpack', second.mirrorSeconds / second.unpackSeconds, MIRROR_RATIO_MAX),
+      row('layers: second node, mirror', `${told(second.mirrorSeconds)}, ${second.mirrorBytes} bytes`, '', null),
+      row('layers: second node, unpack', `${told(second.unpackSeconds)}, ${image.blobBytes} bytes`, '', null),
+      row(
+        'layers: List of 10,000 snapshots (records only)',
+        told(listing, 'ms'),
+        `≤ ${LIST_MS_MAX} ms`,
+        listing <= LIST_MS_MAX,
+      ),
+    ],
+    details: measured,
+  };
+}
+
 export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   log,
   open: openLarge,
@@ -279,4 +319,5 @@ export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   long,
   hostile,
   family,
+  layers,
 };

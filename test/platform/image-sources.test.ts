@@ -1,10 +1,8 @@
 /** Images as they come from a real registry and from what others write, and as others read them. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { installPackages } from '../../peers/provision/debian-packages.ts';
@@ -23,6 +21,7 @@ import {
   tarOf,
   writeFiles,
 } from '../features/layers/images/image-fixture.ts';
+import { addressOf, type Registry, startRegistry, stopped } from './local-registry.ts';
 
 let work: string;
 let scratch: string;
@@ -48,40 +47,6 @@ afterEach(async () => {
   vi.unstubAllEnvs();
   await rm(scratch, { recursive: true });
 });
-
-interface Registry {
-  /** `host:port`. */
-  readonly address: string;
-  stop(): Promise<void>;
-}
-
-/** A registry of this test's own, on a port that the system chooses. */
-async function startRegistry(directory: string): Promise<Registry> {
-  await mkdir(directory);
-  const config = join(directory, 'config.yml');
-  await writeFile(
-    config,
-    `version: 0.1\nstorage: {filesystem: {rootdirectory: ${directory}}}\nhttp: {addr: '127.0.0.1:0'}\n`,
-  );
-  const child = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'] });
-  return { address: await addressOf(child), stop: () => stopped(child) };
-}
-
-async function addressOf(child: ChildProcess & { stderr: NodeJS.ReadableStream }): Promise<string> {
-  for await (const line of createInterface(child.stderr)) {
-    const address = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1];
-    if (address === undefined) continue;
-    child.stderr.resume();
-    return address;
-  }
-  throw new Error('The registry did not start.');
-}
-
-async function stopped(child: ChildProcess): Promise<void> {
-  const gone = once(child, 'exit');
-  child.kill();
-  await gone;
-}
 
 /** An image of two layers, `made:one`. */
 async function makeImage(layout: string): Promise<void> {

@@ -11,12 +11,16 @@ import { parseConfig } from '../../src/main/config.ts';
 import { PandoNode } from '../../src/main/node.ts';
 import type { Sealing } from '../../src/sync/sealing/sealing.ts';
 import type { TransferProgress } from '../../src/transfer/progress.ts';
+import type { Zfs } from '../../src/zfs/zfs.ts';
 
 const POOL_BYTES = 512 * 1024 * 1024;
 /** Built before these tests run (`build.mjs`), since what runs here is not compiled. */
 const SEALING_PROGRAM = fileURLToPath(new URL('../../dist/src/sync/sealing/program.js', import.meta.url));
 /** Observers look when they are told to. */
 const NEVER_SECONDS = 86_400;
+
+/** Puts something between a node and its ZFS. */
+type AroundZfs = (zfs: Zfs) => Zfs;
 
 interface Running {
   readonly node: PandoNode;
@@ -34,14 +38,14 @@ export interface RealNode extends Running {
   remove(): Promise<void>;
 }
 
-async function open(directory: string, warnings: string[]): Promise<Running> {
+async function open(directory: string, warnings: string[], around: AroundZfs): Promise<Running> {
   const config = parseConfig(
     `dataDirectory: data\nlisten: 127.0.0.1:0\ndirectPort: 0\nfollow: false\nobserveEverySeconds: ${NEVER_SECONDS}\n`,
     join(directory, 'pando.yaml'),
   );
   const adapters = await openAdapters(config, (name) => warnings.push(`skipped ${name}`), SEALING_PROGRAM);
   const node = await PandoNode.open({
-    adapters,
+    adapters: { ...adapters, zfs: around(adapters.zfs) },
     settings: settingsOf(config),
     reporter: { info: () => undefined, warn: (message) => warnings.push(message) },
   });
@@ -69,13 +73,13 @@ function handle(
   return { node, sealing, name, pool, directory, warnings, halt, remove };
 }
 
-export async function startRealNode(name: string): Promise<RealNode> {
+export async function startRealNode(name: string, around: AroundZfs = (zfs) => zfs): Promise<RealNode> {
   const directory = await mkdtemp(join(tmpdir(), `pando-test-${name}-`));
   const poolRequest = { directory: join(directory, 'pool'), name: uniquePoolName(name), sizeBytes: POOL_BYTES };
   const pool = await createFilePool(poolRequest);
   const warnings: string[] = [];
   try {
-    return handle(await open(directory, warnings), name, pool, directory, warnings);
+    return handle(await open(directory, warnings, around), name, pool, directory, warnings);
   } catch (error) {
     await pool.destroy();
     await rm(directory, { recursive: true, force: true });
@@ -84,9 +88,10 @@ export async function startRealNode(name: string): Promise<RealNode> {
 }
 
 /** Starts a halted node again on what it left. */
-export async function reopen(former: RealNode): Promise<RealNode> {
+export async function reopen(former: RealNode, around: AroundZfs = (zfs) => zfs): Promise<RealNode> {
   const warnings: string[] = [];
-  return handle(await open(former.directory, warnings), former.name, former.pool, former.directory, warnings);
+  const running = await open(former.directory, warnings, around);
+  return handle(running, former.name, former.pool, former.directory, warnings);
 }
 
 /** Makes two nodes know each other at their current addresses; the owner shares all its trees. */

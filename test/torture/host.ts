@@ -23,14 +23,16 @@ const POOL_BYTES = 3 * 1024 ** 3;
 /** A program that is not ready by then, in ms, will not be. */
 const START_LIMIT_MS = 60_000;
 const POLL_MS = 50;
-/** What a node that does not start said last, in characters. */
-const SAID_KEPT = 4096;
+/** What a node said last, in characters. */
+const SAID_KEPT = 64 * 1024;
 
 export interface HostOptions {
   readonly name: string;
   /** Its address on the link, and how it is called there. */
   readonly address: string;
   readonly interface: string;
+  /** Lines of YAML that its node is configured with beside those that every one is. */
+  readonly settings?: string;
 }
 
 /** One program in the namespaces of a host. */
@@ -50,6 +52,7 @@ export class Host {
   readonly #anchor: Program;
   readonly #zfsFuse: Program;
   #node: Program | undefined;
+  #said = '';
 
   private constructor(options: HostOptions, directory: string, anchor: Program, zfsFuse: Program) {
     this.name = options.name;
@@ -73,7 +76,7 @@ export class Host {
     const answers = async () => (await execa('nsenter', [...enter, 'zpool', 'list'], { reject: false })).exitCode === 0;
     await untilTrue(answers);
     const host = new Host(options, directory, anchor, zfsFuse);
-    await host.#createPool();
+    await host.#createPool(options.settings ?? '');
     return host;
   }
 
@@ -110,19 +113,31 @@ export class Host {
     return { code: exitCode ?? -1, stdout, stderr };
   }
 
-  async startNode(): Promise<void> {
+  /** `environment` is added to that of this process. */
+  async startNode(environment: NodeJS.ProcessEnv = {}): Promise<void> {
     if (this.#node !== undefined && isRunning(this.#node)) return;
     const words = [...insideOf(this.pid), process.execPath, builtProgram(), '--config', this.#config, 'serve'];
-    const node = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
-    let said = '';
+    const env = { ...process.env, ...environment };
+    const node = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env });
+    this.#said = '';
     node.stderr?.on('data', (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(-SAID_KEPT);
+      this.#said = (this.#said + chunk.toString()).slice(-SAID_KEPT);
     });
     this.#node = { process: node, pid: node.pid ?? 0 };
     await untilTrue(async () => {
-      if (!isRunning(this.#node as Program)) throw new Error(`The node of ${this.name} did not start: ${said}`);
-      return said.includes('"Ready"');
+      if (!isRunning(this.#node as Program)) throw new Error(`The node of ${this.name} did not start: ${this.#said}`);
+      return this.#said.includes('"Ready"');
     });
+  }
+
+  /** What the node has said since it was started: lines of JSON. */
+  get said(): string {
+    return this.#said;
+  }
+
+  /** Starts a program in the host, whose standard error is for the caller to read. */
+  spawn(program: string, ...words: string[]): ChildProcess {
+    return spawn('nsenter', [...insideOf(this.pid), program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
   }
 
   /** As a power cut does. */
@@ -145,12 +160,10 @@ export class Host {
 
   /** Process ids of what runs as `zfs` in the host. */
   async zfsProcesses(): Promise<number[]> {
-    const own = await namespaceOf(this.pid);
     const found: number[] = [];
-    for (const entry of await readdir('/proc')) {
-      if (!/^[0-9]+$/.test(entry)) continue;
-      const command = await readFile(`/proc/${entry}/comm`, 'utf8').catch(() => '');
-      if (command.trim() === 'zfs' && (await namespaceOf(Number(entry))) === own) found.push(Number(entry));
+    for (const pid of await this.#processes()) {
+      const command = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+      if (command.trim() === 'zfs') found.push(pid);
     }
     return found;
   }
@@ -171,10 +184,34 @@ export class Host {
   /** Ends everything and removes what it left. */
   async remove(): Promise<void> {
     await end(this.#node, 'SIGTERM');
+    await this.#endOthers();
     await execa('nsenter', [...insideOf(this.pid), 'zpool', 'destroy', '-f', this.pool], { reject: false });
     await end(this.#zfsFuse, 'SIGTERM');
     await end(this.#anchor, 'SIGKILL');
     await rm(this.directory, { recursive: true, force: true });
+  }
+
+  /** Ends what programs in the host have started and left. */
+  async #endOthers(): Promise<void> {
+    for (const pid of await this.#processes()) {
+      if (pid === this.#anchor.pid || pid === this.#zfsFuse.pid) continue;
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended in this moment
+      }
+    }
+  }
+
+  /** Process ids of all that runs in the host, and of nothing else: nobody but it has these namespaces. */
+  async #processes(): Promise<number[]> {
+    const own = await namespaceOf(this.pid);
+    if (own === '') return [];
+    const found: number[] = [];
+    for (const entry of await readdir('/proc')) {
+      if (/^[0-9]+$/.test(entry) && (await namespaceOf(Number(entry))) === own) found.push(Number(entry));
+    }
+    return found;
   }
 
   async #tried(program: string, ...words: string[]): Promise<number> {
@@ -190,13 +227,13 @@ export class Host {
     return ['nsenter', ...insideOf(this.#anchor.pid)];
   }
 
-  async #createPool(): Promise<void> {
+  async #createPool(settings: string): Promise<void> {
     const image = join(this.directory, 'pool.img');
     await writeFile(image, '');
     await truncate(image, POOL_BYTES);
     await this.run('zpool', 'create', '-O', 'atime=off', '-m', join(this.directory, 'mnt'), this.pool, image);
     const listen = `listen: "${this.address}:7380"`;
-    await writeFile(this.#config, `dataDirectory: data\n${listen}\nfollow: false\nlog: { format: json }\n`);
+    await writeFile(this.#config, `dataDirectory: data\n${listen}\nfollow: false\nlog: { format: json }\n${settings}`);
   }
 }
 

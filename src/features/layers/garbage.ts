@@ -32,12 +32,12 @@ export class Garbage {
 
   /**
    * The layers of this node that no image here or at a peer has, nothing is cloned from but other such layers, nobody holds, nobody refers to, and no peer has a replica of. In the order in
-   * which they can be destroyed.
+   * which they can be destroyed. Those of `except` count as needed, and so does what they hang off.
    */
-  find(store: LayerStore, scope: GarbageScope): readonly UnneededLayer[] {
+  find(store: LayerStore, scope: GarbageScope, except: ReadonlySet<ChainId> = new Set()): readonly UnneededLayer[] {
     const graph = this.#parts.graph(store.tree);
     const others = this.#parts.others(store.tree);
-    const needed = neededBy([graph, ...others.values()]);
+    const needed = new Set([...neededBy([graph, ...others.values()]), ...except]);
     const gone = new Set<Dataset['id']>();
     const unneeded: UnneededLayer[] = [];
     const candidates = graph
@@ -63,7 +63,7 @@ export class Garbage {
     const { zfs, look, warn } = this.#parts;
     const gone: UnneededLayer[] = [];
     const kept = new Set<ChainId>();
-    const next = (): UnneededLayer | undefined => this.find(store, scope).find(({ layer }) => !kept.has(layer));
+    const next = (): UnneededLayer | undefined => this.find(store, scope, kept)[0];
     for (let unneeded = next(); unneeded !== undefined; unneeded = next()) {
       const { layer } = unneeded;
       const name = layerName(store.base, layer);

@@ -1,0 +1,53 @@
+import type { Zfs } from '../../src/zfs/zfs.ts';
+
+/** What changes something. */
+const CHANGES: ReadonlySet<string> = new Set<keyof Zfs>([
+  'create',
+  'snapshot',
+  'clone',
+  'promote',
+  'rename',
+  'destroy',
+  'destroySnapshot',
+  'setProperties',
+  'inheritProperty',
+  'mount',
+  'unmount',
+]);
+
+/** A ZFS that is gone from some moment on, for this process: what a node sees of its own death. */
+export class MortalZfs {
+  #changes = 0;
+  #last: { readonly change: number; readonly when: 'before' | 'behind' } | null = null;
+  #isDead = false;
+
+  get isDead(): boolean {
+    return this.#isDead;
+  }
+
+  /** Dies before, or behind, the change of that number from now on (from 1). */
+  dieAt(change: number, when: 'before' | 'behind'): void {
+    this.#changes = 0;
+    this.#last = { change, when };
+  }
+
+  around(zfs: Zfs): Zfs {
+    return new Proxy(zfs, {
+      get: (target, name: keyof Zfs) => {
+        const method = target[name].bind(target) as (...words: unknown[]) => Promise<unknown>;
+        return (...words: unknown[]) => this.#call(CHANGES.has(name), () => method(...words));
+      },
+    });
+  }
+
+  async #call(isChange: boolean, call: () => Promise<unknown>): Promise<unknown> {
+    if (isChange) this.#changes += 1;
+    const isLast = isChange && this.#changes === this.#last?.change;
+    if (isLast && this.#last?.when === 'before') this.#isDead = true;
+    if (this.#isDead) throw new Error('killed');
+    const result = await call();
+    if (isLast) this.#isDead = true;
+    if (this.#isDead) throw new Error('killed');
+    return result;
+  }
+}
