@@ -18,17 +18,17 @@ const CHANGES: ReadonlySet<string> = new Set<keyof Zfs>([
 /** A ZFS that is gone from some moment on, for this process: what a node sees of its own death. */
 export class MortalZfs {
   #changes = 0;
-  #last: { readonly change: number; readonly when: 'before' | 'behind' } | null = null;
+  #last = Number.POSITIVE_INFINITY;
   #isDead = false;
 
   get isDead(): boolean {
     return this.#isDead;
   }
 
-  /** Dies before, or behind, the change of that number from now on (from 1). */
-  dieAt(change: number, when: 'before' | 'behind'): void {
+  /** Dies before the change of that number from now on (from 1). */
+  dieBefore(change: number): void {
     this.#changes = 0;
-    this.#last = { change, when };
+    this.#last = change;
   }
 
   around(zfs: Zfs): Zfs {
@@ -42,12 +42,8 @@ export class MortalZfs {
 
   async #call(isChange: boolean, call: () => Promise<unknown>): Promise<unknown> {
     if (isChange) this.#changes += 1;
-    const isLast = isChange && this.#changes === this.#last?.change;
-    if (isLast && this.#last?.when === 'before') this.#isDead = true;
+    if (this.#changes >= this.#last) this.#isDead = true;
     if (this.#isDead) throw new Error('killed');
-    const result = await call();
-    if (isLast) this.#isDead = true;
-    if (this.#isDead) throw new Error('killed');
-    return result;
+    return call();
   }
 }
