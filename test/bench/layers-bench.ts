@@ -3,7 +3,7 @@ import { appendFile, chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import type { RelativeName } from '../../src/core/ids.ts';
+import type { RelativeName, TreeName } from '../../src/core/ids.ts';
 import type { SnapshotKept } from '../../src/core/layer-events.ts';
 import { SnapshotJournal } from '../../src/features/snapshots/snapshot-journal.ts';
 import { Snapshots } from '../../src/features/snapshots/snapshots.ts';
@@ -230,6 +230,7 @@ async function measureList(work: string): Promise<number[]> {
     const dataset = `runtime/${index}` as RelativeName;
     return {
       type: 'snapshotter.kept',
+      tree: 'images' as TreeName,
       key,
       kind: 'active',
       parent: null,
@@ -247,6 +248,7 @@ async function measureList(work: string): Promise<number[]> {
     store: nothing,
     hasLayer: nothing,
     fetchLayer: nothing,
+    keeping: nothing,
     layerBelow: nothing,
     lookSoon: nothing,
     collectGarbage: nothing,

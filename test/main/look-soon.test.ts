@@ -25,6 +25,16 @@ it('what changes within a moment is looked at together, each once', async () => 
   expect(looks).toEqual([['a', 'b']]);
 });
 
+it('who changes something all the time is looked at now and then all the same', async () => {
+  const { looks, timers, lookSoon } = looking();
+  for (let index = 0; index < 50; index += 1) {
+    lookSoon.add(tree, names(`n${index}`));
+    await timers.advance(100);
+  }
+  expect(looks).toHaveLength(1);
+  expect(looks[0]?.length).toBeGreaterThan(20);
+});
+
 it('a look that fails does not keep later ones from happening', async () => {
   const { looks, timers, lookSoon } = looking(true);
   lookSoon.add(tree, names('a'));

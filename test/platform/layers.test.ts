@@ -12,7 +12,7 @@ import type { RelativeName, TreeName } from '../../src/core/ids.ts';
 import { type ChainId, chainIdOf, chainOf, type DiffId } from '../../src/core/layers/digest.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { unpackLayer } from '../../src/features/layers/archive/unpack.ts';
-import type { CommittedImage } from '../../src/features/layers/commits.ts';
+import type { CommittedImage } from '../../src/features/layers/commit-steps.ts';
 import type { ExtractionResult } from '../../src/features/layers/extraction.ts';
 import type { LayerStore } from '../../src/features/layers/layer-stores.ts';
 import { inChunks } from '../features/layers/archive/archives.ts';
