@@ -21,7 +21,7 @@ const IMAGE_LAYERS = 10;
 const IMAGE_BASE = 'docker.io/library/made';
 /** Prepares and bare clones, in turns. */
 const PAIRS = 60;
-/** zfs-fuse mounts a thousand file systems and no more (`MAX_FILESYSTEMS`), and stands still at the next; there are others beside these. */
+/** With some more than a thousand datasets mounted, zfs-fuse was seen to stand still; there are others beside these. */
 const ROOTS = 600;
 const LISTED = 10_000;
 const LISTS = 9;
