@@ -75,7 +75,8 @@ function expected(layer: Layer): Map<string, string> {
     if (!isHidden(path)) there.set(path, FILES.includes(path) ? `old ${path}` : 'directory');
   }
   const entries = entriesOf(layer).filter(({ type }) => type === 'directory');
-  for (const path of [...entries.map((entry) => String(entry.path)), ...layer.files.flatMap(above)]) {
+  const directories = entries.map((entry) => String(entry.path));
+  for (const path of [...directories, ...[...directories, ...layer.files].flatMap(above)]) {
     there.set(path, 'directory');
   }
   for (const path of layer.files) there.set(path, `new ${path}`);
