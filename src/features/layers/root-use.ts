@@ -3,6 +3,7 @@ import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { kill, pid as ownPid } from 'node:process';
 import type { StoppedProcess } from '../../core/layer-events.ts';
+import { parseMountTable } from '../../zfs/mount-table.ts';
 
 /** A process that uses a root. */
 export interface RootUser extends StoppedProcess {
@@ -122,14 +123,8 @@ class MountTables {
     if (namespace === undefined || this.#read.has(namespace)) return;
     this.#read.add(namespace);
     const table = await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '');
-    for (const line of table.split('\n')) {
-      const [, , device, , place] = line.split(' ');
-      if (device === this.#device && !unescaped(place).endsWith(this.#directory)) this.#places.add(unescaped(place));
+    for (const { device, place } of parseMountTable(table)) {
+      if (device === this.#device && !place.endsWith(this.#directory)) this.#places.add(place);
     }
   }
-}
-
-/** What stands in octal digits in mountinfo: spaces, tabs, line ends, backslashes. */
-function unescaped(place = ''): string {
-  return place.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }

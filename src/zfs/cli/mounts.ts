@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { PandoError } from '../../core/errors.ts';
 import type { DatasetName } from '../../core/ids.ts';
 import { zfsFailure } from '../failure.ts';
+import { parseMountTable } from '../mount-table.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
 import type { Runner } from './runner.ts';
 import { LETTING_GO_MS } from './unmounted.ts';
@@ -27,20 +28,12 @@ export async function mount(runner: Runner, name: DatasetName): Promise<string> 
   return directory;
 }
 
-/** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells (proc_pid_mountinfo.5). */
+/** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells. */
 async function placeOf(name: DatasetName, mountpoint: string): Promise<string> {
   const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
-  const places = table.split('\n').flatMap((line) => {
-    const [mount = '', source = ''] = line.split(' - ');
-    return unescaped(source.split(' ')[1]) === name ? [unescaped(mount.split(' ')[4])] : [];
-  });
+  const places = parseMountTable(table).flatMap(({ source, place }) => (source === name ? [place] : []));
   const [first = mountpoint] = places;
   return places.includes(mountpoint) ? mountpoint : first;
-}
-
-/** What stands in octal digits there: spaces, tabs, line ends, backslashes. */
-function unescaped(text = ''): string {
-  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
 /** Unmounts a filesystem if it is mounted: see `Zfs.unmount`. */
