@@ -119,6 +119,8 @@ describe('containerd', () => {
     const script = 'echo written > /srv/written; rm /etc/config; rm -r /srv/data; mkdir /srv/data; touch /srv/data/new';
     await containerd.ctr('run', '--snapshotter', 'pando', IMAGE, 'writing', '/bin/sh', '-c', script);
     const snapshots = ['snapshots', '--snapshotter', 'pando'];
+    // Without its container it would be garbage
+    await containerd.ctr(...snapshots, 'label', 'writing', 'containerd.io/gc.root=kept');
     await containerd.ctr('containers', 'delete', '--keep-snapshot', 'writing');
     await containerd.ctr(...snapshots, 'commit', 'written', 'writing');
     await containerd.ctr(...snapshots, 'prepare', 'seen', 'written');
