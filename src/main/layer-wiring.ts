@@ -1,8 +1,8 @@
 /** The layer store and containerd's snapshots, joined with each other and with the rest of a node. */
 import { type DatasetName, type RelativeName, relativeTo, type TreeName } from '../core/ids.ts';
+import { layerBelow } from '../features/layers/layer-below.ts';
 import type { LayerStore } from '../features/layers/layer-stores.ts';
 import { Layers, type LayersOptions } from '../features/layers/layers.ts';
-import { layerBelow } from '../features/layers/packaging.ts';
 import type { SnapshotJournal } from '../features/snapshots/snapshot-journal.ts';
 import { Snapshots } from '../features/snapshots/snapshots.ts';
 import type { Timers } from '../sync/timers.ts';

@@ -6,12 +6,19 @@
  *     runtime/<container id>           a container root: a clone of a layer
  */
 import { PandoError } from '../errors.ts';
-import { parseRelativeName, parseSnapshotName, type RelativeName } from '../ids.ts';
+import { parseRelativeName, parseSnapshotName, type RelativeName, type SnapshotName } from '../ids.ts';
 import { ROOT_ID_CHARACTERS_MAX } from '../layer-events.ts';
 import { type ChainId, isDigest } from './digest.ts';
 
 /** The snapshot that makes a dataset in `storage` a layer: it is taken once all of the layer is there and its digests were right. */
 export const EXTRACTED = parseSnapshotName('extracted');
+/** Whether a dataset has that snapshot. */
+export function isExtracted(
+  dataset: { readonly snapshots: readonly { readonly name: SnapshotName }[] } | undefined,
+): boolean {
+  return dataset?.snapshots.some(({ name }) => name === EXTRACTED) === true;
+}
+
 /** Carried by a dataset of `storage` from its making on: the ChainID of the layer that it is, or is becoming. */
 export const LAYER_PROPERTY = 'pando:layer';
 /** The DiffID of a layer, where this node knows it. */

@@ -5,28 +5,29 @@ import { absoluteName, type DatasetName, ID_PROPERTY } from '../../core/ids.ts';
 import type { RootCommitStarted } from '../../core/layer-events.ts';
 import { type ChainId, chainIdOf, type DiffId, parseDiffId } from '../../core/layers/digest.ts';
 import { configWithLayers } from '../../core/layers/image-config.ts';
-import { DIFF_ID_PROPERTY, EXTRACTED, LAYER_PROPERTY, layerName, rootName } from '../../core/layers/layer-names.ts';
+import {
+  DIFF_ID_PROPERTY,
+  EXTRACTED,
+  isExtracted,
+  LAYER_PROPERTY,
+  layerName,
+  rootName,
+} from '../../core/layers/layer-names.ts';
 import type { ListedDataset, SnapshotReference } from '../../zfs/zfs.ts';
 import type { ImageCatalog } from './image-catalog.ts';
 import { emptyConfig } from './image-origin.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayersInUse } from './layers-in-use.ts';
+import type { SnapshotDifference } from './packaging.ts';
 import type { LayerParts } from './parts.ts';
-import type { SnapshotReading } from './reading.ts';
 
-/** The bytes of a layer: what `layer` changes of `parent`, both directories. See `packageLayer`. */
-export type Packager = (request: {
-  readonly parent: string | null;
-  readonly layer: string;
-  readonly candidates: readonly Buffer[] | null;
-  readonly signal: AbortSignal;
-}) => AsyncIterable<Uint8Array>;
+/** The bytes of a layer. See `Packaging.difference`. */
+export type Packager = (difference: SnapshotDifference, signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
 export interface CommitStepsOptions {
   readonly parts: LayerParts;
   readonly stores: LayerStores;
   readonly catalog: ImageCatalog;
-  readonly reading: SnapshotReading;
   readonly packaged: Packager;
   readonly inUse: LayersInUse;
 }
@@ -56,20 +57,13 @@ export class CommitSteps {
 
   /** The DiffID of what the snapshot changes of the layer below. */
   async diffIdOf(intent: RootCommitStarted, signal: AbortSignal): Promise<DiffId> {
-    const { parts, stores, reading, packaged } = this.#options;
+    const { stores, packaged } = this.#options;
     const store = this.#storeOf(intent);
     const below = intent.parent === null ? null : stores.snapshotOf(store, intent.parent);
-    const taken = this.snapshotOf(intent);
-    const candidates = below === null ? null : await parts.zfs.changedPaths(below, taken);
-    const opened = await reading.open(store.root, [below, taken]);
-    try {
-      const [parent = null, directory] = opened.directories as [string | null, string];
-      const digest = createHash('sha256');
-      for await (const chunk of packaged({ parent, layer: directory, candidates, signal })) digest.update(chunk);
-      return parseDiffId(`sha256:${digest.digest('hex')}`);
-    } finally {
-      await opened.close();
-    }
+    const digest = createHash('sha256');
+    const tar = packaged({ root: store.root, below, snapshot: this.snapshotOf(intent) }, signal);
+    for await (const chunk of tar) digest.update(chunk);
+    return parseDiffId(`sha256:${digest.digest('hex')}`);
   }
 
   /** Destroys the snapshot, if it was taken. */
@@ -106,7 +100,7 @@ export class CommitSteps {
     const taken = this.snapshotOf(intent);
     const { dataset } = this.#options.stores.snapshotOf(this.#storeOf(intent), layer);
     const [there] = await zfs.listOnly([dataset]);
-    if (there?.snapshots.some(({ name }) => name === EXTRACTED) === true) return;
+    if (isExtracted(there)) return;
     // What somebody else makes of that very layer holds something else than what was taken here
     if (there !== undefined && !isCloneOf(there, taken)) throw beingMade(dataset);
     if (there === undefined) {

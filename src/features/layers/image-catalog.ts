@@ -4,8 +4,8 @@ import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId } from '../../core/ids.ts';
 import { type ChainId, chainOf } from '../../core/layers/digest.ts';
 import type { TaggedImage } from '../../core/layers/image.ts';
-import { layerName } from '../../core/layers/layer-names.ts';
-import { isExtracted, type LayerStore, type LayerStores } from './layer-stores.ts';
+import { isExtracted, layerName } from '../../core/layers/layer-names.ts';
+import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
 /** `coming`: a transfer is bringing layers of the tree. `missing`: nobody who says anything of the tree has it. */

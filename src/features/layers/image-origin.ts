@@ -5,8 +5,8 @@ import type { Graph } from '../../core/graph/graph.ts';
 import { type ChainId, chainOf, type DiffId, isDigest } from '../../core/layers/digest.ts';
 import { DIFF_ID_PROPERTY, layerName } from '../../core/layers/layer-names.ts';
 import type { CataloguedImage } from './image-catalog.ts';
+import { parentOfLayer } from './layer-below.ts';
 import type { LayerStore } from './layer-stores.ts';
-import { parentOfLayer } from './packaging.ts';
 
 export interface LayersBelow {
   /** Lowest first. */

@@ -8,7 +8,7 @@ import { absoluteName, type DatasetName, ID_PROPERTY } from '../../core/ids.ts';
 import type { ChainId, DiffId } from '../../core/layers/digest.ts';
 import {
   DIFF_ID_PROPERTY,
-  EXTRACTED,
+  isExtracted,
   LAYER_PROPERTY,
   layerName,
   SNAPSHOT_PROPERTY,
@@ -112,7 +112,7 @@ export class LayerMaker {
     } catch (error) {
       if (!isPandoError(error, 'ZFS_DATASET_EXISTS')) throw error;
       const [there] = await zfs.listOnly([dataset]);
-      if (there?.snapshots.some(({ name }) => name === EXTRACTED) === true) return false;
+      if (isExtracted(there)) return false;
       if (there?.properties[SNAPSHOT_PROPERTY] !== undefined) throw beingUnpacked(dataset);
       if (there === undefined || !isHalfMade(there)) throw error;
       await zfs.destroy(dataset);

@@ -9,12 +9,12 @@ import {
   ID_PROPERTY,
   parentOf,
   type RelativeName,
-  type SnapshotName,
   type TreeName,
 } from '../../core/ids.ts';
 import type { ChainId } from '../../core/layers/digest.ts';
 import {
   EXTRACTED,
+  isExtracted,
   LAYER_PROPERTY,
   layerName,
   runtimeName,
@@ -200,9 +200,4 @@ export class LayerStores {
       );
     }
   }
-}
-
-/** Whether a dataset of `storage` is a layer, not only about to become one. */
-export function isExtracted(dataset: Dataset | undefined): boolean {
-  return dataset?.snapshots.some(({ name }: { readonly name: SnapshotName }) => name === EXTRACTED) === true;
 }

@@ -5,7 +5,6 @@ import type { DatasetName, RelativeName, TransferId, TreeName } from '../../core
 import type { ChainId, Digest } from '../../core/layers/digest.ts';
 import { topLayerOf } from '../../core/layers/image.ts';
 import { formatReference, parseReference } from '../../core/layers/reference.ts';
-import { packageLayer } from './archive/package.ts';
 import type { CommittedImage } from './commit-steps.ts';
 import { type CommitOptions, Commits } from './commits.ts';
 import { Extraction, type ExtractionOptions, type ExtractionResult } from './extraction.ts';
@@ -71,8 +70,7 @@ export class Layers {
       stores: this.stores,
       roots: this.roots,
       catalog: this.catalog,
-      reading: this.#reading,
-      packaged: packageLayer,
+      packaged: (difference, signal) => this.#packaging.difference(difference, signal),
       inUse: this.#inUse,
       mintTransferId,
     });

@@ -1,15 +1,23 @@
 /** Layers as archives again: the difference of each to the one below, and whole images as OCI layouts. */
-import { PandoError } from '../../core/errors.ts';
-import type { Graph } from '../../core/graph/graph.ts';
+import type { DatasetName } from '../../core/ids.ts';
 import { type ChainId, chainOf, type Digest } from '../../core/layers/digest.ts';
-import { contestedLayerOf, layerName } from '../../core/layers/layer-names.ts';
+import type { SnapshotReference } from '../../zfs/zfs.ts';
 import { packageLayer } from './archive/package.ts';
 import type { CataloguedImage } from './image-catalog.ts';
 import { writeImageLayout } from './images/image-layout.ts';
+import { parentOfLayer } from './layer-below.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 import type { SnapshotReading } from './reading.ts';
 import { layerUnknown } from './roots.ts';
+
+/** Two snapshots that are compared. */
+export interface SnapshotDifference {
+  /** Root of the tree on this node. */
+  readonly root: DatasetName;
+  readonly below: SnapshotReference | null;
+  readonly snapshot: SnapshotReference;
+}
 
 export class Packaging {
   readonly #parts: LayerParts;
@@ -30,12 +38,16 @@ export class Packaging {
     if (!this.#stores.has(store, layer)) throw layerUnknown(layer);
     const parent = parentOfLayer(this.#parts.graph(store.tree), store, layer);
     const below = parent === null ? null : this.#stores.snapshotOf(store, parent);
-    const own = this.#stores.snapshotOf(store, layer);
-    const candidates = below === null ? null : await this.#parts.zfs.changedPaths(below, own);
-    const opened = await this.#reading.open(store.root, [below, own]);
+    yield* this.difference({ root: store.root, below, snapshot: this.#stores.snapshotOf(store, layer) }, signal);
+  }
+
+  /** The tar of what a snapshot changes of the one below; null for nothing below. Both lie in the tree of that root. */
+  async *difference({ root, below, snapshot }: SnapshotDifference, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const candidates = below === null ? null : await this.#parts.zfs.changedPaths(below, snapshot);
+    const opened = await this.#reading.open(root, [below, snapshot]);
     try {
-      const [parentDirectory = null, directory] = opened.directories as [string | null, string];
-      yield* packageLayer({ parent: parentDirectory, layer: directory, candidates, signal });
+      const [parent = null, layer] = opened.directories as [string | null, string];
+      yield* packageLayer({ parent, layer, candidates, signal });
     } finally {
       await opened.close();
     }
@@ -53,26 +65,4 @@ export class Packaging {
     const written = { reference: image.name, config: image.config, layers };
     return (await writeImageLayout(target, written, signal)).manifest;
   }
-}
-
-/** The layer that another is a clone of; null for the empty base, undefined for one that hangs off something else or is not here. */
-export function layerBelow(
-  graph: Graph,
-  { base }: Pick<LayerStore, 'base'>,
-  layer: ChainId,
-): ChainId | null | undefined {
-  const { origin } = graph.named(layerName(base, layer)) ?? { origin: null };
-  const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
-  return parent?.name === layerName(base, null) ? null : parent && contestedLayerOf(base, parent.name);
-}
-
-/** As {@link layerBelow}, but throws `LAYER_UNKNOWN` for undefined. */
-export function parentOfLayer(graph: Graph, store: LayerStore, layer: ChainId): ChainId | null {
-  const below = layerBelow(graph, store, layer);
-  if (below !== undefined) return below;
-  throw new PandoError(
-    'LAYER_UNKNOWN',
-    `Nobody can tell what layer ${layer} of "${store.tree}" lies over: it is no clone of another layer here.`,
-    { layer },
-  );
 }

@@ -4,13 +4,9 @@ import type { Properties } from '../../core/events.ts';
 import type { Dataset } from '../../core/graph/graph.ts';
 import { absoluteName, ID_PROPERTY, type RelativeName } from '../../core/ids.ts';
 import type { ChainId } from '../../core/layers/digest.ts';
-import {
-  contestedLayerOf,
-  IMAGE_PROPERTY,
-  rootIdOf,
-  rootName,
-  SNAPSHOT_PROPERTY,
-} from '../../core/layers/layer-names.ts';
+import { IMAGE_PROPERTY, rootIdOf, rootName, SNAPSHOT_PROPERTY } from '../../core/layers/layer-names.ts';
+import type { Intent } from '../../transfer/journal.ts';
+import { originLayer } from './layer-below.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
@@ -89,7 +85,9 @@ export class Roots {
     const { zfs, look } = this.#parts;
     const { name, isOwn } = this.require(store, id);
     if (!isOwn) throw notOwned(id);
-    if (this.#parts.journal.open().some((intent) => intent.type === 'root-commit.started' && intent.root === id)) {
+    const isCommit = (intent: Intent): boolean =>
+      intent.type === 'root-commit.started' && intent.tree === store.tree && intent.root === id;
+    if (this.#parts.journal.open().some(isCommit)) {
       throw new PandoError('ROOT_IN_USE', `Container root "${id}" is being committed; remove it once that is over.`, {
         id,
       });
@@ -98,15 +96,15 @@ export class Roots {
     await look(store.tree, [name]);
   }
 
-  #rootOf({ tree, base }: LayerStore, { name, origin, owner, properties }: Dataset): ContainerRoot | undefined {
+  #rootOf({ tree, base }: LayerStore, dataset: Dataset): ContainerRoot | undefined {
+    const { name, owner, properties } = dataset;
     const id = rootIdOf(base, name);
     // What was made for containerd is containerd's
     if (id === undefined || properties[SNAPSHOT_PROPERTY] !== undefined) return undefined;
-    const parent = origin?.dataset == null ? undefined : this.#parts.graph(tree).get(origin.dataset);
     return {
       id,
       name,
-      layer: (parent && contestedLayerOf(base, parent.name)) ?? null,
+      layer: originLayer(this.#parts.graph(tree), base, dataset) ?? null,
       image: properties[IMAGE_PROPERTY] ?? null,
       isOwn: owner.node === this.#parts.history.node,
     };

@@ -1,9 +1,10 @@
-import type { Dataset, Graph } from '../../core/graph/graph.ts';
+import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId } from '../../core/ids.ts';
 import { type ChainId, chainOf, type DiffId, isDigest } from '../../core/layers/digest.ts';
-import { contestedLayerOf, DIFF_ID_PROPERTY, layerOf } from '../../core/layers/layer-names.ts';
+import { DIFF_ID_PROPERTY, isExtracted, layerOf } from '../../core/layers/layer-names.ts';
 import type { CataloguedImage } from './image-catalog.ts';
-import { isExtracted, type LayerStore } from './layer-stores.ts';
+import { originLayer } from './layer-below.ts';
+import type { LayerStore } from './layer-stores.ts';
 
 /** A layer that is here. */
 export interface StoredLayer {
@@ -31,7 +32,7 @@ export function storedLayers(
     if (layer === undefined || !isExtracted(dataset)) return [];
     const told = dataset.properties[DIFF_ID_PROPERTY] ?? '';
     const { names = [], diffId = isDigest(told) ? (told as DiffId) : null } = known.get(layer) ?? {};
-    const parent = parentIn(graph, store, dataset);
+    const parent = originLayer(graph, store.base, dataset) ?? null;
     const { referenced = 0 } = dataset.snapshots.at(-1) ?? {};
     return [{ layer, parent, diffId, referenced, images: [...new Set(names)], isOwn: dataset.owner.node === node }];
   });
@@ -50,11 +51,6 @@ function namesAndDiffIds(
     }
   }
   return known;
-}
-
-function parentIn(graph: Graph, { base }: LayerStore, { origin }: Dataset): ChainId | null {
-  const parent = origin?.dataset == null ? undefined : graph.get(origin.dataset);
-  return (parent && contestedLayerOf(base, parent.name)) ?? null;
 }
 
 function parentsFirst(layers: readonly StoredLayer[]): readonly StoredLayer[] {

@@ -8,7 +8,14 @@
 import { isPandoError } from '../../core/errors.ts';
 import { absoluteName, type RelativeName, relativeTo } from '../../core/ids.ts';
 import type { SnapshotKept } from '../../core/layer-events.ts';
-import { EXTRACTED, layerOf, runtimeName, SNAPSHOT_PROPERTY, storageName } from '../../core/layers/layer-names.ts';
+import {
+  EXTRACTED,
+  isExtracted,
+  layerOf,
+  runtimeName,
+  SNAPSHOT_PROPERTY,
+  storageName,
+} from '../../core/layers/layer-names.ts';
 import type { ListedDataset } from '../../zfs/zfs.ts';
 import { parseMark } from './marks.ts';
 import type { SnapshotParts } from './parts.ts';
@@ -65,7 +72,7 @@ async function adopt(
   const mark = parseMark(properties[SNAPSHOT_PROPERTY]);
   const own = listed.get(name);
   if (mark === undefined) return;
-  if (own !== undefined && isExtracted(own)) {
+  if (isExtracted(own)) {
     // A layer that was committed, and whose snapshot containerd has removed since, is a layer like any other
     if (layerOf(store().base, name) === undefined)
       warn(`Dataset ${name} holds a committed snapshot that nobody knows; it stays until somebody destroys it`, {
@@ -97,8 +104,4 @@ async function adopt(
     name,
     key: mark.key,
   });
-}
-
-function isExtracted({ snapshots }: ListedDataset): boolean {
-  return snapshots.some((snapshot) => snapshot.name === EXTRACTED);
 }
