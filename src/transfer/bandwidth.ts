@@ -138,6 +138,8 @@ export function throttledInto(connection: Writable, limits: readonly RateLimit[]
       done(error);
     },
   });
+  // One that is closed already would never say so
+  if (connection.destroyed) throttle.destroy();
   connection.once('close', () => throttle.destroy());
   return throttle;
 }

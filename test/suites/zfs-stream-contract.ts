@@ -613,6 +613,31 @@ function sockets(use: () => ZfsWorld): void {
     }
   });
 
+  test('a receive whose end this process has closed already stops when it is aborted', async () => {
+    const world = use();
+    const root = await world.root();
+    const parent = await world.root('otherPool');
+    await world.underTest.writeFile(root, 'large', randomText(2 * LARGE_TEXT_CHARACTERS));
+    const bytes = await world.bytesOf(full(await world.change(at(root, '1'))));
+    const [unended, receiver, close] = await socketPair();
+    try {
+      const abort = new AbortController();
+      const receiving = outcomeOf(
+        world.zfs.receive(asNew(below(parent, 'a')), { kind: 'socket', socket: receiver, head: null }, abort.signal),
+      );
+      unended.on('error', () => undefined).resume();
+      await new Promise<void>((resolve) => unended.write(bytes.subarray(0, bytes.length / 2), () => resolve()));
+      // As when the process that brings the stream has gone
+      receiver.destroy();
+      unended.destroy();
+      abort.abort();
+      expect(codeOf(await receiving)).toMatch(/^ZFS_/);
+    } finally {
+      close();
+    }
+    await expect.poll(() => world.zfs.listOnly([below(parent, 'a')]), { timeout: AFTERMATH_MS_MAX }).toEqual([]);
+  });
+
   test('a send on a socket fails when the other end goes away, or says something', async () => {
     const world = use();
     const root = await world.root();

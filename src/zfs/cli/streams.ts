@@ -117,6 +117,8 @@ async function sendToSocket(command: SendCommand, socket: Socket, signal: AbortS
 
 /** Ends this side of the connection, for all processes that have the socket. */
 function shutDown(socket: Socket): Promise<void> {
+  // One that is closed would never say that it has ended
+  if (socket.destroyed) return Promise.resolve();
   return new Promise((resolve) => void socket.end(resolve));
 }
 
