@@ -47,7 +47,8 @@ export function wireLayers({
     journal,
     store,
     hasLayer: (layer) => layers.stores.has(store(), layer),
-    fetchLayer: (layer) => layers.stores.fetch(store(), layer),
+    // Containerd asks again where it lost patience, and what came meanwhile is here then
+    fetchLayer: (layer) => layers.stores.fetch(store(), layer, new AbortController().signal),
     keeping: (layer, task) => layers.keeping(layer, task),
     layerBelow: (layer) => layerBelow(parts.graph(store().tree), store(), layer),
     lookSoon: (names: readonly RelativeName[]) => lookSoon.add(store().tree, names),

@@ -627,7 +627,7 @@ export class PandoNode {
       graph: (tree) => this.trees.graph(tree),
       others: (tree) => this.history.othersOf(tree),
       isReceiving: (tree) => this.mirrors.isReceiving(tree),
-      fetch: (tree, name) => this.mirrors.fetch(tree, name),
+      fetch: (tree, name, signal) => this.mirrors.fetch(tree, name, signal),
       look: (tree, names) => this.#look(tree, names, 'command'),
       mintDatasetId: () => parseDatasetId(this.#mintUuid()),
       mintTransferId: () => parseTransferId(this.#mintUuid()),

@@ -294,6 +294,11 @@ export interface Zfs {
   unmount(name: DatasetName): Promise<void>;
   /** Bytes that would be free without the dataset, its snapshots and all below it (`used`, zfsprops.7); what was just written counts with the next transaction group. */
   used(name: DatasetName): Promise<number>;
+  /**
+   * How many files, directories and other objects a filesystem has, as of the last transaction group. ZFS may count some of its own with them, as many in each clone as in what that was cloned from: it is
+   * for comparing the two. What is not mounted is not so behind it either. Where ZFS can only tell of what is mounted, it rejects as {@link mount} does.
+   */
+  objects(name: DatasetName): Promise<number>;
 
   /**
    * Paths, relative to the root of its files, outside which nothing differs between a snapshot and an earlier one of the same dataset or of what that was cloned from; null where the ZFS cannot

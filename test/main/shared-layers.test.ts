@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
 import { type ChainId, chainIdOf, type DiffId, digestOf } from '../../src/core/layers/digest.ts';
 import { layerName } from '../../src/core/layers/layer-names.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
@@ -11,6 +12,7 @@ import type { LayerStore } from '../../src/features/layers/layer-stores.ts';
 import { codeOf, dataset, IMAGES, introduce, MemoryWorld, ROOT, syncImages, type WorldNode } from './memory-world.ts';
 
 const CONFIG = '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}';
+const { signal } = new AbortController();
 const diffId = (text: string): DiffId => digestOf(text) as DiffId;
 
 let world: MemoryWorld;
@@ -20,12 +22,17 @@ let laptop: WorldNode;
 let store: LayerStore;
 let base: ChainId;
 let top: ChainId;
+let onCommand: (command: readonly string[]) => void;
 
 beforeEach(async () => {
   world = new MemoryWorld();
   directory = await mkdtemp(join(tmpdir(), 'pando-shared-'));
   build = await world.start('build', undefined, { mountRoot: directory });
-  laptop = await world.start('laptop', undefined, { mountRoot: directory });
+  onCommand = () => undefined;
+  laptop = await world.start('laptop', undefined, {
+    mountRoot: directory,
+    onCommand: (command) => onCommand(command),
+  });
   await build.zfs.create(dataset('build/images'));
   await build.node.trees.add({ tree: IMAGES, root: dataset('build/images') });
   store = await build.node.layers.init(IMAGES, ROOT);
@@ -87,7 +94,7 @@ describe('A team that shares layers', () => {
 
   it('makes container roots of replicas, which belong to who made them', async () => {
     const place = await joined();
-    await laptop.node.layers.createRoot(place, 'web-1', { image: 'team/web:v1' });
+    await laptop.node.layers.createRoot(place, 'web-1', { image: 'team/web:v1' }, signal);
     expect(laptop.node.layers.listRoots(place)).toMatchObject([
       { id: 'web-1', layer: top, image: 'team/web:v1', isOwn: true },
     ]);
@@ -101,8 +108,27 @@ describe('A team that shares layers', () => {
     const layers = [diffId('base'), diffId('top'), diffId('next')];
     await build.node.layers.catalog.tag(store, { name: 'team/web:v2', manifest: null, config: CONFIG, layers });
     await laptop.node.mirrors.hear(laptop.node.mirrors.get(IMAGES), { refresh: true });
-    await laptop.node.layers.createRoot(place, 'web-2', { image: 'team/web:v2' });
+    await laptop.node.layers.createRoot(place, 'web-2', { image: 'team/web:v2' }, signal);
     expect(laptop.node.layers.listRoots(place)).toMatchObject([{ id: 'web-2' }]);
+  });
+
+  it('makes nothing of a layer whose coming was cancelled, until it is asked again', async () => {
+    const place = await joined();
+    await addLayer(build, top, 'next');
+    const layers = [diffId('base'), diffId('top'), diffId('next')];
+    await build.node.layers.catalog.tag(store, { name: 'team/web:v2', manifest: null, config: CONFIG, layers });
+    await laptop.node.mirrors.hear(laptop.node.mirrors.get(IMAGES), { refresh: true });
+    const create = (asked: AbortSignal) =>
+      laptop.node.layers.createRoot(place, 'web-3', { image: 'team/web:v2' }, asked);
+    const cancel = new AbortController();
+    onCommand = (command) => {
+      if (command.includes('receive')) cancel.abort(new PandoError('TRANSFER_CANCELLED', 'No more.'));
+    };
+    expect(await codeOf(create(cancel.signal))).toBe('TRANSFER_CANCELLED');
+    onCommand = () => undefined;
+    expect(laptop.node.layers.listRoots(place)).toEqual([]);
+    expect(laptop.warnings).toEqual([]);
+    expect(await create(signal)).toContain('web-3');
   });
 
   it('answers containerd with layers that a peer has, as streams', async () => {

@@ -109,7 +109,7 @@ async function unpackedByUmoci(image: string): Promise<TreeDescription> {
 
 /** What a layer holds, read through a root that is made for that. */
 async function treeOf(layer: ChainId, node = alpha): Promise<TreeDescription> {
-  const directory = await node.node.layers.createRoot(store, 'reading', { layer });
+  const directory = await node.node.layers.createRoot(store, 'reading', { layer }, signal);
   try {
     return comparable(describeTree(directory));
   } finally {
@@ -129,7 +129,7 @@ describe('an image that is extracted', () => {
 
   it('keeps what a layer can say: whiteouts, links, modes and long names', async () => {
     await extract(layout);
-    const root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' });
+    const root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' }, signal);
     expect(await readdir(join(root, 'srv/data'))).toEqual(['three']);
     expect((await readdir(join(root, 'etc'))).sort()).toEqual(['config']);
     expect(await readFile(join(root, 'etc/config'), 'utf8')).toBe('second');
@@ -222,7 +222,7 @@ describe('a container root that becomes an image', () => {
 
   beforeEach(async () => {
     await extract(layout);
-    root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' });
+    root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' }, signal);
     await writeTree(root, { 'srv/written': 'by hand', 'etc/config': 'third' });
   });
 
@@ -267,7 +267,7 @@ describe('a container root that becomes an image', () => {
 
   it('uses the layer that there is where nothing was changed since', async () => {
     const { layer } = await commit('web', 'made:two');
-    await alpha.node.layers.createRoot(store, 'twin', { layer: chain[2] as ChainId });
+    await alpha.node.layers.createRoot(store, 'twin', { layer: chain[2] as ChainId }, signal);
     const twin = join(root, '../twin');
     await execa('cp', ['-a', `${root}/.`, twin]);
     expect(await commit('twin', 'made:three')).toMatchObject({ layer, isReused: true });
@@ -302,7 +302,7 @@ describe('a commit that is cut short', () => {
 
   /** Commits with a ZFS that dies at that step, and starts the node again; whether it died. */
   async function cutShort(step: number): Promise<boolean> {
-    const root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' });
+    const root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' }, signal);
     await writeTree(root, { written: `by hand, ${step}` });
     mortal.dieBefore(step);
     const image = await commit('web', 'made:two').catch(() => undefined);
@@ -352,7 +352,7 @@ describe('what is exported', () => {
       const tar = await bytesOf(alpha.node.layers.tarOf(store, layer, signal));
       const parent = chain[index - 1];
       const directory = parent
-        ? await alpha.node.layers.createRoot(store, 'applied', { layer: parent })
+        ? await alpha.node.layers.createRoot(store, 'applied', { layer: parent }, signal)
         : await mkdtemp(join(work, 'applied-'));
       await unpackLayer(inChunks(tar), directory, { signal });
       const { '.': _, ...made } = comparable(describeTree(directory));
@@ -374,7 +374,7 @@ describe('what is exported', () => {
   });
 
   it('is an image that brings the same tree back', async () => {
-    const root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' });
+    const root = await alpha.node.layers.createRoot(store, 'web', { image: 'made:one' }, signal);
     await writeTree(root, { 'srv/written': 'by hand' });
     await rm(join(root, 'srv/data'), { recursive: true });
     const { layer } = await commit('web', 'made:two');
@@ -422,7 +422,7 @@ describe('layers that nothing needs', () => {
   });
 
   it('are none that a root is cloned from', async () => {
-    await alpha.node.layers.createRoot(store, 'web', { layer: chain[1] as ChainId });
+    await alpha.node.layers.createRoot(store, 'web', { layer: chain[1] as ChainId }, signal);
     await alpha.node.layers.catalog.untag(store, 'made:one');
     expect(await collected()).toEqual([chain[2]]);
   });
@@ -457,7 +457,7 @@ describe('a second node that mirrors the tree', () => {
     const [image] = beta.node.layers.images(theirs);
     expect(image).toMatchObject({ name: 'made:one', node: alpha.node.id });
     expect(image?.chain).toEqual(chain.map((layer) => ({ layer, state: 'here' })));
-    const root = await beta.node.layers.createRoot(theirs, 'web', { image: 'made:one' });
+    const root = await beta.node.layers.createRoot(theirs, 'web', { image: 'made:one' }, signal);
     expect(comparable(describeTree(root))).toEqual(expected);
     const targets = [alpha, beta].map(({ pool }) => join(work, `export-of-${pool.name}`)) as [string, string];
     const digest = await alpha.node.layers.exportImage(store, 'made:one', targets[0], signal);

@@ -601,6 +601,7 @@ function mountTests(use: () => ZfsWorld): void {
     await world.refuses(refusal, [], () => world.zfs.mount(missing));
     await world.refuses('ZFS_NOT_FOUND', [], () => world.zfs.unmount(missing));
     await world.refuses('ZFS_NOT_FOUND', [], () => world.zfs.used(missing));
+    await world.refuses('ZFS_NOT_FOUND', [], () => world.zfs.objects(missing));
   });
 
   test('what has no mountpoint of its own is not mounted', async () => {
@@ -626,6 +627,22 @@ function mountTests(use: () => ZfsWorld): void {
     const paths = changed?.map(String).filter((path) => path !== '');
     const expected = ['changes', 'new', 'with space \\ and back'];
     expect(paths?.toSorted()).toEqual(world.capabilities.diff ? expected : undefined);
+  });
+
+  test('the files of a clone are counted beside those of what it was cloned from, mounted or not', async () => {
+    const world = use();
+    const root = await world.root();
+    for (const name of ['a', 'b', 'c']) await world.underTest.writeFile(root, name, name);
+    await world.zfs.snapshot([at(root, 'three')]);
+    const three = await world.zfs.objects(root);
+    const clone = below(root, 'clone');
+    await world.zfs.clone(at(root, 'three'), clone);
+    await world.underTest.writeFile(clone, 'd', 'd');
+    await world.zfs.snapshot([at(clone, 'four')]);
+    for (const doBefore of [async (): Promise<void> => undefined, () => world.zfs.unmount(clone)]) {
+      await doBefore();
+      expect((await world.zfs.objects(clone)) - three).toBe(1);
+    }
   });
 
   test('a clone takes less than what it was cloned from', async () => {

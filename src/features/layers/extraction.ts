@@ -99,7 +99,7 @@ export class Extraction {
     { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void },
   ): Promise<ExtractionResult['layers'][number]['how']> {
     if (this.#stores.has(store, plan.layer)) return 'here';
-    if (await this.#stores.fetch(store, plan.layer)) return 'fetched';
+    if (await this.#stores.fetch(store, plan.layer, signal)) return 'fetched';
     const isMade = await this.#maker.make(store, plan, async (directory) => {
       await unpackLayer(source.open(), directory, { signal, onProgress: onBytes });
     });

@@ -111,14 +111,17 @@ export class LayerStores {
     return isExtracted(this.#dataset(store, layerName(store.base, layer)));
   }
 
-  /** Brings a layer here that a peer has and this node mirrors; whether it is here then. What keeps it from coming is told to the operator, since there are other ways to have it. */
-  async fetch(store: LayerStore, layer: ChainId): Promise<boolean> {
+  /** Brings a layer here that a peer has and this node mirrors; whether it is here then. What keeps it from coming is told to the operator, since there are other ways to have it; rejects only where it was cancelled. */
+  async fetch(store: LayerStore, layer: ChainId, signal: AbortSignal): Promise<boolean> {
     try {
-      return (await this.#parts.fetch(store.tree, layerName(store.base, layer))) && this.has(store, layer);
+      await this.#parts.fetch(store.tree, layerName(store.base, layer), signal);
     } catch (error) {
-      this.#parts.warn(`Layer ${layer} could not be brought from a peer: ${describeError(error)}`, { layer });
-      return false;
+      if (!signal.aborted)
+        this.#parts.warn(`Layer ${layer} could not be brought from a peer: ${describeError(error)}`, { layer });
     }
+    // A sync that was cancelled says so in its report, and ends well
+    signal.throwIfAborted();
+    return this.has(store, layer);
   }
 
   /** The snapshot that stands for a layer, or for the empty base. */

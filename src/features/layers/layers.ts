@@ -118,17 +118,17 @@ export class Layers {
     }
   }
 
-  /** Clones the top layer of an image, or a layer, to a new root; gives its directory. Rejects as `Roots.create`, and with `IMAGE_UNKNOWN`. */
+  /** Clones the top layer of an image, or a layer, to a new root, and fetches it first where a peer has it; gives its directory. Rejects as `Roots.create`, and with `IMAGE_UNKNOWN` and `TRANSFER_CANCELLED`. */
   async createRoot(
     store: LayerStore,
     id: string,
     of: { readonly image: string } | { readonly layer: ChainId },
+    signal: AbortSignal,
   ): Promise<string> {
-    if ('layer' in of) return this.roots.create(store, id, { layer: of.layer, image: null });
-    const image = this.catalog.require(store, of.image);
-    const layer = topLayerOf(image);
-    if (layer !== null && !this.stores.has(store, layer)) await this.stores.fetch(store, layer);
-    return this.roots.create(store, id, { layer, image: image.name });
+    const image = 'layer' in of ? null : this.catalog.require(store, of.image);
+    const layer = 'layer' in of ? of.layer : image === null ? null : topLayerOf(image);
+    if (layer !== null && !this.stores.has(store, layer)) await this.stores.fetch(store, layer, signal);
+    return this.roots.create(store, id, { layer, image: image?.name ?? null });
   }
 
   commit(store: LayerStore, id: string, name: string, options: CommitOptions): Promise<CommittedImage> {

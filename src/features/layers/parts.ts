@@ -23,8 +23,8 @@ export interface LayerParts {
   readonly others: (tree: TreeName) => ReadonlyMap<NodeId, Graph>;
   /** Whether a transfer is writing into the tree now. */
   readonly isReceiving: (tree: TreeName) => boolean;
-  /** Brings a dataset that a peer has here, with what it hangs off; false where no peer that this node mirrors the tree from has it. */
-  readonly fetch: (tree: TreeName, name: RelativeName) => Promise<boolean>;
+  /** Brings a dataset that a peer has here, with what it hangs off, where one that this node mirrors the tree from has it: see `Mirrors.fetch`. */
+  readonly fetch: (tree: TreeName, name: RelativeName, signal: AbortSignal) => Promise<unknown>;
   /** Has the observer log what Pando just changed. */
   readonly look: (tree: TreeName, names: readonly RelativeName[]) => Promise<unknown>;
   readonly mintDatasetId: () => DatasetId;

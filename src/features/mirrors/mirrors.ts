@@ -299,11 +299,11 @@ export class Mirrors {
   /**
    * Brings a dataset here that a peer has, with what it hangs off, by bringing the mirror up to date that has it; false where none has. Rejects as {@link sync} does.
    */
-  async fetch(tree: TreeName, name: RelativeName): Promise<boolean> {
+  async fetch(tree: TreeName, name: RelativeName, signal: AbortSignal): Promise<boolean> {
     const mirror = mirrorsOf(this.#options.admin.state, tree).find((one) => this.#brings(one, name));
     if (mirror === undefined) return false;
     const quietly = { onPlan: () => undefined, onProgress: () => undefined, refresh: false };
-    await this.sync(tree, { ...quietly, signal: NEVER }, mirror.from);
+    await this.sync(tree, { ...quietly, signal }, mirror.from);
     return true;
   }
 

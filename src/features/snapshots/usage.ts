@@ -1,5 +1,4 @@
 /** What a snapshot takes beyond what it is over: bytes as ZFS counts them, and the objects in it that the one below has not. */
-import { statfs } from 'node:fs/promises';
 import { absoluteName, type DatasetName } from '../../core/ids.ts';
 import { SNAPSHOT_PROPERTY } from '../../core/layers/layer-names.ts';
 import type { SnapshotUsage } from '../../core/snapshots/snapshot.ts';
@@ -35,11 +34,9 @@ export class Usages {
     if (kept.objects !== null) return kept.objects;
     const { zfs, store, journal } = this.#parts;
     const name = absoluteName(store().root, kept.dataset);
-    const { files, ffree } = await statfs(await zfs.mount(name));
-    const objects = files - ffree;
+    const objects = await zfs.objects(name);
     if (kept.kind !== 'committed') return objects;
     // Of what never changes it is found out once
-    await zfs.unmount(name).catch(() => undefined);
     await this.#inTurn(kept.key, async () => {
       const now = journal.get(kept.key);
       if (now?.dataset === kept.dataset) await journal.record([{ type: 'snapshotter.kept', ...now, objects }]);

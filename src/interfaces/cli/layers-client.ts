@@ -31,12 +31,15 @@ export interface LayersClient {
   ): Promise<{ readonly manifest: string }>;
   untag(image: string, store: Store): Promise<void>;
   roots(store: Store): Promise<readonly ContainerRoot[]>;
-  createRoot(request: {
-    readonly store: Store;
-    readonly id: string;
-    readonly image?: string | undefined;
-    readonly layer?: string | undefined;
-  }): Promise<{ readonly id: string; readonly directory: string }>;
+  createRoot(
+    request: {
+      readonly store: Store;
+      readonly id: string;
+      readonly image?: string | undefined;
+      readonly layer?: string | undefined;
+    },
+    signal: AbortSignal,
+  ): Promise<{ readonly id: string; readonly directory: string }>;
   removeRoot(id: string, store: Store): Promise<void>;
   commitRoot(
     id: string,

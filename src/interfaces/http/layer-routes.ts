@@ -76,10 +76,14 @@ export function layerRoutes(app: FastifyInstance, { layers, trees }: DaemonServi
 
   app.get('/v1/roots', ({ query }) => layers.listRoots(storeIn(query)));
 
-  app.post('/v1/roots', async ({ body }) => {
+  app.post('/v1/roots', ({ body }, reply) => {
     const { store, id, image, layer } = checked(createRootSchema, body);
     const of = layer === undefined ? { image: image ?? '' } : { layer: parseChainId(layer) };
-    return { id, directory: await layers.createRoot(storeOf(store), id, of) };
+    const place = storeOf(store);
+    return streams.start(reply, async (_tell, signal) => ({
+      type: 'result',
+      result: { id, directory: await layers.createRoot(place, id, of, signal) },
+    }));
   });
 
   app.delete<{ Params: { id: string } }>('/v1/roots/:id', async ({ params, query }, reply) => {

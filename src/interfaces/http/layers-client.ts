@@ -87,8 +87,11 @@ export class LayersClient {
     return this.#calling.json({ method: 'GET', path: '/v1/roots', query: { store } });
   }
 
-  createRoot(body: CreateRootRequest): Promise<{ readonly id: string; readonly directory: string }> {
-    return this.#calling.json({ method: 'POST', path: '/v1/roots', body });
+  createRoot(
+    body: CreateRootRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly id: string; readonly directory: string }> {
+    return this.#result({ method: 'POST', path: '/v1/roots', body, signal });
   }
 
   removeRoot(id: string, store: string | undefined): Promise<void> {

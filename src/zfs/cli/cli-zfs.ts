@@ -26,6 +26,7 @@ import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { changedPaths } from './diff.ts';
 import { mount, unmount, used } from './mounts.ts';
+import { objects } from './objects.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { rollBack } from './rollback.ts';
@@ -229,6 +230,11 @@ export class CliZfs implements Zfs {
 
   used(name: DatasetName): Promise<number> {
     return used(this.#runner, name);
+  }
+
+  async objects(name: DatasetName): Promise<number> {
+    const { dialect } = await this.capabilities();
+    return objects(this.#runner, dialect, name);
   }
 
   async changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null> {

@@ -16,6 +16,14 @@ const MOUNTED = /already mounted/;
 
 /** Mounts a filesystem unless it is, and resolves with its directory: see `Zfs.mount`. */
 export async function mount(runner: Runner, name: DatasetName): Promise<string> {
+  return (await mounted(runner, name)).directory;
+}
+
+/** The same, with whether it was mounted before. */
+export async function mounted(
+  runner: Runner,
+  name: DatasetName,
+): Promise<{ readonly directory: string; readonly wasMounted: boolean }> {
   const action = `mount ${name}`;
   if (runner.commandLine.remoteShell) refuse(runner, action, `the files of '${name}' are on another machine`);
   const words = ['get', '-Hp', '-o', 'property,value', 'mounted,mountpoint', name];
@@ -23,9 +31,9 @@ export async function mount(runner: Runner, name: DatasetName): Promise<string> 
   const values = new Map(lines.map((line) => line.split('\t', 2) as [string, string]));
   const directory = values.get('mountpoint') ?? '';
   if (!directory.startsWith('/')) refuse(runner, action, `its mountpoint is ${directory === '' ? 'none' : directory}`);
-  if (values.get('mounted') === 'yes') return placeOf(name, directory);
-  await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
-  return directory;
+  if (values.get('mounted') === 'yes') return { directory: await placeOf(name, directory), wasMounted: true };
+  const passedOver = await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
+  return { directory, wasMounted: passedOver !== '' };
 }
 
 /** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells. */

@@ -346,6 +346,12 @@ export class MemoryZfs implements Zfs {
     return this.#command(`measure ${name}`, ['get', 'used', name], () => usedBelow(this.#subtree(name)));
   }
 
+  objects(name: DatasetName): Promise<number> {
+    // With the root of its files
+    const count = (): number => this.#pools.dataset(name).dataset.content.size + 1;
+    return this.#command(`count the files of ${name}`, ['userspace', name], count);
+  }
+
   changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null> {
     return this.#command(`compare ${written(from)} with ${written(to)}`, ['diff', written(from), written(to)], () => {
       if (!this.#capabilities.diff) return null;

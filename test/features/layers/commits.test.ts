@@ -20,7 +20,7 @@ function commit(id: string, as: string, freeze = false) {
 /** A layer, and a root that is a clone of it. */
 async function rootOverLayer() {
   const base = await world.addLayer(null, diffId('base'));
-  await world.layers.createRoot(world.store, 'web', { layer: base });
+  await world.layers.createRoot(world.store, 'web', { layer: base }, signal);
   return base;
 }
 
@@ -33,11 +33,11 @@ describe('A container root', () => {
 
   it('is refused by an id that is taken or none, and over a layer that is not here', async () => {
     const base = await rootOverLayer();
-    const create = (id: string, of = base) => codeOf(world.layers.createRoot(world.store, id, { layer: of }));
+    const create = (id: string, of = base) => codeOf(world.layers.createRoot(world.store, id, { layer: of }, signal));
     expect(await create('web')).toBe('ROOT_EXISTS');
     expect(await create('../web')).toBe('NAME_INVALID');
     expect(await create('other', diffId('nowhere') as string as typeof base)).toBe('LAYER_UNKNOWN');
-    expect(await codeOf(world.layers.createRoot(world.store, 'other', { image: 'web:v1' }))).toBe('IMAGE_UNKNOWN');
+    expect(await codeOf(world.layers.createRoot(world.store, 'other', { image: 'web:v1' }, signal))).toBe('IMAGE_UNKNOWN');
   });
 
   it('is gone once it is removed', async () => {
@@ -71,7 +71,7 @@ describe('A commit', () => {
     const config =
       '{"architecture":"arm64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"User":"web"}}';
     await world.layers.catalog.tag(world.store, { name: 'base', manifest: null, config, layers: [diffId('base')] });
-    await world.layers.createRoot(world.store, 'other', { image: 'base' });
+    await world.layers.createRoot(world.store, 'other', { image: 'base' }, signal);
     expect(base).toBe(chainOf([diffId('base')])[0]);
     await commit('other', 'other');
     const image = world.layers.catalog.require(world.store, 'other');
@@ -115,7 +115,7 @@ describe('A commit', () => {
     await world.node.zfs.clone(world.layers.stores.snapshotOf(world.store, base), dataset, {
       'pando:layer': first.layer,
     });
-    await world.layers.createRoot(world.store, 'web', { layer: base });
+    await world.layers.createRoot(world.store, 'web', { layer: base }, signal);
     await commit('web', 'one').catch(() => undefined);
     expect(await world.snapshotsOf(layer(base))).toEqual([EXTRACTED]);
     expect(await world.snapshotsOf(root('web'))).toEqual([]);
@@ -140,7 +140,7 @@ describe('A commit', () => {
       const id = `web-${changes}`;
       const image = `team/web:v${changes}`;
       const base = await world.addLayer(null, diffId(id));
-      await world.layers.createRoot(world.store, id, { layer: base });
+      await world.layers.createRoot(world.store, id, { layer: base }, signal);
       world.killAfter(changes);
       await commit(id, image).catch(() => undefined);
       const { isDead } = world;

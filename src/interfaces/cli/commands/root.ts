@@ -74,7 +74,9 @@ async function create(context: CommandContext, id: string, { image, layer, store
       'Say what the root is a clone of: either --image NAME or --layer CHAINID.',
     );
   }
-  const made = await (await context.client()).layers.createRoot({ store, id, image, layer });
+  const { layers } = await context.client();
+  // A layer that a peer has comes first
+  const made = await context.interruptible((signal) => layers.createRoot({ store, id, image, layer }, signal));
   context.done(made.directory, made);
 }
 
