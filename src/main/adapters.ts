@@ -9,10 +9,10 @@ import { WebSocketTransport } from '../sync/websocket-transport.ts';
 import { Zstd } from '../transfer/compression/zstd.ts';
 import { CliZfs } from '../zfs/cli/cli-zfs.ts';
 import type { Config } from './config.ts';
-import type { NodeAdapters } from './node.ts';
 import { readPassphrase } from './passphrase.ts';
 import type { NodeSettings } from './settings.ts';
 import { softwareVersion } from './version.ts';
+import type { NodeAdapters } from './wiring/base.ts';
 
 const LOG_DIRECTORY = 'log';
 const SCRATCH_DIRECTORY = 'scratch';

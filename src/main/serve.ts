@@ -6,11 +6,12 @@ import { type GrpcServer, startGrpcServer } from '../interfaces/grpc/server.ts';
 import { type HttpServer, startHttpServer } from '../interfaces/http/server.ts';
 import { openAdapters, settingsOf } from './adapters.ts';
 import { type Config, loadConfig } from './config.ts';
-import { type NodeReporter, PandoNode } from './node.ts';
+import { PandoNode } from './node.ts';
 import { presenceOf } from './presence.ts';
 import { rotateKey } from './rotation.ts';
 import { stopInTime } from './stop-in-time.ts';
 import { softwareVersion } from './version.ts';
+import type { NodeReporter } from './wiring/reports.ts';
 
 /** A stop that takes longer than this, in ms, is cut short: what is left open is cleared up at the next start (invariant 5). */
 const STOP_LIMIT_MS = 10_000;

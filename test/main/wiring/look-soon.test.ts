@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import type { RelativeName, TreeName } from '../../src/core/ids.ts';
-import { LookSoon } from '../../src/main/look-soon.ts';
-import { FakeTimers } from '../sync/fake-timers.ts';
+import type { RelativeName, TreeName } from '../../../src/core/ids.ts';
+import { LookSoon } from '../../../src/main/wiring/look-soon.ts';
+import { FakeTimers } from '../../sync/fake-timers.ts';
 
 const tree = 'images' as TreeName;
 const names = (...all: string[]) => all as RelativeName[];

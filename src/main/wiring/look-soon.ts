@@ -1,5 +1,5 @@
-import type { RelativeName, TreeName } from '../core/ids.ts';
-import type { Timers } from '../sync/timers.ts';
+import type { RelativeName, TreeName } from '../../core/ids.ts';
+import type { Timers } from '../../sync/timers.ts';
 
 /** Changes are looked at together once there have been none for so long, in ms: looks at each would be in the way of the next. */
 const QUIET_MS = 300;
