@@ -623,10 +623,17 @@ function mountTests(use: () => ZfsWorld): void {
     await world.underTest.writeFile(clone, 'with space \\ and back', 'changed');
     await world.underTest.writeFile(clone, 'new', 'new');
     await world.zfs.snapshot([at(clone, 'after')]);
-    const changed = await world.zfs.changedPaths(at(root, 'before'), at(clone, 'after'));
-    const paths = changed?.map(String).filter((path) => path !== '');
-    const expected = ['changes', 'new', 'with space \\ and back'];
-    expect(paths?.toSorted()).toEqual(world.capabilities.diff ? expected : undefined);
+    const paths = async (): Promise<readonly string[] | undefined> => {
+      const changed = await world.zfs.changedPaths(at(root, 'before'), at(clone, 'after'));
+      return changed
+        ?.map(String)
+        .filter((path) => path !== '')
+        .toSorted();
+    };
+    const expected = world.capabilities.diff ? ['changes', 'new', 'with space \\ and back'] : undefined;
+    expect(await paths()).toEqual(expected);
+    for (const name of [clone, root]) await world.zfs.unmount(name);
+    expect(await paths()).toEqual(expected);
   });
 
   test('the files of a clone are counted beside those of what it was cloned from, mounted or not', async () => {

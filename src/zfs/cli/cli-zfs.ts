@@ -238,8 +238,8 @@ export class CliZfs implements Zfs {
   }
 
   async changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null> {
-    const { diff } = await this.capabilities();
-    return diff ? changedPaths(this.#runner, from, to) : null;
+    const { diff, dialect } = await this.capabilities();
+    return diff ? changedPaths(this.#runner, dialect, from, to) : null;
   }
 
   async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {

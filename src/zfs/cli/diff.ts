@@ -1,6 +1,8 @@
 /** What `zfs diff` tells of two snapshots (zfs-diff.8), as far as paths can say it. */
+import { isPandoError } from '../../core/errors.ts';
 import type { DatasetName } from '../../core/ids.ts';
-import type { SnapshotReference } from '../zfs.ts';
+import type { SnapshotReference, ZfsCapabilities } from '../zfs.ts';
+import { ensureMounted, unmount } from './mounts.ts';
 import type { Runner } from './runner.ts';
 import { writtenName } from './streams.ts';
 
@@ -9,22 +11,30 @@ const DIRECTORY = '/';
 /** Where ZFS keeps attributes that are files of their own; it says so in place of a path. */
 const ATTRIBUTE_DIRECTORY = '<xattrdir>';
 
-/** See `Zfs.changedPaths`. The dataset of `to` is mounted for as long as it takes. */
+/** See `Zfs.changedPaths`. It compares what is mounted, on both sides, which they are for as long as it takes. */
 export async function changedPaths(
   runner: Runner,
+  dialect: ZfsCapabilities['dialect'],
   from: SnapshotReference,
   to: SnapshotReference,
 ): Promise<readonly Buffer[] | null> {
-  const { dataset } = to;
   const action = `compare ${writtenName(from)} with ${writtenName(to)}`;
-  const run = (words: readonly string[]): Promise<string[]> => runner.lines({ words, action, names: [dataset] });
-  const [mounted, mountpoint = ''] = await run(['get', '-Hp', '-o', 'value', 'mounted,mountpoint', dataset]);
-  if (!mountpoint.startsWith('/')) return null;
-  if (mounted !== 'yes') await run(['mount', dataset]);
+  const words = ['diff', '-FH', writtenName(from), writtenName(to)];
+  const mountedHere: DatasetName[] = [];
   try {
-    return pathsIn(await run(['diff', '-FH', writtenName(from), writtenName(to)]), mountpoint);
+    let place = '';
+    for (const name of new Set([from.dataset, to.dataset])) {
+      const { mountpoint, wasMounted } = await ensureMounted(runner, name);
+      if (!wasMounted) mountedHere.push(name);
+      place = mountpoint;
+    }
+    return pathsIn(await runner.lines({ words, action, names: [to.dataset] }), place);
+  } catch (error) {
+    if (isPandoError(error, 'ZFS_UNSUPPORTED')) return null;
+    throw error;
   } finally {
-    if (mounted !== 'yes') await unmountQuietly(runner, dataset);
+    // Where somebody uses it by now, it stays
+    for (const name of mountedHere.toReversed()) await unmount(runner, dialect, name).catch(() => undefined);
   }
 }
 
@@ -60,8 +70,4 @@ function below(mountpoint: string, path: string): Buffer | null {
 /** Bytes that are no plain characters stand as a backslash and four octal digits (`stream_bytes` in libzfs_diff.c). In latin1: each character is a byte. */
 function unescaped(text: string): string {
   return text.replace(/\\(0[0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
-}
-
-async function unmountQuietly(runner: Runner, name: DatasetName): Promise<void> {
-  await runner.run({ words: ['unmount', name], action: `unmount ${name}`, names: [name] }).catch(() => undefined);
 }

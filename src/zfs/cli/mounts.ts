@@ -24,16 +24,25 @@ export async function mounted(
   runner: Runner,
   name: DatasetName,
 ): Promise<{ readonly directory: string; readonly wasMounted: boolean }> {
+  if (runner.commandLine.remoteShell) refuse(runner, name, `the files of '${name}' are on another machine`);
+  const { mountpoint, wasMounted } = await ensureMounted(runner, name);
+  return { directory: wasMounted ? await placeOf(name, mountpoint) : mountpoint, wasMounted };
+}
+
+/** Mounts a filesystem unless it is, on whatever machine, and resolves with what its `mountpoint` says. Rejects with `ZFS_UNSUPPORTED` where that is no place. */
+export async function ensureMounted(
+  runner: Runner,
+  name: DatasetName,
+): Promise<{ readonly mountpoint: string; readonly wasMounted: boolean }> {
   const action = `mount ${name}`;
-  if (runner.commandLine.remoteShell) refuse(runner, action, `the files of '${name}' are on another machine`);
   const words = ['get', '-Hp', '-o', 'property,value', 'mounted,mountpoint', name];
   const lines = await runner.lines({ words, action, names: [name] });
   const values = new Map(lines.map((line) => line.split('\t', 2) as [string, string]));
-  const directory = values.get('mountpoint') ?? '';
-  if (!directory.startsWith('/')) refuse(runner, action, `its mountpoint is ${directory === '' ? 'none' : directory}`);
-  if (values.get('mounted') === 'yes') return { directory: await placeOf(name, directory), wasMounted: true };
+  const mountpoint = values.get('mountpoint') ?? '';
+  if (!mountpoint.startsWith('/')) refuse(runner, name, `its mountpoint is ${mountpoint === '' ? 'none' : mountpoint}`);
+  if (values.get('mounted') === 'yes') return { mountpoint, wasMounted: true };
   const passedOver = await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
-  return { directory, wasMounted: passedOver !== '' };
+  return { mountpoint, wasMounted: passedOver !== '' };
 }
 
 /** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells. */
@@ -64,7 +73,7 @@ export async function used(runner: Runner, name: DatasetName): Promise<number> {
   throw new PandoError('ZFS_FAILED', `Cannot measure ${name}: "${line}" is no number of bytes.`, { dataset: name });
 }
 
-function refuse(runner: Runner, action: string, detail: string): never {
-  const attempt = { action, command: runner.commandLine.words('zfs', ['mount']) };
+function refuse(runner: Runner, name: DatasetName, detail: string): never {
+  const attempt = { action: `mount ${name}`, command: runner.commandLine.words('zfs', ['mount']) };
   throw zfsFailure('ZFS_UNSUPPORTED', attempt, { exitCode: null, stderr: '' }, detail);
 }

@@ -37,7 +37,9 @@ describe('A container root', () => {
     expect(await create('web')).toBe('ROOT_EXISTS');
     expect(await create('../web')).toBe('NAME_INVALID');
     expect(await create('other', diffId('nowhere') as string as typeof base)).toBe('LAYER_UNKNOWN');
-    expect(await codeOf(world.layers.createRoot(world.store, 'other', { image: 'web:v1' }, signal))).toBe('IMAGE_UNKNOWN');
+    expect(await codeOf(world.layers.createRoot(world.store, 'other', { image: 'web:v1' }, signal))).toBe(
+      'IMAGE_UNKNOWN',
+    );
   });
 
   it('is gone once it is removed', async () => {
