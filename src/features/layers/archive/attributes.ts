@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import { type ErrorCode, PandoError } from '../../../core/errors.ts';
 import { checkNotAborted } from './failures.ts';
-import { runProgram } from './programs.ts';
+import { firstLineOf, runProgram } from './programs.ts';
 import { refusedEntry } from './refusals.ts';
 
 export type Xattrs = ReadonlyMap<string, Buffer>;
@@ -43,7 +43,7 @@ export async function setXattrs(root: string, files: Iterable<AttributedFile>, s
   const [, code, advice] = COMPLAINTS.find(([pattern]) => pattern.test(complaint)) ?? [
     null,
     'PROGRAM_FAILED' as const,
-    'look at what setfattr says, then try again',
+    `setfattr says "${firstLineOf(complaint)}"`,
   ];
   throw new PandoError(code, `Extended attributes of the layer could not be set: ${advice}.`, {
     program: 'setfattr',
@@ -95,8 +95,8 @@ export class TreeXattrs {
     const missing = Array.from(paths).filter((path) => !read.has(path.toString('latin1')));
     if (missing.length === 0) return;
     const input = missing.map((path) => Buffer.concat([Buffer.from('./'), path, Buffer.from([0])]));
-    // Arguments of programs are text for Node; paths are bytes
-    if (await this.#takesAny()) await this.#run('xargs', ['--null', 'getfattr', ...READ, '--'], input);
+    // Arguments of programs are text for Node; paths are bytes. Not every xargs knows the long option
+    if (await this.#takesAny()) await this.#run('xargs', ['-0', 'getfattr', ...READ, '--'], input);
     for (const path of missing) read.add(path.toString('latin1'));
   }
 
@@ -117,8 +117,8 @@ export class TreeXattrs {
     if (complaint === null) return;
     throw new PandoError(
       'PROGRAM_FAILED',
-      'Extended attributes of a tree could not be read; look at what getfattr says, then try again.',
-      { program: 'getfattr', complaint },
+      `Extended attributes of a tree could not be read: ${program} says "${firstLineOf(complaint)}".`,
+      { program, complaint },
     );
   }
 }

@@ -5,7 +5,7 @@
 import { PandoError } from '../../../core/errors.ts';
 import { checkNotAborted } from './failures.ts';
 import { NS_PER_SECOND } from './pax.ts';
-import { runProgram } from './programs.ts';
+import { firstLineOf, runProgram } from './programs.ts';
 
 /** A time of one file; the path is relative to the root, and empty for that. */
 export interface TimedFile {
@@ -65,7 +65,7 @@ export async function setExactTimes(root: string, files: Iterable<TimedFile>, si
   checkNotAborted(signal);
   if (complaint === null) return;
   const code = /not permitted|Permission denied/.test(complaint) ? 'ZFS_PERMISSION' : 'PROGRAM_FAILED';
-  throw new PandoError(code, 'Times of the layer could not be set; look at what perl says, then try again.', {
+  throw new PandoError(code, `Times of the layer could not be set: perl says "${firstLineOf(complaint)}".`, {
     program: 'perl',
     complaint,
   });

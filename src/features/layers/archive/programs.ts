@@ -72,6 +72,11 @@ async function write(stdin: NodeJS.WritableStream, input: Iterable<Buffer>, ende
   stdin.end();
 }
 
+/** What a program said first, for a message; mostly all that it said. */
+export function firstLineOf(complaint: string): string {
+  return complaint.split('\n')[0] ?? '';
+}
+
 async function drained(output: Readable): Promise<void> {
   for await (const _ of output);
 }

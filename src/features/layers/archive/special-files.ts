@@ -3,7 +3,7 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError } from '../../../core/errors.ts';
 import { checkNotAborted } from './failures.ts';
-import { runProgram } from './programs.ts';
+import { firstLineOf, runProgram } from './programs.ts';
 import type { Device, TarHeader } from './tar-entry.ts';
 
 /** A place to make them in under plain names, because arguments of programs are text. A whiteout's name: no layer brings one. */
@@ -70,7 +70,8 @@ async function make(
   checkNotAborted(signal);
   if (complaint === null) return;
   const code = /not permitted/.test(complaint) ? 'ZFS_PERMISSION' : 'PROGRAM_FAILED';
-  throw new PandoError(code, `A fifo or device of the layer could not be made; run Pando as root.`, {
+  const advice = code === 'ZFS_PERMISSION' ? 'run Pando as root' : `${program} says "${firstLineOf(complaint)}"`;
+  throw new PandoError(code, `A fifo or device of the layer could not be made: ${advice}.`, {
     program,
     complaint,
   });

@@ -322,13 +322,16 @@ describe('unpacking on a machine that lacks something', () => {
   });
 
   it.each([
-    ['No space left on device', 'ZFS_OUT_OF_SPACE'],
-    ['Disk quota exceeded', 'ZFS_OUT_OF_SPACE'],
-    ['Operation not permitted', 'ZFS_PERMISSION'],
-    ['Argument list too long', 'PROGRAM_FAILED'],
-  ])('fails for what setfattr says: %s', async (words, code) => {
+    ['No space left on device', 'ZFS_OUT_OF_SPACE', 'free some'],
+    ['Disk quota exceeded', 'ZFS_OUT_OF_SPACE', 'free some'],
+    ['Operation not permitted', 'ZFS_PERMISSION', 'as root'],
+    ['Argument list too long', 'PROGRAM_FAILED', 'setfattr says "setfattr: a: Argument list too long"'],
+  ])('fails for what setfattr says: %s', async (words, code, advice) => {
     await withPrograms({ setfattr: `cat >/dev/null; echo "setfattr: a: ${words}" >&2; exit 1` }, async () => {
-      await expect(unpack(await tempDirectory(), [attributed])).rejects.toMatchObject({ code });
+      await expect(unpack(await tempDirectory(), [attributed])).rejects.toMatchObject({
+        code,
+        message: expect.stringContaining(advice),
+      });
     });
   });
 });
