@@ -28,6 +28,8 @@ const REASONS: Readonly<Record<ZfsErrorCode, string>> = {
   ZFS_BUSY: 'it is in use (held, mounted, or part of a running send or receive); release it and try again',
   ZFS_HAS_DEPENDENTS: 'others depend on it; destroy or promote them first',
   ZFS_OUT_OF_SPACE: 'the pool or a quota is full; make room and try again',
+  ZFS_OUT_OF_MOUNTS:
+    'zfs-fuse has as many file systems mounted as it can; unmount or destroy some, or keep so many on OpenZFS',
   ZFS_STREAM_INVALID: 'the stream is damaged or incomplete; send it again',
   ZFS_BASE_MISSING: 'the snapshot that the increment builds on is not where it is needed; choose another base',
   ZFS_MODIFIED:

@@ -3,6 +3,8 @@ export interface MountEntry {
   /** `major:minor` of the file system. */
   readonly device: string;
   readonly place: string;
+  /** Of file system: `zfs`, `fuse.zfs`. */
+  readonly type: string;
   /** What was mounted there; of ZFS the name of the dataset. */
   readonly source: string;
 }
@@ -12,9 +14,9 @@ export function parseMountTable(text: string): readonly MountEntry[] {
   return text.split('\n').flatMap((line) => {
     const [mount = '', fileSystem = ''] = line.split(' - ');
     const [, , device, , place] = mount.split(' ');
-    const [, source] = fileSystem.split(' ');
-    if (device === undefined || place === undefined || source === undefined) return [];
-    return [{ device, place: unescaped(place), source: unescaped(source) }];
+    const [type, source] = fileSystem.split(' ');
+    if (device === undefined || place === undefined || type === undefined || source === undefined) return [];
+    return [{ device, place: unescaped(place), type, source: unescaped(source) }];
   });
 }
 

@@ -146,6 +146,24 @@ describe('containerd', () => {
     expect(there).toEqual(here);
   });
 
+  it('runs an image that Pando made of a container root, and exported', async () => {
+    await told(build, 'image', 'extract', layout, '--name', 'team/web:v1');
+    const root = (await told(build, 'root', 'create', 'exporting', '--image', 'team/web:v1')).trim();
+    await build.run('sh', '-c', 'cd "$1" && echo written > srv/written && rm etc/config', 'sh', root);
+    await told(build, 'root', 'commit', 'exporting', '--as', 'team/web:v2');
+    const target = join(work, 'exported.tar');
+    await told(build, 'image', 'export', 'team/web:v2', target);
+    await containerd.ctr('images', 'import', '--snapshotter', 'pando', target);
+    const script = 'cat /srv/written; ls /etc/config 2>&1 || true';
+    expect(await containerd.runOnce('team/web:v2', 'exported', '/bin/sh', '-c', script)).toBe(
+      'written\nls: /etc/config: No such file or directory',
+    );
+    await containerd.ctr('images', 'rm', '--sync', 'team/web:v2');
+    await told(build, 'root', 'rm', 'exporting');
+    for (const name of ['team/web:v1', 'team/web:v2']) await told(build, 'image', 'rm', name);
+    await told(build, 'layers', 'gc');
+  });
+
   it('is told what a container takes: the bytes that it wrote, and its files', async () => {
     const script = `for i in 1 2 3; do dd if=/dev/urandom of=/srv/large$i bs=1M count=1; done`;
     await containerd.ctr('run', '--snapshotter', 'pando', IMAGE, 'large', '/bin/sh', '-c', script);

@@ -9,7 +9,7 @@ it('a table of mounts tells device, place and source of each, with what was esca
     '',
   ].join('\n');
   expect(parseMountTable(text)).toEqual([
-    { device: '0:31', place: '/tank/images', source: 'tank/images' },
-    { device: '0:44', place: '/mnt/a b', source: 'tank/with space' },
+    { device: '0:31', place: '/tank/images', type: 'zfs', source: 'tank/images' },
+    { device: '0:44', place: '/mnt/a b', type: 'fuse', source: 'tank/with space' },
   ]);
 });

@@ -40,6 +40,7 @@ export const EXIT_CODE_OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {
   ZFS_BUSY: failed,
   ZFS_HAS_DEPENDENTS: failed,
   ZFS_OUT_OF_SPACE: failed,
+  ZFS_OUT_OF_MOUNTS: failed,
   ZFS_STREAM_INVALID: failed,
   ZFS_BASE_MISSING: failed,
   ZFS_MODIFIED: failed,

@@ -25,7 +25,7 @@ import { requireNoBookmarkTwice } from './bookmarks.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { changedPaths } from './diff.ts';
-import { mount, unmount, used } from './mounts.ts';
+import { mount, requireRoom, unmount, used } from './mounts.ts';
 import { objects } from './objects.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
@@ -110,6 +110,7 @@ export class CliZfs implements Zfs {
 
   async create(name: DatasetName, properties: Properties = {}): Promise<void> {
     const action = `create ${name}`;
+    await requireRoom(this.#runner, (await this.capabilities()).dialect, action);
     await this.#run(action, [name], ['create', ...options(properties, action), name], NOT_MOUNTED);
   }
 
@@ -134,9 +135,10 @@ export class CliZfs implements Zfs {
   async clone(origin: SnapshotReference, target: DatasetName, properties: Properties = {}): Promise<void> {
     const action = `clone ${writtenName(origin)} to ${target}`;
     const words = ['clone', ...options(properties, action), writtenName(origin), target];
+    const { dialect } = await this.capabilities();
+    await requireRoom(this.#runner, dialect, action);
     await this.#run(action, [origin.dataset, target], words, NOT_MOUNTED);
     // It mounts every clone, whatever that says of itself
-    const { dialect } = await this.capabilities();
     if (dialect === 'zfs-fuse' && properties.canmount === 'noauto') await unmountIfMounted(this.#runner, target);
   }
 
@@ -220,7 +222,8 @@ export class CliZfs implements Zfs {
   }
 
   async mount(name: DatasetName): Promise<string> {
-    return mount(this.#runner, name);
+    const { dialect } = await this.capabilities();
+    return mount(this.#runner, dialect, name);
   }
 
   async unmount(name: DatasetName): Promise<void> {

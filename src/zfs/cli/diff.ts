@@ -24,7 +24,7 @@ export async function changedPaths(
   try {
     let place = '';
     for (const name of new Set([from.dataset, to.dataset])) {
-      const { mountpoint, wasMounted } = await ensureMounted(runner, name);
+      const { mountpoint, wasMounted } = await ensureMounted(runner, dialect, name);
       if (!wasMounted) mountedHere.push(name);
       place = mountpoint;
     }

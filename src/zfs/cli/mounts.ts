@@ -4,34 +4,62 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { PandoError } from '../../core/errors.ts';
 import type { DatasetName } from '../../core/ids.ts';
 import { zfsFailure } from '../failure.ts';
-import { parseMountTable } from '../mount-table.ts';
+import { type MountEntry, parseMountTable } from '../mount-table.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
 import type { Runner } from './runner.ts';
 import { LETTING_GO_MS } from './unmounted.ts';
+
+type Dialect = ZfsCapabilities['dialect'];
 
 /** What `zfs unmount` says of what is not mounted, in either dialect. */
 const NOT_MOUNTED = /not currently mounted|not a mountpoint/;
 /** What `zfs mount` says of what somebody has mounted meanwhile. */
 const MOUNTED = /already mounted/;
 
+/**
+ * zfs-fuse has room for 1,000 file systems (`fuse_listener.h`). One more it takes and unmounts again, and was then seen to stand still; so some room is left for what others mount
+ * meanwhile.
+ */
+const FUSE_MOUNTS_MAX = 950;
+const FUSE_TYPE = 'fuse.zfs';
+
+/** How many file systems zfs-fuse has mounted, by a table of mounts; what is bound elsewhere besides counts once. */
+export function fuseMounts(table: readonly MountEntry[]): number {
+  return new Set(table.flatMap(({ type, device }) => (type === FUSE_TYPE ? [device] : []))).size;
+}
+
+/** Rejects with `ZFS_OUT_OF_MOUNTS` where zfs-fuse would not take one more file system. */
+export async function requireRoom(runner: Runner, dialect: Dialect, action: string): Promise<void> {
+  if (dialect !== 'zfs-fuse' || fuseMounts(await mountTable()) < FUSE_MOUNTS_MAX) return;
+  const attempt = { action, command: runner.commandLine.words('zfs', ['mount']) };
+  throw zfsFailure('ZFS_OUT_OF_MOUNTS', attempt, { exitCode: null, stderr: '' });
+}
+
+/** Empty where there is no such table, as on a system that is no Linux. */
+async function mountTable(): Promise<readonly MountEntry[]> {
+  return parseMountTable(await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+}
+
 /** Mounts a filesystem unless it is, and resolves with its directory: see `Zfs.mount`. */
-export async function mount(runner: Runner, name: DatasetName): Promise<string> {
-  return (await mounted(runner, name)).directory;
+export async function mount(runner: Runner, dialect: Dialect, name: DatasetName): Promise<string> {
+  return (await mounted(runner, dialect, name)).directory;
 }
 
 /** The same, with whether it was mounted before. */
 export async function mounted(
   runner: Runner,
+  dialect: Dialect,
   name: DatasetName,
 ): Promise<{ readonly directory: string; readonly wasMounted: boolean }> {
   if (runner.commandLine.remoteShell) refuse(runner, name, `the files of '${name}' are on another machine`);
-  const { mountpoint, wasMounted } = await ensureMounted(runner, name);
+  const { mountpoint, wasMounted } = await ensureMounted(runner, dialect, name);
   return { directory: wasMounted ? await placeOf(name, mountpoint) : mountpoint, wasMounted };
 }
 
 /** Mounts a filesystem unless it is, on whatever machine, and resolves with what its `mountpoint` says. Rejects with `ZFS_UNSUPPORTED` where that is no place. */
 export async function ensureMounted(
   runner: Runner,
+  dialect: Dialect,
   name: DatasetName,
 ): Promise<{ readonly mountpoint: string; readonly wasMounted: boolean }> {
   const action = `mount ${name}`;
@@ -41,20 +69,20 @@ export async function ensureMounted(
   const mountpoint = values.get('mountpoint') ?? '';
   if (!mountpoint.startsWith('/')) refuse(runner, name, `its mountpoint is ${mountpoint === '' ? 'none' : mountpoint}`);
   if (values.get('mounted') === 'yes') return { mountpoint, wasMounted: true };
+  await requireRoom(runner, dialect, action);
   const passedOver = await runner.run({ words: ['mount', name], action, names: [name], passOver: MOUNTED });
   return { mountpoint, wasMounted: passedOver !== '' };
 }
 
 /** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells. */
 async function placeOf(name: DatasetName, mountpoint: string): Promise<string> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
-  const places = parseMountTable(table).flatMap(({ source, place }) => (source === name ? [place] : []));
+  const places = (await mountTable()).flatMap(({ source, place }) => (source === name ? [place] : []));
   const [first = mountpoint] = places;
   return places.includes(mountpoint) ? mountpoint : first;
 }
 
 /** Unmounts a filesystem if it is mounted: see `Zfs.unmount`. */
-export async function unmount(runner: Runner, dialect: ZfsCapabilities['dialect'], name: DatasetName): Promise<void> {
+export async function unmount(runner: Runner, dialect: Dialect, name: DatasetName): Promise<void> {
   const passedOver = await runner.run({
     words: ['unmount', name],
     action: `unmount ${name}`,

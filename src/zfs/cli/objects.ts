@@ -19,7 +19,7 @@ async function countedByOwner(runner: Runner, name: DatasetName): Promise<number
 
 /** As the file system itself tells (statfs.2). */
 async function countedByMount(runner: Runner, dialect: ZfsCapabilities['dialect'], name: DatasetName): Promise<number> {
-  const { directory, wasMounted } = await mounted(runner, name);
+  const { directory, wasMounted } = await mounted(runner, dialect, name);
   try {
     const { files, ffree } = await statfs(directory);
     return files - ffree;
