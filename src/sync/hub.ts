@@ -178,7 +178,7 @@ export class Hub {
 
   /**
    * The session with a peer, as soon as there is one; dials at once rather than at the end of a wait.
-   * Rejects with `PEER_UNKNOWN`, and with `PEER_UNREACHABLE` after CONNECT_WAIT_MS.
+   * Rejects with `PEER_UNKNOWN`, with `PEER_UNREACHABLE` after CONNECT_WAIT_MS, and with `CONNECTION_CLOSED` once this hub is closed.
    */
   async reach(node: NodeId): Promise<Session> {
     const link = this.#link(node);
@@ -186,6 +186,7 @@ export class Hub {
     link.retry();
     await this.#connectedInTime(node);
     if (link.session !== undefined) return link.session;
+    if (this.#closing.signal.aborted) throw this.#shutDown();
     const { lastError, address } = link.status();
     throw new PandoError(
       'PEER_UNREACHABLE',
@@ -213,9 +214,12 @@ export class Hub {
   async close(): Promise<void> {
     this.#unsubscribe();
     this.#closing.abort();
-    const reason = new PandoError('CONNECTION_CLOSED', `Node ${this.#options.history.node} shuts down.`);
-    for (const link of this.#links.values()) link.close(reason);
+    for (const link of this.#links.values()) link.close(this.#shutDown());
     await this.#options.transport.close();
+  }
+
+  #shutDown(): PandoError {
+    return new PandoError('CONNECTION_CLOSED', `Node ${this.#options.history.node} shuts down.`);
   }
 
   #addressOf(node: NodeId): string {
@@ -278,18 +282,20 @@ export class Hub {
     return link;
   }
 
-  /** Resolves when the peer is connected, or at the end of the wait. */
+  /** Resolves when the peer is connected, or at the end of the wait, or of this hub. */
   #connectedInTime(node: NodeId): Promise<void> {
     return new Promise((resolve) => {
       const finish = (): void => {
         stop();
         cancel();
+        this.#closing.signal.removeEventListener('abort', finish);
         resolve();
       };
       const stop = this.onConnected((other) => {
         if (other === node) finish();
       });
       const cancel = this.#options.timers.after(CONNECT_WAIT_MS, finish);
+      this.#closing.signal.addEventListener('abort', finish);
     });
   }
 }

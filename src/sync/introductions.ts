@@ -30,7 +30,8 @@ export async function answerIntroduction(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const remote = remoteOf(request.socket as TLSSocket);
+  const socket = request.socket as TLSSocket;
+  const remote = remoteOf(socket);
   if (remote === null || !meets(remote) || request.method !== 'POST' || request.url !== INTRODUCTION_PATH) {
     answer(response, 426);
     return;
@@ -38,7 +39,8 @@ export async function answerIntroduction(
   try {
     answer(response, 200, await introduce(remote.node, await readBody(request)));
   } catch {
-    request.destroy();
+    // A request that was given up leaves its connection open
+    socket.destroy();
   }
 }
 

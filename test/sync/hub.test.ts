@@ -351,3 +351,12 @@ test('over real TLS: both dial at once, sync, survive a restart, and part', asyn
   await a.hub.close();
   expect(await gone).toMatchObject({ code: 'CONNECTION_CLOSED' });
 });
+
+test('whoever waits for a peer hears at once that the hub is closed', async () => {
+  const network = new MemoryNetwork();
+  const [a, b] = [await memoryNode(network), await memoryNode(network)];
+  a.directory.set(b.node, null);
+  await a.hub.start();
+  const waiting = a.hub.reach(b.node);
+  await Promise.all([expect(waiting).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' }), a.hub.close()]);
+});
