@@ -111,7 +111,10 @@ export class LayerStores {
     return isExtracted(this.#dataset(store, layerName(store.base, layer)));
   }
 
-  /** Brings a layer here that a peer has and this node mirrors; whether it is here then. What keeps it from coming is told to the operator, since there are other ways to have it; rejects only where it was cancelled. */
+  /**
+   * Brings a layer here that a peer has and this node mirrors; whether it is here then. What keeps it from coming is told to the operator, since there are other ways to have it;
+   * rejects only with the reason of the signal.
+   */
   async fetch(store: LayerStore, layer: ChainId, signal: AbortSignal): Promise<boolean> {
     try {
       await this.#parts.fetch(store.tree, layerName(store.base, layer), signal);

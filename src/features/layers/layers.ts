@@ -118,17 +118,21 @@ export class Layers {
     }
   }
 
-  /** Clones the top layer of an image, or a layer, to a new root, and fetches it first where a peer has it; gives its directory. Rejects as `Roots.create`, and with `IMAGE_UNKNOWN` and `TRANSFER_CANCELLED`. */
+  /** Clones the top layer of an image, or a layer, to a new root, and fetches it first where a peer has it; gives its directory. Rejects as `Roots.create`, and with `IMAGE_UNKNOWN` and the reason of the signal. */
   async createRoot(
     store: LayerStore,
     id: string,
     of: { readonly image: string } | { readonly layer: ChainId },
     signal: AbortSignal,
   ): Promise<string> {
-    const image = 'layer' in of ? null : this.catalog.require(store, of.image);
-    const layer = 'layer' in of ? of.layer : image === null ? null : topLayerOf(image);
+    const { layer, image } = 'layer' in of ? { layer: of.layer, image: null } : this.#topOf(store, of.image);
     if (layer !== null && !this.stores.has(store, layer)) await this.stores.fetch(store, layer, signal);
-    return this.roots.create(store, id, { layer, image: image?.name ?? null });
+    return this.roots.create(store, id, { layer, image });
+  }
+
+  #topOf(store: LayerStore, name: string): { readonly layer: ChainId | null; readonly image: string } {
+    const image = this.catalog.require(store, name);
+    return { layer: topLayerOf(image), image: image.name };
   }
 
   commit(store: LayerStore, id: string, name: string, options: CommitOptions): Promise<CommittedImage> {

@@ -110,7 +110,8 @@ export class CliZfs implements Zfs {
 
   async create(name: DatasetName, properties: Properties = {}): Promise<void> {
     const action = `create ${name}`;
-    await requireRoom(this.#runner, (await this.capabilities()).dialect, action);
+    const { dialect } = await this.capabilities();
+    if (properties.canmount !== 'off') await requireRoom(this.#runner, dialect, action);
     await this.#run(action, [name], ['create', ...options(properties, action), name], NOT_MOUNTED);
   }
 
