@@ -74,13 +74,19 @@ async function joined(): Promise<LayerStore> {
   return laptop.node.layers.init(IMAGES, ROOT);
 }
 
+/** Has one node make a layer more and an image of it, and the laptop hear of both; gives the layer. */
+async function hearOfNext(): Promise<ChainId> {
+  const next = await addLayer(build, top, 'next');
+  const layers = [diffId('base'), diffId('top'), diffId('next')];
+  await build.node.layers.catalog.tag(store, { name: 'team/web:v2', manifest: null, config: CONFIG, layers });
+  await laptop.node.mirrors.hear(laptop.node.mirrors.get(IMAGES), { refresh: true });
+  return next;
+}
+
 describe('A team that shares layers', () => {
   it('sees the images of all, with what of each is here', async () => {
     const place = await joined();
-    const next = await addLayer(build, top, 'next');
-    const layers = [diffId('base'), diffId('top'), diffId('next')];
-    await build.node.layers.catalog.tag(store, { name: 'team/web:v2', manifest: null, config: CONFIG, layers });
-    await laptop.node.mirrors.hear(laptop.node.mirrors.get(IMAGES), { refresh: true });
+    const next = await hearOfNext();
     const states = () =>
       laptop.node.layers.images(place).map(({ name, chain }) => [name, ...chain.map(({ state }) => state)]);
     expect(states()).toEqual([
@@ -104,20 +110,14 @@ describe('A team that shares layers', () => {
 
   it('brings a layer that a root needs before it makes the root', async () => {
     const place = await joined();
-    await addLayer(build, top, 'next');
-    const layers = [diffId('base'), diffId('top'), diffId('next')];
-    await build.node.layers.catalog.tag(store, { name: 'team/web:v2', manifest: null, config: CONFIG, layers });
-    await laptop.node.mirrors.hear(laptop.node.mirrors.get(IMAGES), { refresh: true });
+    await hearOfNext();
     await laptop.node.layers.createRoot(place, 'web-2', { image: 'team/web:v2' }, signal);
     expect(laptop.node.layers.listRoots(place)).toMatchObject([{ id: 'web-2' }]);
   });
 
   it('makes nothing of a layer whose coming was cancelled, until it is asked again', async () => {
     const place = await joined();
-    await addLayer(build, top, 'next');
-    const layers = [diffId('base'), diffId('top'), diffId('next')];
-    await build.node.layers.catalog.tag(store, { name: 'team/web:v2', manifest: null, config: CONFIG, layers });
-    await laptop.node.mirrors.hear(laptop.node.mirrors.get(IMAGES), { refresh: true });
+    await hearOfNext();
     const create = (asked: AbortSignal) =>
       laptop.node.layers.createRoot(place, 'web-3', { image: 'team/web:v2' }, asked);
     const cancel = new AbortController();
