@@ -274,7 +274,7 @@ const LIST_MS_MAX = 200;
 
 async function layers(): Promise<PartResult> {
   const measured = await measureLayers();
-  const { prepareMs, cloneMs, prepareRatio, roots, image, unpackSeconds, second, listMs } = measured;
+  const { prepareMs, viewMs, cloneMs, prepareRatio, roots, image, unpackSeconds, second, listMs } = measured;
   const size = `${image.megabytes.toFixed(0)} MB, ${image.files} files, 10 layers`;
   const told = (value: number, unit = 's'): string => `${value.toFixed(value < 10 ? 2 : 0)} ${unit}`;
   const listing = median(listMs);
@@ -284,6 +284,18 @@ async function layers(): Promise<PartResult> {
       row(
         'layers: Prepare, and bare zfs clone',
         `${told(median(prepareMs), 'ms')}, ${told(median(cloneMs), 'ms')}`,
+        '',
+        null,
+      ),
+      row(
+        'layers: View, which has no clone made in advance, / bare zfs clone',
+        (median(viewMs) / median(cloneMs)).toFixed(2),
+        '',
+        null,
+      ),
+      row(
+        `layers: Prepare, each of ${roots.roots} one after the other`,
+        told((1000 * roots.seconds) / roots.roots, 'ms'),
         '',
         null,
       ),

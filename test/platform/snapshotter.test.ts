@@ -228,6 +228,27 @@ describe('the snapshots service of a node', () => {
     for (const key of ['view', 'made']) await client.call('Remove', { key });
   });
 
+  it('gives a container the clone that was made in advance, and leaves none behind the last', async () => {
+    const before = await listed(build, 'pando:snapshot', 'filesystem');
+    const spares = async (): Promise<string[]> =>
+      Object.entries(await listed(build, 'pando:snapshot', 'filesystem')).flatMap(([name, mark]) =>
+        mark === 'spare' ? [name] : [],
+      );
+    await client.mounts('Prepare', { key: 'making' });
+    await build.run('touch', join(await sourceOf('making'), 'file'));
+    await client.call('Commit', { name: 'made', key: 'making' });
+    for (const key of ['first', 'second']) await client.mounts('Prepare', { key, parent: 'made' });
+    await expect.poll(spares).toHaveLength(1);
+    const [spare = 'none'] = await spares();
+    const { mounts } = await client.mounts('Prepare', { key: 'third', parent: 'made' });
+    const source = mounts[0]?.source ?? '';
+    expect(source).toMatch(new RegExp(`/${spare}$`));
+    await build.run('touch', join(source, 'new'));
+    expect((await build.run('ls', source)).split('\n')).toEqual(['file', 'new']);
+    for (const key of ['first', 'second', 'third', 'made']) await client.call('Remove', { key });
+    expect(await listed(build, 'pando:snapshot', 'filesystem')).toEqual(before);
+  });
+
   it('removes what others have taken snapshots of', async () => {
     const before = new Set(Object.keys(await listed(build, 'name', 'filesystem')));
     await client.mounts('Prepare', { key: 'watched' });

@@ -4,6 +4,11 @@ import type { SnapshotKind } from '../../core/snapshots/snapshot.ts';
 /** Longest value that every ZFS takes for a property of ours, in bytes (ZAP_MAXVALUELEN of zfs-fuse). */
 const VALUE_BYTES_MAX = 1023;
 
+/** Of what was made in advance, and is nobody's yet. */
+export const SPARE_MARK = 'spare';
+/** Of what was made for somebody whom nobody knows. */
+export const UNKNOWN_MARK = 'active:';
+
 export interface SnapshotMark {
   readonly kind: Exclude<SnapshotKind, 'committed'>;
   /** Null where it was too long to be told. */

@@ -26,6 +26,14 @@ export class Mounts {
     return [{ type: 'bind', source: await this.#directoryOf(name), options: ['rbind', kind === 'view' ? 'ro' : 'rw'] }];
   }
 
+  /** Whether what is active in a dataset can be mounted, as far as that is known without asking ZFS: of the kernel's own it is not. */
+  areThere(dataset: RelativeName): Promise<boolean> {
+    return this.of('active', dataset).then(
+      () => true,
+      () => false,
+    );
+  }
+
   async #directoryOf(name: Parameters<SnapshotParts['zfs']['mount']>[0]): Promise<string> {
     const parent = dirname(name);
     const known = this.#directories.get(parent);

@@ -27,17 +27,22 @@ export class Places {
     return kept === null ? null : layerOf(this.#parts.store().base, kept.dataset);
   }
 
+  /** Whether the dataset lies where layers do. */
+  isForLayer(dataset: RelativeName): boolean {
+    return layerOf(this.#parts.store().base, dataset) !== undefined;
+  }
+
   /** Whether the dataset is that of a layer which is here, whole. */
   isLayer(dataset: RelativeName): boolean {
     const layer = layerOf(this.#parts.store().base, dataset);
     return layer !== undefined && this.#parts.hasLayer(layer);
   }
 
-  /** Where a new snapshot goes: what will be a layer, as its key or label says, where layers are. */
-  forNew(kind: 'active' | 'view', key: string, origin: KeptSnapshot | null, labels: Labels): RelativeName {
+  /** Where that belongs which will be a layer, as its key or label says; undefined for what will be none. */
+  forLayer(key: string, origin: KeptSnapshot | null, labels: Labels): RelativeName | undefined {
     const layer = layerInName(labels[SNAPSHOT_REF_LABEL] ?? key);
-    const isLayer = kind === 'active' && layer !== undefined && this.#isFreeFor(layer, origin);
-    return isLayer ? layerName(this.#parts.store().base, layer) : this.anywhere();
+    if (layer === undefined || !this.#isFreeFor(layer, origin)) return undefined;
+    return layerName(this.#parts.store().base, layer);
   }
 
   /** The layer that a name stands for, where that is here already, over the same parent. */

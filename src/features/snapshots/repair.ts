@@ -2,6 +2,7 @@
  * Datasets and what is known of them, brought together at a start: a crash can come between the two, and people have `zfs`.
  *
  * - A dataset that nothing is known of says itself what it was made for, and is known again.
+ * - What was made in advance (`spares.ts`) and given to somebody says so now; the rest of it goes, unless whoever knew to whom it was given has forgotten.
  * - What is known of a dataset that is gone is forgotten.
  * - What was committed and has no `@extracted` yet gets it: whoever committed it was done with writing.
  */
@@ -17,9 +18,10 @@ import {
   storageName,
 } from '../../core/layers/layer-names.ts';
 import type { ListedDataset } from '../../zfs/zfs.ts';
-import { parseMark } from './marks.ts';
+import { markOf, parseMark, SPARE_MARK, UNKNOWN_MARK } from './marks.ts';
 import type { SnapshotParts } from './parts.ts';
 import type { KeptSnapshot } from './snapshot-journal.ts';
+import { destroySpare } from './spares.ts';
 
 /** Idempotent. Rejects as ZFS does where the store cannot be listed: then nothing is known to be gone. */
 export async function repair(parts: SnapshotParts): Promise<void> {
@@ -29,7 +31,11 @@ export async function repair(parts: SnapshotParts): Promise<void> {
   const here = Array.from(parts.journal.all()).filter((kept) => kept.tree === tree);
   for (const kept of here) await repairKept(parts, kept, listed.get(kept.dataset));
   const known = new Set(Array.from(parts.journal.all(), ({ dataset }) => dataset));
-  for (const [name, dataset] of listed) if (!known.has(name)) await adopt(parts, name, dataset, listed);
+  for (const [name, dataset] of listed) {
+    if (known.has(name)) continue;
+    if (isSpare(dataset)) await settleSpare(parts, name, dataset);
+    else await adopt(parts, name, dataset, listed);
+  }
 }
 
 async function datasetsOf({ store, zfs }: SnapshotParts): Promise<ReadonlyMap<RelativeName, ListedDataset>> {
@@ -57,19 +63,46 @@ async function repairKept(parts: SnapshotParts, kept: KeptSnapshot, dataset: Lis
     warn(`Snapshot "${key}" is forgotten: its dataset ${kept.dataset} is gone`, { key, dataset: kept.dataset });
     return;
   }
-  if (kept.kind !== 'committed' || isExtracted(dataset)) return;
+  if (kept.kind !== 'committed')
+    return isSpare(dataset) ? setMark(parts, kept.dataset, markOf(kept.kind, key)) : undefined;
+  if (isExtracted(dataset)) return;
   await zfs.snapshot([{ dataset: absoluteName(store().root, kept.dataset), snapshot: EXTRACTED }]);
   warn(`Snapshot "${key}" was being committed when this node ended; it is now`, { key });
+}
+
+function isSpare(dataset: ListedDataset): boolean {
+  return dataset.properties[SNAPSHOT_PROPERTY] === SPARE_MARK && !isExtracted(dataset);
+}
+
+/** A journal that knows what it is over was there when it was made, and would know whose it is. */
+async function settleSpare(parts: SnapshotParts, name: RelativeName, dataset: ListedDataset): Promise<void> {
+  if (parentOf(parts, dataset) !== undefined) return destroySpare(parts, name);
+  await setMark(parts, name, UNKNOWN_MARK);
+  warnOfUnknown(parts, name);
+}
+
+function setMark({ store, zfs }: SnapshotParts, dataset: RelativeName, mark: string): Promise<void> {
+  return zfs.setProperties([absoluteName(store().root, dataset)], { [SNAPSHOT_PROPERTY]: mark });
+}
+
+/** The committed snapshot that a dataset is over. */
+function parentOf({ journal, store }: SnapshotParts, { origin }: ListedDataset): KeptSnapshot | undefined {
+  const below = origin === null ? undefined : relativeTo(store().root, origin.reference.dataset);
+  return Array.from(journal.all()).find((kept) => kept.kind === 'committed' && kept.dataset === below);
+}
+
+function warnOfUnknown({ warn }: SnapshotParts, name: RelativeName): void {
+  warn(`Dataset ${name} was made for a snapshot that nobody knows; it stays until somebody destroys it`, { name });
 }
 
 async function adopt(
   parts: SnapshotParts,
   name: RelativeName,
-  { properties, origin }: ListedDataset,
+  dataset: ListedDataset,
   listed: ReadonlyMap<RelativeName, ListedDataset>,
 ): Promise<void> {
   const { journal, now, warn, store } = parts;
-  const mark = parseMark(properties[SNAPSHOT_PROPERTY]);
+  const mark = parseMark(dataset.properties[SNAPSHOT_PROPERTY]);
   const own = listed.get(name);
   if (mark === undefined) return;
   if (isExtracted(own)) {
@@ -80,19 +113,14 @@ async function adopt(
       });
     return;
   }
-  if (mark.key === null || journal.get(mark.key) !== undefined) {
-    warn(`Dataset ${name} was made for a snapshot that nobody knows; it stays until somebody destroys it`, { name });
-    return;
-  }
-  const below = origin === null ? undefined : relativeTo(store().root, origin.reference.dataset);
-  const parent = Array.from(journal.all()).find((kept) => kept.kind === 'committed' && kept.dataset === below);
+  if (mark.key === null || journal.get(mark.key) !== undefined) return warnOfUnknown(parts, name);
   const at = String(now());
   const fact: SnapshotKept = {
     type: 'snapshotter.kept',
     key: mark.key,
     tree: store().tree,
     kind: mark.kind,
-    parent: parent?.key ?? null,
+    parent: parentOf(parts, dataset)?.key ?? null,
     labels: {},
     createdAt: at,
     updatedAt: at,

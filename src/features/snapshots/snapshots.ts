@@ -2,16 +2,16 @@
  * Containerd's snapshots on ZFS.
  *
  * 1. An active snapshot, or a view, is a clone of what it is over, below `runtime`; a key is never a name. One that is to become a layer lies in `storage` from the beginning, since a rename
- *    there would have to wait for whoever uses the pool.
+ *    there would have to wait for whoever uses the pool. What containers are made over again and again has a clone in advance (`spares.ts`).
  * 2. A committed one is a dataset with `@extracted`. Where its name ends with a ChainID it is that layer, and peers can have it.
  * 3. What is committed is logged before its snapshot is taken, everything else after ZFS has done it: either way the next start finds out the rest (`repair.ts`).
  * 4. A removed one that was a layer stays a layer, until nothing needs it ({@link Snapshots.cleanup}).
  */
+import { setImmediate } from 'node:timers/promises';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
-import type { Properties } from '../../core/events.ts';
-import { absoluteName, ID_PROPERTY, type RelativeName } from '../../core/ids.ts';
+import { absoluteName, type RelativeName } from '../../core/ids.ts';
 import { type ChainId, isDigest } from '../../core/layers/digest.ts';
-import { EXTRACTED, LAYER_PROPERTY, layerName, layerOf, SNAPSHOT_PROPERTY } from '../../core/layers/layer-names.ts';
+import { EXTRACTED, layerName, SNAPSHOT_PROPERTY } from '../../core/layers/layer-names.ts';
 import {
   type Labels,
   type Mount,
@@ -20,7 +20,7 @@ import {
   type SnapshotUsage,
 } from '../../core/snapshots/snapshot.ts';
 import { Turns } from '../../log/turns.ts';
-import type { SnapshotReference } from '../../zfs/zfs.ts';
+import { makeClone } from './clones.ts';
 import { checkKey, checkLabels, updatedLabels } from './labels.ts';
 import { markOf } from './marks.ts';
 import { Mounts } from './mounts.ts';
@@ -29,17 +29,15 @@ import { Places } from './places.ts';
 import { repair } from './repair.ts';
 import type { KeptSnapshot } from './snapshot-journal.ts';
 import type { SnapshotService } from './snapshot-service.ts';
+import { Spares } from './spares.ts';
 import { Usages } from './usage.ts';
-
-/** Programs run in what is active; device nodes there are the container's business (zfsprops.7). */
-const ACTIVE_PROPERTIES: Properties = { readonly: 'off', exec: 'on', setuid: 'on', devices: 'off' };
-const VIEW_PROPERTIES: Properties = { ...ACTIVE_PROPERTIES, readonly: 'on' };
 
 export class Snapshots implements SnapshotService {
   readonly #parts: SnapshotParts;
   readonly #places: Places;
   readonly #mounts: Mounts;
   readonly #usages: Usages;
+  readonly #spares: Spares;
   readonly #turns = new Turns<string>();
   /** How many are being made over a committed one. */
   readonly #creatingOver = new Map<string, number>();
@@ -50,6 +48,7 @@ export class Snapshots implements SnapshotService {
     this.#parts = parts;
     this.#places = new Places(parts);
     this.#mounts = new Mounts(parts);
+    this.#spares = new Spares(parts, this.#places);
     this.#usages = new Usages(parts, (key, task) => this.#turns.run(key, task));
   }
 
@@ -86,16 +85,24 @@ export class Snapshots implements SnapshotService {
   remove(key: string): Promise<void> {
     return this.#turns.run(key, async () => {
       const { zfs, journal, lookSoon } = this.#parts;
-      const { dataset } = this.#require(key);
-      const children = Array.from(journal.all()).flatMap((kept) => (kept.parent === key ? [kept.key] : []));
+      const { dataset, parent } = this.#require(key);
+      const children = this.#over(key);
       if (children.length > 0) throw wrongState(key, `has others over it: remove ${children.join(', ')} first`);
       if (this.#creatingOver.has(key))
         throw wrongState(key, 'has others over it that are just being made: remove those first');
+      await this.#spares.release(dataset);
       const store = this.#parts.store();
       if (!this.#places.isLayer(dataset)) await zfs.destroy(absoluteName(store.root, dataset)).catch(passOverMissing);
       await journal.record([{ type: 'snapshotter.dropped', key }]);
       lookSoon([dataset]);
+      const below = parent === null ? undefined : journal.get(parent);
+      if (below !== undefined && this.#over(below.key).length === 0) await this.#spares.release(below.dataset);
     });
+  }
+
+  /** Keys of what is over a snapshot. */
+  #over(parent: string): string[] {
+    return Array.from(this.#parts.journal.all()).flatMap((kept) => (kept.parent === parent ? [kept.key] : []));
   }
 
   async stat(key: string): Promise<SnapshotInfo> {
@@ -153,9 +160,12 @@ export class Snapshots implements SnapshotService {
       const layer = asked as ChainId;
       await this.#parts.keeping(layer, () => this.#adopt(layer, origin, labels));
     }
-    const dataset = await this.#cloneSomewhere(kind, key, origin, labels);
+    const dataset = await this.#datasetFor(kind, key, origin, labels);
     await this.#keep(kind, key, { parent: origin?.key ?? null, labels, dataset });
-    return this.#mounts.of(kind, dataset);
+    const mounts = await this.#mounts.of(kind, dataset);
+    if (kind === 'active' && origin !== null && !this.#places.isForLayer(dataset))
+      this.#spares.prepared(origin.dataset);
+    return mounts;
   }
 
   /** Commits a layer that is here, or that a peer has, under its own name; then it rejects with `SNAPSHOT_EXISTS`. */
@@ -198,47 +208,42 @@ export class Snapshots implements SnapshotService {
     return `${layer} ${number}`;
   }
 
-  /** Where a layer belongs that it will be, or elsewhere where somebody else is just making that: whose is committed first is the layer. */
-  async #cloneSomewhere(
+  /** What a new snapshot is kept in: where a layer belongs that it will be, or else a spare, or a clone of its own. */
+  async #datasetFor(
     kind: 'active' | 'view',
     key: string,
     origin: KeptSnapshot | null,
     labels: Labels,
   ): Promise<RelativeName> {
-    const dataset = this.#places.forNew(kind, key, origin, labels);
-    try {
-      await this.#clone(kind, key, origin, dataset);
+    const below = origin?.dataset ?? layerName(this.#parts.store().base, null);
+    const clone = async (dataset: RelativeName): Promise<RelativeName> => {
+      await makeClone(this.#parts, { kind, below, dataset, mark: markOf(kind, key) });
       return dataset;
-    } catch (error) {
-      if (!isPandoError(error, 'ZFS_DATASET_EXISTS')) throw error;
+    };
+    const place = kind === 'active' ? this.#places.forLayer(key, origin, labels) : undefined;
+    if (place !== undefined) {
+      return clone(place).catch((error: unknown) => {
+        // Somebody else is just making that: whose is committed first is the layer
+        if (isPandoError(error, 'ZFS_DATASET_EXISTS')) return clone(this.#places.anywhere());
+        throw error;
+      });
     }
-    const other = this.#places.anywhere();
-    await this.#clone(kind, key, origin, other);
-    return other;
+    if (kind === 'view' || origin === null) return clone(this.#places.anywhere());
+    return (await this.#spareOver(below, key)) ?? clone(this.#places.anywhere());
   }
 
-  async #clone(
-    kind: 'active' | 'view',
-    key: string,
-    origin: KeptSnapshot | null,
-    dataset: RelativeName,
-  ): Promise<void> {
-    const { store, zfs, mintUuid } = this.#parts;
-    const { base, root } = store();
-    const layer = layerOf(base, dataset);
-    const below: SnapshotReference = {
-      dataset: absoluteName(root, origin?.dataset ?? layerName(base, null)),
-      snapshot: EXTRACTED,
+  async #spareOver(below: RelativeName, key: string): Promise<RelativeName | undefined> {
+    const { store, zfs } = this.#parts;
+    const spare = this.#spares.take(below);
+    // Somebody may have destroyed it
+    if (spare === undefined || !(await this.#mounts.areThere(spare))) return undefined;
+    const setMark = async (): Promise<void> => {
+      await setImmediate();
+      await zfs.setProperties([absoluteName(store().root, spare)], { [SNAPSHOT_PROPERTY]: markOf('active', key) });
     };
-    const { dialect } = await zfs.capabilities();
-    await zfs.clone(below, absoluteName(root, dataset), {
-      ...(kind === 'view' ? VIEW_PROPERTIES : ACTIVE_PROPERTIES),
-      // The kernel mounts it where containerd wants it; FUSE has it mounted by its daemon, for all
-      ...(dialect === 'openzfs' ? { canmount: 'noauto' } : {}),
-      ...(layer === undefined ? {} : { [LAYER_PROPERTY]: layer }),
-      [SNAPSHOT_PROPERTY]: markOf(kind, key),
-      [ID_PROPERTY]: mintUuid(),
-    });
+    // Behind the answer, since starting a process keeps this one busy for milliseconds; where it fails, the next start does it
+    void this.#turns.run(key, setMark).catch(() => undefined);
+    return spare;
   }
 
   async #keep(
@@ -314,9 +319,10 @@ export class Snapshots implements SnapshotService {
     );
   }
 
-  /** Resolves once nothing is under way. */
+  /** Resolves once nothing is under way, and what was made in advance is gone. */
   async stop(): Promise<void> {
     await this.#turns.idle();
+    await this.#spares.clear();
     await this.#tidying.idle();
   }
 

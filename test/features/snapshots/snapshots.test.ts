@@ -28,6 +28,18 @@ function datasetOf([mount]: readonly { readonly source: string }[]): DatasetName
   return (mount?.source ?? '').slice(world.directory.length + 1) as DatasetName;
 }
 
+/** Datasets that are nobody's yet. */
+async function spares(): Promise<DatasetName[]> {
+  const listed = await world.node.zfs.list('tank/images' as DatasetName);
+  return listed.flatMap(({ name, properties }) => (properties['pando:snapshot'] === 'spare' ? [name] : []));
+}
+
+/** What a dataset says that it was made for. */
+async function markOf(dataset: DatasetName): Promise<string | undefined> {
+  const [listed] = await world.node.zfs.listOnly([dataset]);
+  return listed?.properties['pando:snapshot'];
+}
+
 describe('Preparing a snapshot', () => {
   it('gives mounts, and mounts nothing', async () => {
     const [mount] = await snapshots().prepare('default/1/web', null, {});
@@ -71,6 +83,139 @@ describe('Preparing a snapshot', () => {
     await snapshots().prepare('second', 'base', {});
     // The clone, and in memory, where nothing is a mountpoint, its mount
     expect(world.node.zfs.commandCount - before).toBe(2);
+  });
+});
+
+describe('A clone made in advance', () => {
+  /** Prepares over a parent until there is one over it, which is given. */
+  async function spareOver(parent: string): Promise<DatasetName> {
+    for (const which of ['first', 'second']) await snapshots().prepare(`${which} over ${parent}`, parent, {});
+    await expect.poll(async () => (await spares()).length).toBe(1);
+    return (await spares())[0] as DatasetName;
+  }
+
+  it('is there once two have been prepared over the same, and is what the third gets', async () => {
+    await committed('base');
+    const spare = await spareOver('base');
+    world.changes.length = 0;
+    expect(datasetOf(await snapshots().prepare('third', 'base', {}))).toBe(spare);
+    await expect.poll(() => markOf(spare)).toBe(`active:${Buffer.from('third').toString('base64url')}`);
+    await expect.poll(async () => (await spares()).length).toBe(1);
+    expect(await spares()).not.toContain(spare);
+  });
+
+  it('is like any other once it is somebody’s, also for the next start', async () => {
+    await committed('base');
+    await spareOver('base');
+    const mounts = await snapshots().prepare('third', 'base', { a: '1' });
+    const [dataset] = await world.node.zfs.listOnly([datasetOf(mounts)]);
+    expect(dataset?.properties).toMatchObject({
+      readonly: 'off',
+      exec: 'on',
+      devices: 'off',
+    });
+    await world.restart();
+    expect(await snapshots().stat('third')).toMatchObject({ kind: 'active', parent: 'base', labels: { a: '1' } });
+    await snapshots().commit('image', 'third', {});
+    await expectAgreement();
+  });
+
+  it('is handed out once, however many ask at the same time', async () => {
+    await committed('base');
+    await spareOver('base');
+    const keys = ['a', 'b', 'c', 'd'];
+    const all = await Promise.all(keys.map((key) => snapshots().prepare(key, 'base', {})));
+    expect(new Set(all.map(datasetOf)).size).toBe(keys.length);
+  });
+
+  it('is made for containers alone: not for views, not for what will be a layer, not for what is used once', async () => {
+    await committed('base');
+    for (const key of ['a', 'b', 'c']) await snapshots().view(key, 'base', {});
+    for (const key of ['d', 'e']) {
+      await snapshots().prepare(`${key} ${chainIdOf(null, diffId(key))}`, 'base', {});
+    }
+    await snapshots().prepare('once', 'base', {});
+    await world.restart();
+    expect(world.changes.join()).not.toContain('pando:snapshot=spare');
+  });
+
+  it('goes with the last that is over its parent, whatever snapshots others took of it', async () => {
+    await committed('base');
+    const spare = await spareOver('base');
+    await world.node.zfs.snapshot([{ dataset: spare, snapshot: 'autosnap_hourly' as SnapshotName }]);
+    await snapshots().remove('first over base');
+    expect(await spares()).toEqual([spare]);
+    await snapshots().remove('second over base');
+    expect(await spares()).toEqual([]);
+    await snapshots().prepare('third', 'base', {});
+    await snapshots().remove('third');
+    await snapshots().remove('base');
+    expect((await world.names()).filter((name) => name.startsWith('runtime/'))).toEqual([]);
+    expect(world.node.warnings).toEqual([]);
+  });
+
+  it('is not in the way of who removes what it is over at the same time', async () => {
+    await committed('base');
+    for (const key of ['a', 'b', 'c']) await snapshots().prepare(key, 'base', {});
+    await Promise.all(['a', 'b', 'c'].map((key) => snapshots().remove(key)));
+    await snapshots().remove('base');
+    expect((await world.names()).filter((name) => name.startsWith('runtime/'))).toEqual([]);
+  });
+
+  it('goes when the node stops, and at the start where the node was killed', async () => {
+    await committed('base');
+    const spare = await spareOver('base');
+    const base = { dataset: await datasetNamed('base'), snapshot: EXTRACTED };
+    await world.node.node.stop();
+    expect(await spares()).toEqual([]);
+    await world.node.zfs.clone(base, spare, { 'pando:snapshot': 'spare' });
+    await world.restart();
+    expect(await spares()).toEqual([]);
+    await expectAgreement();
+  });
+
+  it('is known to whom it was given where the node was killed before its mark said so', async () => {
+    await committed('base');
+    const spare = await spareOver('base');
+    world.killAfter(0);
+    expect(datasetOf(await snapshots().prepare('third', 'base', {}))).toBe(spare);
+    await expect.poll(() => world.isDead).toBe(true);
+    await world.restart();
+    expect(await snapshots().stat('third')).toMatchObject({ kind: 'active', parent: 'base' });
+    expect(await markOf(spare)).toBe(`active:${Buffer.from('third').toString('base64url')}`);
+  });
+
+  it('stays where the log has forgotten whether somebody has it, and is told', async () => {
+    const name = 'tank/images/runtime/forgotten' as DatasetName;
+    await snapshots().prepare('anything', null, {});
+    const below = { dataset: `tank/images/${layer(null)}` as DatasetName, snapshot: EXTRACTED };
+    await world.node.zfs.clone(below, name, { 'pando:snapshot': 'spare' });
+    await world.restart();
+    expect(await markOf(name)).toBe('active:');
+    expect(world.node.warnings.join()).toContain('runtime/forgotten');
+    await world.restart();
+    expect(await markOf(name)).toBe('active:');
+  });
+
+  it('that somebody has destroyed is done without', async () => {
+    await committed('base');
+    const spare = await spareOver('base');
+    await world.node.zfs.destroy(spare);
+    expect(datasetOf(await snapshots().prepare('third', 'base', {}))).not.toBe(spare);
+    expect(world.node.warnings).toEqual([]);
+  });
+
+  it('is there for the eight that were used last', async () => {
+    const parents = Array.from({ length: 10 }, (_, index) => `base ${index}`);
+    for (const parent of parents) {
+      await committed(parent);
+      for (const which of ['first', 'second']) await snapshots().prepare(`${which} over ${parent}`, parent, {});
+    }
+    await expect.poll(async () => (await spares()).length).toBe(8);
+    const over = (await world.node.zfs.listOnly(await spares())).map(({ origin }) => origin?.reference.dataset);
+    for (const [index, parent] of parents.entries()) {
+      expect([parent, over.includes(await datasetNamed(parent))]).toEqual([parent, index >= 2]);
+    }
   });
 });
 
@@ -303,6 +448,8 @@ describe('After a start', () => {
       const calls = async (): Promise<void> => {
         await snapshots().prepare(`extract ${chain}`, null, {});
         await snapshots().commit(`ns/${chain}`, `extract ${chain}`, {});
+        for (const use of [1, 2]) await snapshots().prepare(`use ${use} of ${changes}`, `ns/${chain}`, {});
+        await expect.poll(async () => world.isDead || (await spares()).length > 0).toBe(true);
         await snapshots().prepare(`work ${changes}`, `ns/${chain}`, {});
         await snapshots().commit(`base ${changes}`, `work ${changes}`, {});
         await snapshots().view(`view ${changes}`, `base ${changes}`, {});
