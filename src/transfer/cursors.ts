@@ -1,7 +1,7 @@
 /**
  * Cursors: a bookmark for each peer on the newest snapshot that it has of a dataset, so that this node's people can destroy that snapshot and still send increments behind it
  * (zfs-bookmark.8). They cost next to nothing and keep nothing from being destroyed; `zfs rollback` to before one asks for `-r`, which destroys it. Where the ZFS has no bookmarks
- * there are none.
+ * there are none, and layers say themselves who has received them (`layer-receivers.ts`).
  */
 import { isPandoError } from '../core/errors.ts';
 import type { Bookmark, Snapshot } from '../core/events.ts';
@@ -13,25 +13,16 @@ import {
   type DatasetName,
   type NodeId,
   parseCursorName,
-  type RelativeName,
   type SnapshotGuid,
   splitStreamId,
   type TreeName,
 } from '../core/ids.ts';
-import type { History } from '../log/history.ts';
-import type { Zfs } from '../zfs/zfs.ts';
+import { type DeliveryOptions, LayerReceivers } from './layer-receivers.ts';
 
 /** A snapshot that a peer has received. */
 export interface DeliveredSnapshot {
   readonly dataset: DatasetId;
   readonly guid: SnapshotGuid;
-}
-
-export interface CursorOptions {
-  readonly history: History;
-  readonly zfs: Zfs;
-  /** Looks at these datasets, so that the log tells of their bookmarks: no change token does. */
-  readonly look: (tree: TreeName, names: readonly RelativeName[]) => Promise<unknown>;
 }
 
 /** What there is to do in one dataset. */
@@ -43,10 +34,12 @@ interface Move {
 }
 
 export class Cursors {
-  readonly #options: CursorOptions;
+  readonly #options: DeliveryOptions;
+  readonly #receivers: LayerReceivers;
 
-  constructor(options: CursorOptions) {
+  constructor(options: DeliveryOptions) {
     this.#options = options;
+    this.#receivers = new LayerReceivers(options);
   }
 
   /**
@@ -55,7 +48,8 @@ export class Cursors {
    */
   async advance(peer: NodeId, tree: TreeName, delivered: readonly DeliveredSnapshot[]): Promise<void> {
     const newest = new Map(delivered.map(({ dataset, guid }) => [dataset, guid]));
-    if (newest.size === 0 || !(await this.#options.zfs.capabilities()).bookmarks) return;
+    if (newest.size === 0) return;
+    if (!(await this.#hasBookmarks())) return this.#receivers.add(tree, peer, new Set(newest.keys()));
     const graph = this.#own(tree);
     const { root } = graph;
     if (root === null) return;
@@ -66,9 +60,13 @@ export class Cursors {
   /** Destroys the cursors of a peer that is no peer any more. Rejects as ZFS does. */
   async forget(peer: NodeId): Promise<void> {
     const { history } = this.#options;
-    if (!(await this.#options.zfs.capabilities()).bookmarks) return;
+    const hasBookmarks = await this.#hasBookmarks();
     for (const { stream } of history.ownStreams()) {
       const { tree } = splitStreamId(stream);
+      if (!hasBookmarks) {
+        await this.#receivers.forget(tree, peer);
+        continue;
+      }
       const { root, datasets } = this.#own(tree);
       const moves = Array.from(datasets.values(), (dataset) => ({
         dataset,
@@ -77,6 +75,10 @@ export class Cursors {
       }));
       if (root !== null) await this.#carryOut(tree, root, peer, moves);
     }
+  }
+
+  async #hasBookmarks(): Promise<boolean> {
+    return (await this.#options.zfs.capabilities()).bookmarks;
   }
 
   #own(tree: TreeName): Graph {

@@ -170,7 +170,7 @@ async function prepareParent(client: SnapshotsClient, name: string): Promise<str
 }
 
 /**
- * In turns, in the same pool, of the same snapshot. The bare command is timed where it runs, without what brings it there. Each waits until the clone in advance is there, so that the work
+ * In turns, in the same pool, of snapshots with nothing in them. The bare command is timed where it runs, without what brings it there. Each waits until the clone in advance is there, so that the work
  * which a Prepare leaves for later is in nobody's way here; what many in a row take is told by {@link measureRoots}.
  */
 function measurePrepare(host: Host): Promise<Pick<LayersTimes, 'prepareMs' | 'viewMs' | 'cloneMs'>> {

@@ -24,10 +24,14 @@ let base: ChainId;
 let top: ChainId;
 let onCommand: (command: readonly string[]) => void;
 
-beforeEach(async () => {
+beforeEach(() => start({ bookmarks: true }));
+afterEach(stop);
+
+/** Two nodes, one of which has an image of two layers and mirrors them to the other. */
+async function start({ bookmarks }: { readonly bookmarks: boolean }): Promise<void> {
   world = new MemoryWorld();
   directory = await mkdtemp(join(tmpdir(), 'pando-shared-'));
-  build = await world.start('build', undefined, { mountRoot: directory });
+  build = await world.start('build', undefined, { mountRoot: directory, capabilities: { bookmarks } });
   onCommand = () => undefined;
   laptop = await world.start('laptop', undefined, {
     mountRoot: directory,
@@ -48,12 +52,12 @@ beforeEach(async () => {
     ...EVERYTHING,
     only: ['storage/**'],
   });
-});
+}
 
-afterEach(async () => {
+async function stop(): Promise<void> {
   await world.stop();
   await rm(directory, { recursive: true, force: true });
-});
+}
 
 async function addLayer({ node }: WorldNode, parent: ChainId | null, text: string): Promise<ChainId> {
   const layer = chainIdOf(parent, diffId(text));
@@ -177,5 +181,43 @@ describe('A team that shares layers', () => {
   it('lets nobody take the name of an image that another node gave', async () => {
     const place = await joined();
     expect(await codeOf(laptop.node.layers.catalog.untag(place, 'team/web:v1'))).toBe('DATASET_NOT_OWNED');
+  });
+});
+
+describe('A node whose ZFS has no bookmarks', () => {
+  beforeEach(async () => {
+    await stop();
+    await start({ bookmarks: false });
+    await build.node.layers.catalog.untag(store, 'team/web:v1');
+  });
+
+  async function garbage(): Promise<readonly ChainId[]> {
+    return (await build.node.layers.collectGarbage(store, { isDryRun: true })).map(({ layer }) => layer);
+  }
+
+  it('destroys no layer that a peer has received, until that is no peer any more', async () => {
+    expect(await garbage()).toEqual([top, base]);
+    await syncImages(laptop);
+    await expect.poll(garbage).toEqual([]);
+    await build.node.peers.remove(laptop.node.id);
+    await expect.poll(garbage).toEqual([top, base]);
+  });
+
+  it('has layers say themselves which peers have received them, and nothing else', async () => {
+    const other = await world.start('other');
+    await introduce(build, other);
+    await other.node.mirrors.add({ tree: IMAGES, from: build.node.id, root: dataset('other/images'), ...EVERYTHING });
+    await Promise.all([syncImages(laptop), syncImages(other)]);
+    const ids = [laptop.node.id, other.node.id].sort().join();
+    const told = async (name: string): Promise<string | undefined> => {
+      const [listed] = await build.zfs.listOnly([dataset(name)]);
+      return listed?.properties['pando:received-by']?.split(',').sort().join();
+    };
+    for (const layer of [base, top]) {
+      await expect.poll(() => told(`build/images/${layerName(ROOT, layer)}`)).toBe(ids);
+    }
+    expect(await told('build/images')).toBeUndefined();
+    await build.node.peers.remove(laptop.node.id);
+    await expect.poll(() => told(`build/images/${layerName(ROOT, top)}`)).toBe(other.node.id);
   });
 });

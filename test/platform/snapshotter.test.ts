@@ -404,6 +404,15 @@ describe('a second host that mirrors the layers', () => {
     }
   });
 
+  it('is known to the first one, as the layers there say', async () => {
+    const id = (await told(other, 'id')).trim();
+    const receivers = async (): Promise<(string | undefined)[]> => {
+      const values = await listed(build, 'pando:received-by', 'filesystem');
+      return chain.map((layer) => values[`storage/${layer}`]);
+    };
+    await expect.poll(receivers).toEqual(chain.map(() => id));
+  });
+
   it('runs a container of it', async () => {
     const words = ['--namespace', 'k8s.io', 'run', '--rm', '--snapshotter', 'pando', name, 'elsewhere'];
     expect(await cri.ctr(...words, '/bin/cat', '/etc/config')).toBe('second');

@@ -29,6 +29,8 @@ export const STORE_PROPERTY = 'pando:layer-store';
 export const IMAGE_PROPERTY = 'pando:image';
 /** Carried by a dataset that was made for a snapshot of containerd: what that is. */
 export const SNAPSHOT_PROPERTY = 'pando:snapshot';
+/** Longest value that every ZFS takes for a property of ours, in bytes (ZAP_MAXVALUELEN of zfs-fuse). */
+export const PROPERTY_BYTES_MAX = 1023;
 /** What a contested name gets: the end of the dataset's id. */
 const CONTESTED_SUFFIX = /-[0-9a-f]{12}$/;
 /** Name of the empty base, beside the layers. */

@@ -4,6 +4,7 @@ import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { absoluteName, type DatasetName, type NodeId, parseCursorName } from '../../core/ids.ts';
 import { type ChainId, chainOf } from '../../core/layers/digest.ts';
 import { DIFF_ID_PROPERTY, layerName, layerOf } from '../../core/layers/layer-names.ts';
+import { isReceived } from '../../core/layers/receivers.ts';
 import type { LayerStore, LayerStores } from './layer-stores.ts';
 import type { LayerParts } from './parts.ts';
 
@@ -83,15 +84,16 @@ export class Garbage {
 
   #mayGo(
     store: LayerStore,
-    { id, name, owner, holds, bookmarks }: Dataset,
+    { id, name, owner, holds, bookmarks, properties }: Dataset,
     needed: ReadonlySet<ChainId>,
     others: ReadonlyMap<NodeId, Graph>,
   ): boolean {
     const layer = layerOf(store.base, name);
     if (layer === undefined || needed.has(layer) || holds.length > 0) return false;
     if (owner.node !== this.#parts.history.node) return false;
-    // A peer that only reads does not tell what it has; where the ZFS has bookmarks, the cursor of each transfer does
-    const isSent = bookmarks.some((bookmark) => parseCursorName(bookmark.name) !== undefined);
+    // A peer that only reads does not tell what it has; the cursor of each transfer does, or the layer itself where the ZFS has no bookmarks
+    const isSent =
+      bookmarks.some(({ name: bookmark }) => parseCursorName(bookmark) !== undefined) || isReceived(properties);
     const isMirrored = isSent || Array.from(others.values()).some((graph) => graph.get(id) !== undefined);
     return !isMirrored && !this.#isInUse(absoluteName(store.root, name), layer);
   }

@@ -1,8 +1,6 @@
 /** What a dataset says itself of the snapshot that it holds, so that it is known again where the log has lost it. */
+import { PROPERTY_BYTES_MAX } from '../../core/layers/layer-names.ts';
 import type { SnapshotKind } from '../../core/snapshots/snapshot.ts';
-
-/** Longest value that every ZFS takes for a property of ours, in bytes (ZAP_MAXVALUELEN of zfs-fuse). */
-const VALUE_BYTES_MAX = 1023;
 
 /** Of what was made in advance, and is nobody's yet. */
 export const SPARE_MARK = 'spare';
@@ -18,7 +16,7 @@ export interface SnapshotMark {
 /** What the property says of a new snapshot. */
 export function markOf(kind: SnapshotMark['kind'], key: string): string {
   const mark = `${kind}:${Buffer.from(key).toString('base64url')}`;
-  return mark.length > VALUE_BYTES_MAX ? `${kind}:` : mark;
+  return mark.length > PROPERTY_BYTES_MAX ? `${kind}:` : mark;
 }
 
 /** Undefined for what is no mark. */
