@@ -183,6 +183,7 @@ export class Hub {
   async reach(node: NodeId): Promise<Session> {
     const link = this.#link(node);
     if (link.session !== undefined) return link.session;
+    if (this.#closing.signal.aborted) throw this.#shutDown();
     link.retry();
     await this.#connectedInTime(node);
     if (link.session !== undefined) return link.session;

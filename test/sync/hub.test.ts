@@ -331,6 +331,7 @@ test('a hub that closes says goodbye, and leaves no timer and no session behind'
   const heard = whenDisconnected(b);
   await a.hub.close();
   expect(await heard).toMatchObject({ code: 'CONNECTION_CLOSED', message: expect.stringContaining('shuts down') });
+  await expect(a.hub.reach(b.node)).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
   expect(a.timers.pending).toBe(0);
   expect(a.hub.connected()).toEqual([]);
 });

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isPandoError } from '../../core/errors.ts';
 import { absoluteName, type RelativeName } from '../../core/ids.ts';
 import type { Mount } from '../../core/snapshots/snapshot.ts';
 import type { SnapshotParts } from './parts.ts';
@@ -26,12 +27,18 @@ export class Mounts {
     return [{ type: 'bind', source: await this.#directoryOf(name), options: ['rbind', kind === 'view' ? 'ro' : 'rw'] }];
   }
 
-  /** Whether what is active in a dataset can be mounted, as far as that is known without asking ZFS: of the kernel's own it is not. */
-  areThere(dataset: RelativeName): Promise<boolean> {
-    return this.of('active', dataset).then(
-      () => true,
-      () => false,
-    );
+  /** Whether a dataset is there still: asking ZFS takes no transaction group, and where it is mounted it need not be asked. Rejects as ZFS does. */
+  async isThere(dataset: RelativeName): Promise<boolean> {
+    const { store, zfs } = this.#parts;
+    const name = absoluteName(store().root, dataset);
+    const { dialect } = await zfs.capabilities();
+    try {
+      await (dialect === 'openzfs' ? zfs.used(name) : this.#directoryOf(name));
+      return true;
+    } catch (error) {
+      if (isPandoError(error, 'ZFS_NOT_FOUND')) return false;
+      throw error;
+    }
   }
 
   async #directoryOf(name: Parameters<SnapshotParts['zfs']['mount']>[0]): Promise<string> {

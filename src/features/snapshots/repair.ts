@@ -2,11 +2,11 @@
  * Datasets and what is known of them, brought together at a start: a crash can come between the two, and people have `zfs`.
  *
  * - A dataset that nothing is known of says itself what it was made for, and is known again.
- * - What was made in advance (`spares.ts`) and given to somebody says so now; the rest of it goes, unless whoever knew to whom it was given has forgotten.
+ * - What was made in advance (`spares.ts`) and given to somebody says so now; the rest of it goes, unless it may be somebody's of whom nothing is known.
  * - What is known of a dataset that is gone is forgotten.
  * - What was committed and has no `@extracted` yet gets it: whoever committed it was done with writing.
  */
-import { isPandoError } from '../../core/errors.ts';
+import { describeError, isPandoError } from '../../core/errors.ts';
 import { absoluteName, type RelativeName, relativeTo } from '../../core/ids.ts';
 import type { SnapshotKept } from '../../core/layer-events.ts';
 import {
@@ -22,6 +22,9 @@ import { markOf, parseMark, SPARE_MARK, UNKNOWN_MARK } from './marks.ts';
 import type { SnapshotParts } from './parts.ts';
 import type { KeptSnapshot } from './snapshot-journal.ts';
 import { destroySpare } from './spares.ts';
+
+/** A clone that nothing was written to was seen to take 63 KB of a pool at most. */
+const SPARE_BYTES_MAX = 256 * 1024;
 
 /** Idempotent. Rejects as ZFS does where the store cannot be listed: then nothing is known to be gone. */
 export async function repair(parts: SnapshotParts): Promise<void> {
@@ -63,8 +66,11 @@ async function repairKept(parts: SnapshotParts, kept: KeptSnapshot, dataset: Lis
     warn(`Snapshot "${key}" is forgotten: its dataset ${kept.dataset} is gone`, { key, dataset: kept.dataset });
     return;
   }
-  if (kept.kind !== 'committed')
-    return isSpare(dataset) ? setMark(parts, kept.dataset, markOf(kept.kind, key)) : undefined;
+  if (kept.kind !== 'committed') {
+    const mark = markOf(kept.kind, key);
+    if (isSpare(dataset)) await attempt(parts, kept.dataset, () => setMark(parts, kept.dataset, mark));
+    return;
+  }
   if (isExtracted(dataset)) return;
   await zfs.snapshot([{ dataset: absoluteName(store().root, kept.dataset), snapshot: EXTRACTED }]);
   warn(`Snapshot "${key}" was being committed when this node ended; it is now`, { key });
@@ -74,11 +80,28 @@ function isSpare(dataset: ListedDataset): boolean {
   return dataset.properties[SNAPSHOT_PROPERTY] === SPARE_MARK && !isExtracted(dataset);
 }
 
-/** A journal that knows what it is over was there when it was made, and would know whose it is. */
+/**
+ * What this journal gave to nobody goes. One that does not know what it is over is not the one that it was made with, and one from a backup has forgotten what happened since: so what was
+ * written to stays as well.
+ */
 async function settleSpare(parts: SnapshotParts, name: RelativeName, dataset: ListedDataset): Promise<void> {
-  if (parentOf(parts, dataset) !== undefined) return destroySpare(parts, name);
-  await setMark(parts, name, UNKNOWN_MARK);
-  warnOfUnknown(parts, name);
+  const { store, zfs } = parts;
+  await attempt(parts, name, async () => {
+    const isOurs = parentOf(parts, dataset) !== undefined;
+    if (isOurs && (await zfs.used(absoluteName(store().root, name))) <= SPARE_BYTES_MAX) {
+      await destroySpare(parts, name);
+      return;
+    }
+    await setMark(parts, name, UNKNOWN_MARK);
+    warnOfUnknown(parts, name);
+  });
+}
+
+/** One dataset that cannot be put right keeps none of the others from it. */
+async function attempt({ warn }: SnapshotParts, name: RelativeName, task: () => Promise<void>): Promise<void> {
+  await task().catch((error: unknown) => {
+    warn(`Dataset ${name} is as it was before this start: ${describeError(error)}`, { name });
+  });
 }
 
 function setMark({ store, zfs }: SnapshotParts, dataset: RelativeName, mark: string): Promise<void> {

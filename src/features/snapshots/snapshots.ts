@@ -96,7 +96,10 @@ export class Snapshots implements SnapshotService {
       await journal.record([{ type: 'snapshotter.dropped', key }]);
       lookSoon([dataset]);
       const below = parent === null ? undefined : journal.get(parent);
-      if (below !== undefined && this.#over(below.key).length === 0) await this.#spares.release(below.dataset);
+      if (below !== undefined && this.#over(below.key).length === 0) {
+        // What could not be destroyed now keeps its parent from being removed, and that says why
+        await this.#spares.release(below.dataset).catch(() => undefined);
+      }
     });
   }
 
@@ -160,12 +163,55 @@ export class Snapshots implements SnapshotService {
       const layer = asked as ChainId;
       await this.#parts.keeping(layer, () => this.#adopt(layer, origin, labels));
     }
-    const dataset = await this.#datasetFor(kind, key, origin, labels);
-    await this.#keep(kind, key, { parent: origin?.key ?? null, labels, dataset });
-    const mounts = await this.#mounts.of(kind, dataset);
-    if (kind === 'active' && origin !== null && !this.#places.isForLayer(dataset))
-      this.#spares.prepared(origin.dataset);
+    const isForContainer = kind === 'active' && this.#places.forLayer(key, origin, labels) === undefined;
+    if (!isForContainer || origin === null) return this.#keepCloned(kind, key, origin, labels);
+    const mounts =
+      (await this.#keepSpare(key, origin, labels)) ?? (await this.#keepCloned('active', key, origin, labels));
+    this.#spares.prepared(origin.dataset);
     return mounts;
+  }
+
+  /** Undefined where there is no clone made in advance. */
+  async #keepSpare(key: string, origin: KeptSnapshot, labels: Labels): Promise<readonly Mount[] | undefined> {
+    const below = origin.dataset;
+    const dataset = this.#spares.take(below);
+    if (dataset === undefined) return undefined;
+    try {
+      // Somebody may have destroyed it
+      if (!(await this.#mounts.isThere(dataset))) return undefined;
+      await this.#keep('active', key, { parent: origin.key, labels, dataset });
+    } catch (error) {
+      this.#spares.discard(below, dataset);
+      throw error;
+    }
+    // Behind the answer, since starting a process keeps this one busy for milliseconds
+    void this.#turns.run(key, async () => {
+      await setImmediate();
+      await this.#setMark(key, dataset);
+    });
+    return this.#mounts.of('active', dataset);
+  }
+
+  async #setMark(key: string, dataset: RelativeName): Promise<void> {
+    const { journal, store, warn, zfs } = this.#parts;
+    try {
+      await zfs.setProperties([absoluteName(store().root, dataset)], { [SNAPSHOT_PROPERTY]: markOf('active', key) });
+    } catch (error) {
+      if (journal.get(key)?.dataset !== dataset) return;
+      const why = describeError(error);
+      warn(`Snapshot "${key}" is in ${dataset}, which does not say so until the next start: ${why}`, { key, dataset });
+    }
+  }
+
+  async #keepCloned(
+    kind: 'active' | 'view',
+    key: string,
+    origin: KeptSnapshot | null,
+    labels: Labels,
+  ): Promise<readonly Mount[]> {
+    const dataset = await this.#cloneSomewhere(kind, key, origin, labels);
+    await this.#keep(kind, key, { parent: origin?.key ?? null, labels, dataset });
+    return this.#mounts.of(kind, dataset);
   }
 
   /** Commits a layer that is here, or that a peer has, under its own name; then it rejects with `SNAPSHOT_EXISTS`. */
@@ -208,8 +254,8 @@ export class Snapshots implements SnapshotService {
     return `${layer} ${number}`;
   }
 
-  /** What a new snapshot is kept in: where a layer belongs that it will be, or else a spare, or a clone of its own. */
-  async #datasetFor(
+  /** Where a layer belongs that it will be, or elsewhere where somebody else is just making that: whose is committed first is the layer. */
+  async #cloneSomewhere(
     kind: 'active' | 'view',
     key: string,
     origin: KeptSnapshot | null,
@@ -217,33 +263,27 @@ export class Snapshots implements SnapshotService {
   ): Promise<RelativeName> {
     const below = origin?.dataset ?? layerName(this.#parts.store().base, null);
     const clone = async (dataset: RelativeName): Promise<RelativeName> => {
-      await makeClone(this.#parts, { kind, below, dataset, mark: markOf(kind, key) });
+      await this.#makeRoomFor(() => makeClone(this.#parts, { kind, below, dataset, mark: markOf(kind, key) }));
       return dataset;
     };
     const place = kind === 'active' ? this.#places.forLayer(key, origin, labels) : undefined;
-    if (place !== undefined) {
-      return clone(place).catch((error: unknown) => {
-        // Somebody else is just making that: whose is committed first is the layer
-        if (isPandoError(error, 'ZFS_DATASET_EXISTS')) return clone(this.#places.anywhere());
-        throw error;
-      });
+    try {
+      return await clone(place ?? this.#places.anywhere());
+    } catch (error) {
+      if (place === undefined || !isPandoError(error, 'ZFS_DATASET_EXISTS')) throw error;
     }
-    if (kind === 'view' || origin === null) return clone(this.#places.anywhere());
-    return (await this.#spareOver(below, key)) ?? clone(this.#places.anywhere());
+    return clone(this.#places.anywhere());
   }
 
-  async #spareOver(below: RelativeName, key: string): Promise<RelativeName | undefined> {
-    const { store, zfs } = this.#parts;
-    const spare = this.#spares.take(below);
-    // Somebody may have destroyed it
-    if (spare === undefined || !(await this.#mounts.areThere(spare))) return undefined;
-    const setMark = async (): Promise<void> => {
-      await setImmediate();
-      await zfs.setProperties([absoluteName(store().root, spare)], { [SNAPSHOT_PROPERTY]: markOf('active', key) });
-    };
-    // Behind the answer, since starting a process keeps this one busy for milliseconds; where it fails, the next start does it
-    void this.#turns.run(key, setMark).catch(() => undefined);
-    return spare;
+  /** What was made in advance takes no room that somebody needs. */
+  async #makeRoomFor(task: () => Promise<void>): Promise<void> {
+    try {
+      await task();
+    } catch (error) {
+      if (!isPandoError(error, 'ZFS_OUT_OF_MOUNTS')) throw error;
+      await this.#spares.clear();
+      await task();
+    }
   }
 
   async #keep(

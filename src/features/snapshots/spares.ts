@@ -2,8 +2,7 @@
  * Clones made in advance: over what two were prepared over, one that nobody has asked for yet, as long as anything is over it. `zfs clone` waits for transaction groups and mounts, and whoever
  * starts a container need not.
  *
- * A spare is somebody's once the journal says so, before its mark does. So one may be destroyed that says `spare`, and that a journal knows nothing of which knows what it is over; the rest
- * is for `repair.ts`.
+ * A spare is somebody's once the journal says so, before its mark does. What is left of them after a crash is for `repair.ts`.
  */
 import { setImmediate } from 'node:timers/promises';
 import { describeError, isPandoError } from '../../core/errors.ts';
@@ -22,8 +21,10 @@ type SpareParts = Pick<SnapshotParts, 'lookSoon' | 'mintUuid' | 'store' | 'warn'
 export class Spares {
   readonly #parts: SpareParts;
   readonly #places: Places;
-  /** By the dataset that it is over, the one used longest ago first; null while there is none. */
-  readonly #spares = new Map<RelativeName, RelativeName | null>();
+  /** What can be had, by the dataset that it is over, the one used longest ago first; null while there is nothing. */
+  readonly #ready = new Map<RelativeName, RelativeName | null>();
+  /** All that are nobody's, with what they are over: those that are ready, being made, and that could not be destroyed. */
+  readonly #all = new Map<RelativeName, RelativeName>();
   /** Making and destroying, by the dataset below. */
   readonly #turns = new Turns<RelativeName>();
 
@@ -34,59 +35,84 @@ export class Spares {
 
   /** The spare over a dataset, from now on the caller's; undefined where there is none. */
   take(below: RelativeName): RelativeName | undefined {
-    const spare = this.#spares.get(below) ?? undefined;
-    if (spare !== undefined) this.#spares.set(below, null);
+    const spare = this.#ready.get(below) ?? undefined;
+    if (spare === undefined) return undefined;
+    this.#ready.set(below, null);
+    this.#all.delete(spare);
     return spare;
+  }
+
+  /** Destroys what the caller was given and has given to nobody. Where that fails it is tried again with the others over that dataset. */
+  discard(below: RelativeName, spare: RelativeName): void {
+    this.#all.set(spare, below);
+    void this.#turns.run(below, () => this.#destroy(spare)).catch(() => undefined);
   }
 
   /** Hears that something was prepared over a dataset. Whoever starts a second container of an image will start a third: for that a spare is made, in nobody's way. */
   prepared(below: RelativeName): void {
-    const known = this.#spares.get(below);
-    this.#spares.delete(below);
-    this.#spares.set(below, known ?? null);
-    const [oldest] = this.#spares.keys();
-    if (this.#spares.size > SPARES_MAX && oldest !== undefined) void this.release(oldest);
+    const known = this.#ready.get(below);
+    this.#ready.delete(below);
+    this.#ready.set(below, known ?? null);
+    for (const oldest of this.#ready.keys()) {
+      if (this.#ready.size <= SPARES_MAX) break;
+      void this.release(oldest).catch((error: unknown) => this.#parts.warn(describeError(error), { dataset: oldest }));
+    }
     // What is wrong is told by the next Prepare, which makes a clone of its own
     if (known !== undefined) void this.#turns.run(below, () => this.#make(below)).catch(() => undefined);
   }
 
-  /** Destroys the spare over a dataset; none is made until something is prepared over it again. */
+  /** Destroys the spares over a dataset; none is made until something is prepared over it again. Rejects as ZFS does, and knows them still then. */
   release(below: RelativeName): Promise<void> {
+    this.#ready.delete(below);
     return this.#turns.run(below, async () => {
-      const spare = this.#spares.get(below) ?? null;
-      this.#spares.delete(below);
-      if (spare !== null) await destroySpare(this.#parts, spare);
+      for (const spare of [...this.#all.keys()]) {
+        // Since then something may have been prepared over it, and this be ready for the next, or given away
+        if (this.#all.get(spare) === below && this.#ready.get(below) !== spare) await this.#destroy(spare);
+      }
     });
   }
 
-  /** Destroys all of them. */
+  /** Destroys all of them; what cannot be is told. */
   async clear(): Promise<void> {
-    await Promise.all(Array.from(this.#spares.keys(), (below) => this.release(below)));
-    await this.#turns.idle();
+    for (const below of new Set([...this.#ready.keys(), ...this.#all.values()])) {
+      await this.release(below).catch((error: unknown) => this.#parts.warn(describeError(error), { dataset: below }));
+    }
   }
 
   async #make(below: RelativeName): Promise<void> {
     // The answer goes first
     await setImmediate();
     // Released since, or made for somebody who asked at the same time
-    if (this.#spares.get(below) !== null) return;
+    if (this.#ready.get(below) !== null) return;
     const spare = this.#places.anywhere();
-    await makeClone(this.#parts, { kind: 'active', below, dataset: spare, mark: SPARE_MARK });
-    this.#spares.set(below, spare);
+    this.#all.set(spare, below);
+    try {
+      await makeClone(this.#parts, { kind: 'active', below, dataset: spare, mark: SPARE_MARK });
+    } catch (error) {
+      await this.#destroy(spare).catch(() => undefined);
+      throw error;
+    }
+    if (this.#ready.get(below) !== null) return this.#destroy(spare);
+    this.#ready.set(below, spare);
     this.#parts.lookSoon([spare]);
+  }
+
+  async #destroy(spare: RelativeName): Promise<void> {
+    await destroySpare(this.#parts, spare);
+    this.#all.delete(spare);
   }
 }
 
-/** Destroys what was made in advance; where that fails, the next start tries again. */
+/** Destroys what was made in advance, if it is there. Rejects as ZFS does. */
 export async function destroySpare(
-  { store, zfs, lookSoon, warn }: Pick<SnapshotParts, 'lookSoon' | 'store' | 'warn' | 'zfs'>,
+  { store, zfs, lookSoon }: Pick<SnapshotParts, 'lookSoon' | 'store' | 'zfs'>,
   spare: RelativeName,
 ): Promise<void> {
   try {
     await zfs.destroy(absoluteName(store().root, spare));
     lookSoon([spare]);
   } catch (error) {
-    if (isPandoError(error, 'ZFS_NOT_FOUND', 'LAYER_STORE_UNKNOWN')) return;
-    warn(`${spare}, a clone made in advance, stays until the next start: ${describeError(error)}`, { dataset: spare });
+    // Of a tree that is shared no more nothing is destroyed
+    if (!isPandoError(error, 'ZFS_NOT_FOUND', 'LAYER_STORE_UNKNOWN')) throw error;
   }
 }

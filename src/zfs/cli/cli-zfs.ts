@@ -25,7 +25,8 @@ import { requireNoBookmarkTwice } from './bookmarks.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { changedPaths } from './diff.ts';
-import { mount, requireRoom, unmount, used } from './mounts.ts';
+import { MomentaryMounts } from './momentary-mounts.ts';
+import { directoryOf, ensureMounted, requireHere, requireRoom, unmount, used } from './mounts.ts';
 import { objects } from './objects.ts';
 import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
@@ -68,6 +69,7 @@ export class CliZfs implements Zfs {
   readonly #commandLine: CommandLine;
   readonly #concurrencyPerPool: number;
   readonly #runner: Runner;
+  readonly #mounts: MomentaryMounts;
   readonly #onSkipped: (name: string) => void;
   #asked: Promise<Asked> | undefined;
 
@@ -77,6 +79,11 @@ export class CliZfs implements Zfs {
     this.#concurrencyPerPool = options.concurrencyPerPool ?? concurrency;
     this.#runner = new Runner(this.#commandLine, this.#concurrencyPerPool);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
+    const dialect = async (): Promise<ZfsCapabilities['dialect']> => (await this.capabilities()).dialect;
+    this.#mounts = new MomentaryMounts({
+      mount: async (name) => ensureMounted(this.#runner, await dialect(), name),
+      unmount: async (name) => unmount(this.#runner, await dialect(), name),
+    });
   }
 
   async capabilities(): Promise<ZfsCapabilities> {
@@ -223,13 +230,12 @@ export class CliZfs implements Zfs {
   }
 
   async mount(name: DatasetName): Promise<string> {
-    const { dialect } = await this.capabilities();
-    return mount(this.#runner, dialect, name);
+    requireHere(this.#runner, name);
+    return directoryOf(name, await this.#mounts.mount(name));
   }
 
-  async unmount(name: DatasetName): Promise<void> {
-    const { dialect } = await this.capabilities();
-    await unmount(this.#runner, dialect, name);
+  unmount(name: DatasetName): Promise<void> {
+    return this.#mounts.unmount(name);
   }
 
   used(name: DatasetName): Promise<number> {
@@ -238,12 +244,12 @@ export class CliZfs implements Zfs {
 
   async objects(name: DatasetName): Promise<number> {
     const { dialect } = await this.capabilities();
-    return objects(this.#runner, dialect, name);
+    return objects(this.#runner, this.#mounts, dialect, name);
   }
 
   async changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null> {
-    const { diff, dialect } = await this.capabilities();
-    return diff ? changedPaths(this.#runner, dialect, from, to) : null;
+    const { diff } = await this.capabilities();
+    return diff ? changedPaths(this.#runner, this.#mounts, from, to) : null;
   }
 
   async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {

@@ -1,8 +1,7 @@
 /** What `zfs diff` tells of two snapshots (zfs-diff.8), as far as paths can say it. */
 import { isPandoError } from '../../core/errors.ts';
-import type { DatasetName } from '../../core/ids.ts';
-import type { SnapshotReference, ZfsCapabilities } from '../zfs.ts';
-import { ensureMounted, unmount } from './mounts.ts';
+import type { SnapshotReference } from '../zfs.ts';
+import type { MomentaryMounts, MountedPlace } from './momentary-mounts.ts';
 import type { Runner } from './runner.ts';
 import { writtenName } from './streams.ts';
 
@@ -14,27 +13,20 @@ const ATTRIBUTE_DIRECTORY = '<xattrdir>';
 /** See `Zfs.changedPaths`. It compares what is mounted, on both sides, which they are for as long as it takes. */
 export async function changedPaths(
   runner: Runner,
-  dialect: ZfsCapabilities['dialect'],
+  mounts: MomentaryMounts,
   from: SnapshotReference,
   to: SnapshotReference,
 ): Promise<readonly Buffer[] | null> {
   const action = `compare ${writtenName(from)} with ${writtenName(to)}`;
   const words = ['diff', '-FH', writtenName(from), writtenName(to)];
-  const mountedHere: DatasetName[] = [];
+  const compare = async ({ mountpoint }: MountedPlace): Promise<readonly Buffer[] | null> =>
+    pathsIn(await runner.lines({ words, action, names: [to.dataset] }), mountpoint);
   try {
-    let place = '';
-    for (const name of new Set([from.dataset, to.dataset])) {
-      const { mountpoint, wasMounted } = await ensureMounted(runner, dialect, name);
-      if (!wasMounted) mountedHere.push(name);
-      place = mountpoint;
-    }
-    return pathsIn(await runner.lines({ words, action, names: [to.dataset] }), place);
+    if (from.dataset === to.dataset) return await mounts.during(to.dataset, compare);
+    return await mounts.during(from.dataset, () => mounts.during(to.dataset, compare));
   } catch (error) {
     if (isPandoError(error, 'ZFS_UNSUPPORTED')) return null;
     throw error;
-  } finally {
-    // Where somebody uses it by now, it stays
-    for (const name of mountedHere.toReversed()) await unmount(runner, dialect, name).catch(() => undefined);
   }
 }
 

@@ -6,6 +6,7 @@ import type { DatasetName } from '../../core/ids.ts';
 import { zfsFailure } from '../failure.ts';
 import { type MountEntry, parseMountTable } from '../mount-table.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
+import type { MountedPlace } from './momentary-mounts.ts';
 import type { Runner } from './runner.ts';
 import { LETTING_GO_MS } from './unmounted.ts';
 
@@ -28,9 +29,10 @@ export function fuseMounts(table: readonly MountEntry[]): number {
   return new Set(table.flatMap(({ type, device }) => (type === FUSE_TYPE ? [device] : []))).size;
 }
 
-/** Rejects with `ZFS_OUT_OF_MOUNTS` where zfs-fuse would not take one more file system. */
+/** Rejects with `ZFS_OUT_OF_MOUNTS` where zfs-fuse would not take one more file system. What another machine has mounted is not known here. */
 export async function requireRoom(runner: Runner, dialect: Dialect, action: string): Promise<void> {
-  if (dialect !== 'zfs-fuse' || fuseMounts(await mountTable()) < FUSE_MOUNTS_MAX) return;
+  if (dialect !== 'zfs-fuse' || runner.commandLine.remoteShell) return;
+  if (fuseMounts(await mountTable()) < FUSE_MOUNTS_MAX) return;
   const attempt = { action, command: runner.commandLine.words('zfs', ['mount']) };
   throw zfsFailure('ZFS_OUT_OF_MOUNTS', attempt, { exitCode: null, stderr: '' });
 }
@@ -40,28 +42,13 @@ async function mountTable(): Promise<readonly MountEntry[]> {
   return parseMountTable(await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
 }
 
-/** Mounts a filesystem unless it is, and resolves with its directory: see `Zfs.mount`. */
-export async function mount(runner: Runner, dialect: Dialect, name: DatasetName): Promise<string> {
-  return (await mounted(runner, dialect, name)).directory;
-}
-
-/** The same, with whether it was mounted before. */
-export async function mounted(
-  runner: Runner,
-  dialect: Dialect,
-  name: DatasetName,
-): Promise<{ readonly directory: string; readonly wasMounted: boolean }> {
+/** Rejects with `ZFS_UNSUPPORTED` where files of the dataset are not on this machine. */
+export function requireHere(runner: Runner, name: DatasetName): void {
   if (runner.commandLine.remoteShell) refuse(runner, name, `the files of '${name}' are on another machine`);
-  const { mountpoint, wasMounted } = await ensureMounted(runner, dialect, name);
-  return { directory: wasMounted ? await placeOf(name, mountpoint) : mountpoint, wasMounted };
 }
 
 /** Mounts a filesystem unless it is, on whatever machine, and resolves with what its `mountpoint` says. Rejects with `ZFS_UNSUPPORTED` where that is no place. */
-export async function ensureMounted(
-  runner: Runner,
-  dialect: Dialect,
-  name: DatasetName,
-): Promise<{ readonly mountpoint: string; readonly wasMounted: boolean }> {
+export async function ensureMounted(runner: Runner, dialect: Dialect, name: DatasetName): Promise<MountedPlace> {
   const action = `mount ${name}`;
   const words = ['get', '-Hp', '-o', 'property,value', 'mounted,mountpoint', name];
   const lines = await runner.lines({ words, action, names: [name] });
@@ -75,7 +62,8 @@ export async function ensureMounted(
 }
 
 /** Where a mounted filesystem is: at its mountpoint, or else where somebody wanted it with mount(2), as the kernel tells. */
-async function placeOf(name: DatasetName, mountpoint: string): Promise<string> {
+export async function directoryOf(name: DatasetName, { mountpoint, wasMounted }: MountedPlace): Promise<string> {
+  if (!wasMounted) return mountpoint;
   const places = (await mountTable()).flatMap(({ source, place }) => (source === name ? [place] : []));
   const [first = mountpoint] = places;
   return places.includes(mountpoint) ? mountpoint : first;

@@ -7,6 +7,7 @@ import { type ChainId, chainIdOf, type DiffId, digestOf } from '../../../src/cor
 import { EXTRACTED, layerName, rootName } from '../../../src/core/layers/layer-names.ts';
 import type { LayerStore } from '../../../src/features/layers/layer-stores.ts';
 import type { Layers } from '../../../src/features/layers/layers.ts';
+import type { ZfsCapabilities } from '../../../src/zfs/zfs.ts';
 import { MemoryWorld, type WorldNode } from '../../main/memory-world.ts';
 
 export const TREE = 'images' as TreeName;
@@ -31,6 +32,8 @@ export class LayerWorld {
   readonly directory: string;
   node!: WorldNode;
   store!: LayerStore;
+  /** Called before each command but those that only look; what it throws is the command's failure, what it awaits delays it. */
+  beforeChange: (command: string) => void | Promise<void> = () => undefined;
   #changesLeft = Number.POSITIVE_INFINITY;
   #isDead = false;
 
@@ -38,9 +41,10 @@ export class LayerWorld {
     this.directory = directory;
   }
 
-  static async start(): Promise<LayerWorld> {
+  static async start(capabilities: Partial<ZfsCapabilities> = {}): Promise<LayerWorld> {
     const world = new LayerWorld(await mkdtemp(join(tmpdir(), 'pando-layers-')));
-    const zfsOptions = { mountRoot: world.directory, onCommand: (words: readonly string[]) => world.#heard(words) };
+    const onCommand = (words: readonly string[]): Promise<void> => world.#heard(words);
+    const zfsOptions = { mountRoot: world.directory, capabilities, onCommand };
     world.node = await world.world.start('tank', undefined, zfsOptions);
     await world.node.zfs.create('tank/images' as DatasetName);
     await world.node.node.trees.add({ tree: TREE, root: 'tank/images' as DatasetName });
@@ -103,7 +107,7 @@ export class LayerWorld {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  #heard([, word = '', ...rest]: readonly string[]): void {
+  async #heard([, word = '', ...rest]: readonly string[]): Promise<void> {
     if (this.#isDead) throw new Error('killed');
     if (!CHANGES.has(word)) return;
     if (this.#changesLeft <= 0) {
@@ -111,7 +115,9 @@ export class LayerWorld {
       throw new Error('killed');
     }
     this.#changesLeft -= 1;
-    this.changes.push([word, ...rest].join(' '));
+    const command = [word, ...rest].join(' ');
+    this.changes.push(command);
+    await this.beforeChange(command);
   }
 }
 

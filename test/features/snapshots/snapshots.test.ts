@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { DatasetName, RelativeName, SnapshotName } from '../../../src/core/ids.ts';
+import type { SnapshotName } from '../../../src/core/ids.ts';
 import { chainIdOf } from '../../../src/core/layers/digest.ts';
 import { LABEL_BYTES_MAX, SNAPSHOT_REF_LABEL } from '../../../src/core/snapshots/snapshot.ts';
 import type { Snapshots } from '../../../src/features/snapshots/snapshots.ts';
 import { codeOf } from '../../main/memory-world.ts';
 import { diffId, EXTRACTED, LayerWorld, layer, TREE } from '../layers/layer-world.ts';
+import { committed, datasetNamed, datasetOf, expectAgreement, spares } from './snapshot-world.ts';
 
 let world: LayerWorld;
 beforeEach(async () => {
@@ -16,30 +17,6 @@ function snapshots(): Snapshots {
   return world.node.node.snapshots;
 }
 
-/** A committed snapshot over another. */
-async function committed(name: string, parent: string | null = null): Promise<string> {
-  await snapshots().prepare(`${name} being made`, parent, {});
-  await snapshots().commit(name, `${name} being made`, {});
-  return name;
-}
-
-/** The dataset that holds what is mounted so. */
-function datasetOf([mount]: readonly { readonly source: string }[]): DatasetName {
-  return (mount?.source ?? '').slice(world.directory.length + 1) as DatasetName;
-}
-
-/** Datasets that are nobody's yet. */
-async function spares(): Promise<DatasetName[]> {
-  const listed = await world.node.zfs.list('tank/images' as DatasetName);
-  return listed.flatMap(({ name, properties }) => (properties['pando:snapshot'] === 'spare' ? [name] : []));
-}
-
-/** What a dataset says that it was made for. */
-async function markOf(dataset: DatasetName): Promise<string | undefined> {
-  const [listed] = await world.node.zfs.listOnly([dataset]);
-  return listed?.properties['pando:snapshot'];
-}
-
 describe('Preparing a snapshot', () => {
   it('gives mounts, and mounts nothing', async () => {
     const [mount] = await snapshots().prepare('default/1/web', null, {});
@@ -48,10 +25,10 @@ describe('Preparing a snapshot', () => {
   });
 
   it('of a view gives mounts that are read-only, over what is committed', async () => {
-    await committed('base');
+    await committed(world, 'base');
     const mounts = await snapshots().view('looking', 'base', {});
     expect(mounts).toMatchObject([{ type: 'bind', options: ['rbind', 'ro'] }]);
-    const [dataset] = await world.node.zfs.listOnly([datasetOf(mounts)]);
+    const [dataset] = await world.node.zfs.listOnly([datasetOf(world, mounts)]);
     expect(dataset?.properties.readonly).toBe('on');
   });
 
@@ -77,145 +54,12 @@ describe('Preparing a snapshot', () => {
   });
 
   it('lists no datasets on the way', async () => {
-    await committed('base');
+    await committed(world, 'base');
     await snapshots().prepare('first', 'base', {});
     const before = world.node.zfs.commandCount;
     await snapshots().prepare('second', 'base', {});
     // The clone, and in memory, where nothing is a mountpoint, its mount
     expect(world.node.zfs.commandCount - before).toBe(2);
-  });
-});
-
-describe('A clone made in advance', () => {
-  /** Prepares over a parent until there is one over it, which is given. */
-  async function spareOver(parent: string): Promise<DatasetName> {
-    for (const which of ['first', 'second']) await snapshots().prepare(`${which} over ${parent}`, parent, {});
-    await expect.poll(async () => (await spares()).length).toBe(1);
-    return (await spares())[0] as DatasetName;
-  }
-
-  it('is there once two have been prepared over the same, and is what the third gets', async () => {
-    await committed('base');
-    const spare = await spareOver('base');
-    world.changes.length = 0;
-    expect(datasetOf(await snapshots().prepare('third', 'base', {}))).toBe(spare);
-    await expect.poll(() => markOf(spare)).toBe(`active:${Buffer.from('third').toString('base64url')}`);
-    await expect.poll(async () => (await spares()).length).toBe(1);
-    expect(await spares()).not.toContain(spare);
-  });
-
-  it('is like any other once it is somebody’s, also for the next start', async () => {
-    await committed('base');
-    await spareOver('base');
-    const mounts = await snapshots().prepare('third', 'base', { a: '1' });
-    const [dataset] = await world.node.zfs.listOnly([datasetOf(mounts)]);
-    expect(dataset?.properties).toMatchObject({
-      readonly: 'off',
-      exec: 'on',
-      devices: 'off',
-    });
-    await world.restart();
-    expect(await snapshots().stat('third')).toMatchObject({ kind: 'active', parent: 'base', labels: { a: '1' } });
-    await snapshots().commit('image', 'third', {});
-    await expectAgreement();
-  });
-
-  it('is handed out once, however many ask at the same time', async () => {
-    await committed('base');
-    await spareOver('base');
-    const keys = ['a', 'b', 'c', 'd'];
-    const all = await Promise.all(keys.map((key) => snapshots().prepare(key, 'base', {})));
-    expect(new Set(all.map(datasetOf)).size).toBe(keys.length);
-  });
-
-  it('is made for containers alone: not for views, not for what will be a layer, not for what is used once', async () => {
-    await committed('base');
-    for (const key of ['a', 'b', 'c']) await snapshots().view(key, 'base', {});
-    for (const key of ['d', 'e']) {
-      await snapshots().prepare(`${key} ${chainIdOf(null, diffId(key))}`, 'base', {});
-    }
-    await snapshots().prepare('once', 'base', {});
-    await world.restart();
-    expect(world.changes.join()).not.toContain('pando:snapshot=spare');
-  });
-
-  it('goes with the last that is over its parent, whatever snapshots others took of it', async () => {
-    await committed('base');
-    const spare = await spareOver('base');
-    await world.node.zfs.snapshot([{ dataset: spare, snapshot: 'autosnap_hourly' as SnapshotName }]);
-    await snapshots().remove('first over base');
-    expect(await spares()).toEqual([spare]);
-    await snapshots().remove('second over base');
-    expect(await spares()).toEqual([]);
-    await snapshots().prepare('third', 'base', {});
-    await snapshots().remove('third');
-    await snapshots().remove('base');
-    expect((await world.names()).filter((name) => name.startsWith('runtime/'))).toEqual([]);
-    expect(world.node.warnings).toEqual([]);
-  });
-
-  it('is not in the way of who removes what it is over at the same time', async () => {
-    await committed('base');
-    for (const key of ['a', 'b', 'c']) await snapshots().prepare(key, 'base', {});
-    await Promise.all(['a', 'b', 'c'].map((key) => snapshots().remove(key)));
-    await snapshots().remove('base');
-    expect((await world.names()).filter((name) => name.startsWith('runtime/'))).toEqual([]);
-  });
-
-  it('goes when the node stops, and at the start where the node was killed', async () => {
-    await committed('base');
-    const spare = await spareOver('base');
-    const base = { dataset: await datasetNamed('base'), snapshot: EXTRACTED };
-    await world.node.node.stop();
-    expect(await spares()).toEqual([]);
-    await world.node.zfs.clone(base, spare, { 'pando:snapshot': 'spare' });
-    await world.restart();
-    expect(await spares()).toEqual([]);
-    await expectAgreement();
-  });
-
-  it('is known to whom it was given where the node was killed before its mark said so', async () => {
-    await committed('base');
-    const spare = await spareOver('base');
-    world.killAfter(0);
-    expect(datasetOf(await snapshots().prepare('third', 'base', {}))).toBe(spare);
-    await expect.poll(() => world.isDead).toBe(true);
-    await world.restart();
-    expect(await snapshots().stat('third')).toMatchObject({ kind: 'active', parent: 'base' });
-    expect(await markOf(spare)).toBe(`active:${Buffer.from('third').toString('base64url')}`);
-  });
-
-  it('stays where the log has forgotten whether somebody has it, and is told', async () => {
-    const name = 'tank/images/runtime/forgotten' as DatasetName;
-    await snapshots().prepare('anything', null, {});
-    const below = { dataset: `tank/images/${layer(null)}` as DatasetName, snapshot: EXTRACTED };
-    await world.node.zfs.clone(below, name, { 'pando:snapshot': 'spare' });
-    await world.restart();
-    expect(await markOf(name)).toBe('active:');
-    expect(world.node.warnings.join()).toContain('runtime/forgotten');
-    await world.restart();
-    expect(await markOf(name)).toBe('active:');
-  });
-
-  it('that somebody has destroyed is done without', async () => {
-    await committed('base');
-    const spare = await spareOver('base');
-    await world.node.zfs.destroy(spare);
-    expect(datasetOf(await snapshots().prepare('third', 'base', {}))).not.toBe(spare);
-    expect(world.node.warnings).toEqual([]);
-  });
-
-  it('is there for the eight that were used last', async () => {
-    const parents = Array.from({ length: 10 }, (_, index) => `base ${index}`);
-    for (const parent of parents) {
-      await committed(parent);
-      for (const which of ['first', 'second']) await snapshots().prepare(`${which} over ${parent}`, parent, {});
-    }
-    await expect.poll(async () => (await spares()).length).toBe(8);
-    const over = (await world.node.zfs.listOnly(await spares())).map(({ origin }) => origin?.reference.dataset);
-    for (const [index, parent] of parents.entries()) {
-      expect([parent, over.includes(await datasetNamed(parent))]).toEqual([parent, index >= 2]);
-    }
   });
 });
 
@@ -230,7 +74,7 @@ describe('Committing a snapshot', () => {
   });
 
   it('is refused for what is not active, what there is not, and a name that is taken', async () => {
-    await committed('base');
+    await committed(world, 'base');
     await snapshots().view('view', 'base', {});
     await snapshots().prepare('work', 'base', {});
     expect(await codeOf(snapshots().commit('x', 'view', {}))).toBe('SNAPSHOT_STATE');
@@ -267,9 +111,9 @@ describe('Committing a snapshot', () => {
     const base = await world.addLayer(null, diffId('base'));
     const mounts = await snapshots().prepare(`default/1/extract-1 ${base}`, null, {});
     await snapshots().commit(`default/2/${base}`, `default/1/extract-1 ${base}`, {});
-    expect(await world.node.zfs.listOnly([datasetOf(mounts)])).toEqual([]);
+    expect(await world.node.zfs.listOnly([datasetOf(world, mounts)])).toEqual([]);
     const over = await snapshots().prepare('over', `default/2/${base}`, {});
-    const [dataset] = await world.node.zfs.listOnly([datasetOf(over)]);
+    const [dataset] = await world.node.zfs.listOnly([datasetOf(world, over)]);
     expect(dataset?.origin?.reference.dataset).toBe(`tank/images/${layer(base)}`);
   });
 });
@@ -293,7 +137,7 @@ describe('A layer that is here already', () => {
   it('is not what is asked for over another parent', async () => {
     const base = await world.addLayer(null, diffId('base'));
     const top = await world.addLayer(base, diffId('top'));
-    await committed('other');
+    await committed(world, 'other');
     await snapshots().prepare('extract', 'other', { [SNAPSHOT_REF_LABEL]: top });
     expect((await snapshots().stat('extract')).kind).toBe('active');
   });
@@ -346,7 +190,7 @@ describe('A layer that is here already', () => {
 
 describe('Removing a snapshot', () => {
   it('is refused while others are over it, which are named', async () => {
-    await committed('base');
+    await committed(world, 'base');
     await snapshots().prepare('work', 'base', {});
     await snapshots().view('view', 'base', {});
     await expect(snapshots().remove('base')).rejects.toMatchObject({
@@ -356,7 +200,7 @@ describe('Removing a snapshot', () => {
   });
 
   it('destroys its dataset, with the snapshots that others took of it', async () => {
-    const dataset = datasetOf(await snapshots().prepare('work', null, {}));
+    const dataset = datasetOf(world, await snapshots().prepare('work', null, {}));
     await world.node.zfs.snapshot([{ dataset, snapshot: 'autosnap_hourly' as SnapshotName }]);
     await snapshots().remove('work');
     expect(await world.node.zfs.listOnly([dataset])).toEqual([]);
@@ -364,7 +208,7 @@ describe('Removing a snapshot', () => {
   });
 
   it('forgets what somebody has destroyed with zfs', async () => {
-    const dataset = datasetOf(await snapshots().prepare('work', null, {}));
+    const dataset = datasetOf(world, await snapshots().prepare('work', null, {}));
     await world.node.zfs.destroy(dataset);
     await snapshots().remove('work');
     expect(await snapshots().list()).toEqual([]);
@@ -399,7 +243,7 @@ describe('Labels', () => {
 describe('Container roots', () => {
   it('are none of what containerd has made', async () => {
     await snapshots().prepare('work', null, {});
-    await committed('base');
+    await committed(world, 'base');
     await expect.poll(() => world.layers.listRoots(world.store)).toEqual([]);
   });
 
@@ -412,7 +256,7 @@ describe('Container roots', () => {
 
 describe('After a start', () => {
   it('snapshots are as they were', async () => {
-    await committed('base');
+    await committed(world, 'base');
     await snapshots().prepare('work', 'base', { a: '1' });
     const before = await snapshots().list();
     await world.restart();
@@ -421,10 +265,10 @@ describe('After a start', () => {
   });
 
   it('a dataset without metadata says itself what it was made for', async () => {
-    await committed('base');
-    const dataset = datasetOf(await snapshots().prepare('work', 'base', { a: '1' }));
+    await committed(world, 'base');
+    const dataset = datasetOf(world, await snapshots().prepare('work', 'base', { a: '1' }));
     await snapshots().remove('work');
-    const base = { dataset: await datasetNamed('base'), snapshot: EXTRACTED };
+    const base = { dataset: await datasetNamed(world, 'base'), snapshot: EXTRACTED };
     await world.node.zfs.clone(base, dataset, {
       'pando:snapshot': `active:${Buffer.from('work').toString('base64url')}`,
     });
@@ -434,7 +278,7 @@ describe('After a start', () => {
   });
 
   it('metadata without a dataset is forgotten, and told', async () => {
-    const dataset = datasetOf(await snapshots().prepare('work', null, {}));
+    const dataset = datasetOf(world, await snapshots().prepare('work', null, {}));
     await world.node.zfs.destroy(dataset);
     await world.restart();
     expect(await snapshots().list()).toEqual([]);
@@ -449,7 +293,7 @@ describe('After a start', () => {
         await snapshots().prepare(`extract ${chain}`, null, {});
         await snapshots().commit(`ns/${chain}`, `extract ${chain}`, {});
         for (const use of [1, 2]) await snapshots().prepare(`use ${use} of ${changes}`, `ns/${chain}`, {});
-        await expect.poll(async () => world.isDead || (await spares()).length > 0).toBe(true);
+        await expect.poll(async () => world.isDead || (await spares(world)).length > 0).toBe(true);
         await snapshots().prepare(`work ${changes}`, `ns/${chain}`, {});
         await snapshots().commit(`base ${changes}`, `work ${changes}`, {});
         await snapshots().view(`view ${changes}`, `base ${changes}`, {});
@@ -458,33 +302,8 @@ describe('After a start', () => {
       await calls().catch(() => undefined);
       const { isDead } = world;
       await world.restart();
-      await expectAgreement();
+      await expectAgreement(world);
       if (!isDead) return;
     }
   });
 });
-
-async function datasetNamed(key: string): Promise<DatasetName> {
-  await snapshots().view(`looking at ${key}`, key, {});
-  const mounts = await snapshots().mounts(`looking at ${key}`);
-  const [listed] = await world.node.zfs.listOnly([datasetOf(mounts)]);
-  await snapshots().remove(`looking at ${key}`);
-  return listed?.origin?.reference.dataset as DatasetName;
-}
-
-/** Each snapshot has a dataset that is what it says, and each dataset that was made for one has one. */
-async function expectAgreement(): Promise<void> {
-  const listed = await world.node.zfs.list('tank/images' as DatasetName);
-  const made = listed.filter(({ properties }) => properties['pando:snapshot'] !== undefined);
-  for (const { name } of made) {
-    const relative = name.slice('tank/images/'.length) as RelativeName;
-    expect([name, snapshots().isKeptIn(relative)]).toEqual([name, true]);
-  }
-  for (const info of await snapshots().list()) {
-    if (info.kind === 'committed') await snapshots().prepare(`over ${info.key}`, info.key, {});
-    else expect(await snapshots().mounts(info.key)).toHaveLength(1);
-  }
-  for (const info of await snapshots().list()) {
-    if (info.key.startsWith('over ')) await snapshots().remove(info.key);
-  }
-}

@@ -26,7 +26,7 @@ interface Task {
 }
 
 /**
- * Runs a program without a shell, and hands its output to `take`. Gives what it complained about, null where it ended well. It has ended whenever this has.
+ * Runs a program without a shell, and hands its output to `take`. Gives what it complained about, or how it ended where it said nothing; null where it ended well. It has ended whenever this has.
  * Rejects with `PROGRAM_MISSING`, and with what `take` throws.
  */
 export async function runProgram(
@@ -37,9 +37,9 @@ export async function runProgram(
   const child = spawn(program, words, { cwd: directory, env: { PATH: process.env.PATH, LC_ALL: 'C' }, stdio: 'pipe' });
   const stop = (): void => void child.kill('SIGKILL');
   signal.addEventListener('abort', stop, { once: true });
-  const ended = new Promise<number | null>((resolve, reject) => {
+  const ended = new Promise<string | null>((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', resolve);
+    child.once('close', (code, by) => resolve(code === 0 ? null : `it ended with ${by ?? `code ${code}`}`));
   });
   let complaints = '';
   child.stderr.on('data', (chunk: Buffer) => {
@@ -48,8 +48,8 @@ export async function runProgram(
   // Its exit tells why it takes no more
   child.stdin.on('error', () => undefined);
   try {
-    const [code] = await Promise.all([ended, take(child.stdout), write(child.stdin, input ?? [], ended)]);
-    return code === 0 ? null : complaints.trim();
+    const [failure] = await Promise.all([ended, take(child.stdout), write(child.stdin, input ?? [], ended)]);
+    return failure === null ? null : complaints.trim() || failure;
   } catch (error) {
     stop();
     await ended.catch(() => undefined);

@@ -48,11 +48,11 @@ export async function makeSpecialFiles(
     const numbered = files.map((file, index) => ({ ...file, name: String(index) }));
     const fifos = numbered.filter(({ device }) => device === null).map(({ name }) => name);
     for (let at = 0; at < fifos.length; at += FIFOS_PER_PROCESS) {
-      await make('mkfifo', ['--mode=600', ...fifos.slice(at, at + FIFOS_PER_PROCESS)], staging, signal);
+      await make('mkfifo', ['-m', '600', ...fifos.slice(at, at + FIFOS_PER_PROCESS)], staging, signal);
     }
     for (const { name, device } of numbered) {
       if (device === null) continue;
-      await make('mknod', ['--mode=600', name, 'c', String(device.major), String(device.minor)], staging, signal);
+      await make('mknod', ['-m', '600', name, 'c', String(device.major), String(device.minor)], staging, signal);
     }
     for (const { name, path } of numbered) await rename(join(staging, name), path);
   } finally {
