@@ -1,10 +1,12 @@
 /** The parts of the benchmark: each runs in a process of its own and gives rows of the table. */
 
+import { MILLION_SNAPSHOTS } from './generated-graph.ts';
 import { measureHandover } from './handover-bench.ts';
 import { measureHostile } from './hostile-bench.ts';
 import { measureLayers, median } from './layers-bench.ts';
 import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
 import { measurePlan } from './plan-bench.ts';
+import { measureRest } from './rest-bench.ts';
 import { measureSync } from './sync-bench.ts';
 import {
   type BulkTimes,
@@ -130,6 +132,27 @@ async function idle(): Promise<PartResult> {
       row('idle: slowest of 100', `${worstMilliseconds.toFixed(2)} ms`, '', null),
       row('idle: calls of zfs', String(zfsCalls), '0', zfsCalls === 0),
       peakRow('idle: peak memory of a node', measured.nodes),
+    ],
+    details: measured,
+  };
+}
+
+const REST_CPU_MAX = 0.01;
+
+async function rest(): Promise<PartResult> {
+  const measured = await measureRest(MILLION_SNAPSHOTS);
+  const { snapshots, seconds, cpuSeconds, commands, residentMegabytes } = measured;
+  const share = cpuSeconds / seconds;
+  return {
+    rows: [
+      row(
+        `rest: a core, with ${snapshots} snapshots and nothing to do`,
+        `${(100 * share).toFixed(2)} %`,
+        `≤ ${100 * REST_CPU_MAX} %`,
+        share <= REST_CPU_MAX,
+      ),
+      row(`rest: commands of zfs in these ${seconds} s`, String(commands), '', null),
+      row('rest: memory of the node', `${residentMegabytes.toFixed(0)} MB`, '', null),
     ],
     details: measured,
   };
@@ -324,6 +347,7 @@ export const PARTS: Readonly<Record<string, () => Promise<PartResult>>> = {
   sync,
   plan: planning,
   idle,
+  rest,
   increments,
   bulk,
   handover,

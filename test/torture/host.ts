@@ -256,7 +256,8 @@ function insideOf(pid: number): string[] {
   return ['--target', String(pid), '--mount', '--net', '--'];
 }
 
-function builtProgram(): string {
+/** The daemon and its commands, as `npm run build` makes them. */
+export function builtProgram(): string {
   const program = BUILT.find((path) => existsSync(path));
   if (program === undefined) throw new Error('There is no built program; "npm run build" makes it.');
   return program;

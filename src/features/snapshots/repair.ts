@@ -72,8 +72,10 @@ async function repairKept(parts: SnapshotParts, kept: KeptSnapshot, dataset: Lis
     return;
   }
   if (isExtracted(dataset)) return;
-  await zfs.snapshot([{ dataset: absoluteName(store().root, kept.dataset), snapshot: EXTRACTED }]);
-  warn(`Snapshot "${key}" was being committed when this node ended; it is now`, { key });
+  await attempt(parts, kept.dataset, async () => {
+    await zfs.snapshot([{ dataset: absoluteName(store().root, kept.dataset), snapshot: EXTRACTED }]);
+    warn(`Snapshot "${key}" was being committed when this node ended; it is now`, { key });
+  });
 }
 
 function isSpare(dataset: ListedDataset): boolean {
@@ -88,6 +90,8 @@ async function settleSpare(parts: SnapshotParts, name: RelativeName, dataset: Li
   const { store, zfs } = parts;
   await attempt(parts, name, async () => {
     const isOurs = parentOf(parts, dataset) !== undefined;
+    // It waits for the transaction group, and with that for what was written to count
+    await setMark(parts, name, SPARE_MARK);
     if (isOurs && (await zfs.used(absoluteName(store().root, name))) <= SPARE_BYTES_MAX) {
       await destroySpare(parts, name);
       return;

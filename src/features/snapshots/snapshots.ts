@@ -92,6 +92,8 @@ export class Snapshots implements SnapshotService {
       if (this.#creatingOver.has(key))
         throw wrongState(key, 'has others over it that are just being made: remove those first');
       await this.#spares.release(dataset);
+      // What is just being unmounted, zfs-fuse would call busy, and could for good (`unmounted.ts`)
+      await this.#tidying.run(dataset, async () => undefined);
       const store = this.#parts.store();
       if (!this.#places.isLayer(dataset)) await zfs.destroy(absoluteName(store.root, dataset)).catch(passOverMissing);
       await journal.record([{ type: 'snapshotter.dropped', key }]);

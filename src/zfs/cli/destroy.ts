@@ -37,7 +37,8 @@ export async function destroyDataset(
     const destroy = async (): Promise<void> => {
       await run('destroy', name);
     };
-    if (mounted && dialect === 'zfs-fuse') await onceLetGo(destroy);
+    // Nobody tells whether it was unmounted a moment ago
+    if (dialect === 'zfs-fuse') await onceLetGo(destroy);
     else await destroy();
   } catch (error) {
     if (mounted) await run('mount', name).catch(() => undefined);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PandoError } from '../../../src/core/errors.ts';
 import type { SnapshotName } from '../../../src/core/ids.ts';
 import { chainIdOf } from '../../../src/core/layers/digest.ts';
 import { LABEL_BYTES_MAX, SNAPSHOT_REF_LABEL } from '../../../src/core/snapshots/snapshot.ts';
@@ -275,6 +276,23 @@ describe('After a start', () => {
     await world.restart();
     expect(await snapshots().stat('work')).toMatchObject({ kind: 'active', parent: 'base', labels: {} });
     expect(world.node.warnings.join()).toContain('"work"');
+  });
+
+  it('what cannot be put right is told, and keeps nothing else from it', async () => {
+    await committed(world, 'stuck');
+    const stuck = { dataset: await datasetNamed(world, 'stuck'), snapshot: EXTRACTED };
+    await snapshots().prepare('vanished', null, {});
+    await world.node.zfs.destroySnapshot(stuck);
+    await world.node.zfs.destroy(datasetOf(world, await snapshots().mounts('vanished')));
+    world.beforeChange = (command) => {
+      if (command.startsWith('snapshot')) throw new PandoError('ZFS_BUSY', 'It is in use.');
+    };
+    await world.restart();
+    expect(world.node.warnings.join()).toContain(stuck.dataset.slice('tank/images/'.length));
+    expect((await snapshots().list()).map(({ key }) => key)).toEqual(['stuck']);
+    world.beforeChange = () => undefined;
+    await world.restart();
+    expect((await world.node.zfs.listOnly([stuck.dataset]))[0]?.snapshots).toHaveLength(1);
   });
 
   it('metadata without a dataset is forgotten, and told', async () => {
