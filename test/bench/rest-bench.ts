@@ -17,10 +17,10 @@ import { builtProgram } from '../torture/host.ts';
 import { type GraphShape, generateGraph } from './generated-graph.ts';
 
 const REST_SECONDS = 60;
-/** What the first look leaves behind, for the collector and the log, is no rest; nor is the time in which `snapshots_changed` is too young to be trusted. */
-const SETTLING_MS = 30_000;
+/** Questions whether anything has changed, behind the last listing of all: `snapshots_changed` has to be old enough to be trusted, and a look that took long is followed by a long wait. */
+const QUESTIONS_BEFORE = 3;
 const POLL_MS = 500;
-const START_MS_MAX = 300_000;
+const SETTLING_MS_MAX = 1_200_000;
 /** As the kernel counts (proc_pid_stat(5)): USER_HZ is 100 on Linux. */
 const TICKS_PER_SECOND = 100;
 const MEGABYTE = 1_000_000;
@@ -51,7 +51,7 @@ export async function measureRest(shape: GraphShape): Promise<RestTimes> {
     if (pid === undefined) throw new Error('The node could not be started.');
     await until(async () => (await execa(process.execPath, pando('status'), { reject: false })).exitCode === 0);
     await execa(process.execPath, pando('tree', 'add', 'images', `${graph.root}`));
-    await delay(SETTLING_MS);
+    await until(async () => (await questionsSince(commands)) >= QUESTIONS_BEFORE);
     const [before, asked] = [await usageOf(pid), await linesIn(commands)];
     await delay(REST_SECONDS * 1000);
     const [after, askedThen] = [await usageOf(pid), await linesIn(commands)];
@@ -69,9 +69,9 @@ export async function measureRest(shape: GraphShape): Promise<RestTimes> {
 }
 
 async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const giveUpAt = performance.now() + START_MS_MAX;
+  const giveUpAt = performance.now() + SETTLING_MS_MAX;
   while (!(await isSo())) {
-    if (performance.now() > giveUpAt) throw new Error('The node does not answer.');
+    if (performance.now() > giveUpAt) throw new Error('The node does not come to rest.');
     await delay(POLL_MS);
   }
 }
@@ -87,6 +87,13 @@ async function usageOf(pid: number): Promise<{ readonly cpuSeconds: number; read
     cpuSeconds: (user + system) / TICKS_PER_SECOND,
     residentMegabytes: ((fields[21] ?? 0) * PAGE_BYTES) / MEGABYTE,
   };
+}
+
+/** How often it was asked whether anything has changed since all was listed last. */
+async function questionsSince(commands: string): Promise<number> {
+  const asked = (await readFile(commands, 'utf8')).split('\n');
+  const listed = asked.findLastIndex((command) => command.includes('bookmark'));
+  return listed === -1 ? 0 : asked.slice(listed).filter((command) => command.includes('snapshots_changed')).length;
 }
 
 async function linesIn(path: string): Promise<number> {
