@@ -2,7 +2,7 @@
  * What cursors are elsewhere (`cursors.ts`), for the layers of a ZFS that has no bookmarks: each says itself which peers have received it, so that garbage collection leaves it. Increments
  * need nothing like it here.
  */
-import type { Dataset, Graph } from '../core/graph/graph.ts';
+import type { Dataset } from '../core/graph/graph.ts';
 import {
   absoluteName,
   type DatasetId,
@@ -52,7 +52,7 @@ export class LayerReceivers {
   #change(tree: TreeName, textOf: (dataset: Dataset) => Text): Promise<void> {
     return this.#turns.run('receivers', async () => {
       const { history, look } = this.#options;
-      const graph: Graph = history.graph(history.ownStream(tree));
+      const graph = history.graph(history.ownStream(tree));
       const { root } = graph;
       if (root === null) return;
       const changes = Array.from(graph.datasets.values()).flatMap((dataset) => {

@@ -4,7 +4,7 @@
  * 1. An active snapshot, or a view, is a clone of what it is over, below `runtime`; a key is never a name. One that is to become a layer lies in `storage` from the beginning, since a rename
  *    there would have to wait for whoever uses the pool. What containers are made over again and again has a clone in advance (`spares.ts`).
  * 2. A committed one is a dataset with `@extracted`. Where its name ends with a ChainID it is that layer, and peers can have it.
- * 3. What is committed is logged before its snapshot is taken, everything else after ZFS has done it: either way the next start finds out the rest (`repair.ts`).
+ * 3. What is committed is logged before its snapshot is taken, everything else after ZFS has done it, but for the mark of a clone made in advance: either way the next start finds out the rest (`repair.ts`).
  * 4. A removed one that was a layer stays a layer, until nothing needs it ({@link Snapshots.cleanup}).
  */
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
