@@ -105,6 +105,26 @@ describe('a plan for an empty replica', () => {
     ]);
   });
 
+  it('has what lies below a waiting clone wait with it, also where that grew from there', () => {
+    const source = graph(
+      '. @r',
+      'top < top/clone/base/deep@1',
+      'top/clone < top/clone/base@1 @2',
+      'top/clone/base @1',
+      'top/clone/base/deep @1',
+    );
+    const planned = planFor(source);
+    expect(planned.steps.map(inWords)).toEqual(['full . @r']);
+    expect(planned.conflicts).toEqual([]);
+    expect(planned.waiting.map(({ name, reason }) => `${name} ${reason}`).sort()).toEqual([
+      'top no-snapshot',
+      'top/clone parent-waits',
+      'top/clone/base parent-waits',
+      'top/clone/base/deep parent-waits',
+    ]);
+    expect(planFor(source, applyPlan(source, EMPTY_GRAPH, planned)).steps).toEqual([]);
+  });
+
   it('receives a clone in full when its origin lies outside the tree', () => {
     expect(steps(graph('. @r', 'web < elsewhere@a @c @d'))).toEqual([
       'full . @r',

@@ -21,6 +21,7 @@ import { type DatasetId, parentOf, type RelativeName, ROOT_STAND_IN, type Snapsh
 import { withinAllowance } from './allowance.ts';
 import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
+import { postponed } from './postponed.ts';
 import { planPromotes } from './promotes.ts';
 import { inReceivingOrder } from './receiving-order.ts';
 import { withoutRefusedNames } from './refusals.ts';
@@ -70,6 +71,8 @@ class Planner {
   readonly #conflicts: Conflict[] = [];
   readonly #waiting: Waiting[] = [];
   readonly #waitingIds = new Set<DatasetId>();
+  /** Datasets that will wait, whether that was said already or not (`postponed.ts`). */
+  #postponed: ReadonlySet<DatasetId> = new Set();
   readonly #blocked = new Set<DatasetId>();
   /** Datasets of which neither what is here nor what is at the source can be had whole (`promotes.ts`, 1). */
   #torn: ReadonlySet<DatasetId> = new Set();
@@ -110,6 +113,8 @@ class Planner {
       if (parent !== undefined) this.#neededAsParent.add(parent);
     }
     this.#standInForRoot();
+    const { source, wanted } = this.#input;
+    this.#postponed = postponed(wanted, source, this.#copy, (id) => this.#comesFromElsewhere(id));
     for (const dataset of inReceivingOrder(this.#input.wanted, this.#local)) {
       if (this.#blocked.has(dataset.id)) this.#takesPlace(dataset);
       else this.#planDataset(dataset);
@@ -195,6 +200,10 @@ class Planner {
     this.#waitingIds.add(wanted.id);
   }
 
+  #waits(id: DatasetId): boolean {
+    return this.#waitingIds.has(id) || this.#postponed.has(id);
+  }
+
   #planDataset(wanted: Dataset): void {
     const here = this.#copy.get(wanted.id);
     if (here === undefined) this.#bring(wanted, here);
@@ -223,7 +232,7 @@ class Planner {
   /** Has a dataset that is here wait for the place of its parent. False, with a conflict, when that will have none. */
   #comesWith(parent: Dataset | undefined, wanted: Dataset): boolean {
     const { id, name } = wanted;
-    if (parent !== undefined && this.#waitingIds.has(parent.id)) {
+    if (parent !== undefined && this.#waits(parent.id)) {
       // It goes on under the name that it has
       if (!this.#waitingIds.has(id)) this.#wait(wanted, 'parent-waits');
     } else if (parent !== undefined && (!this.#blocked.has(parent.id) || this.#unplaced.has(parent.id))) {
@@ -348,7 +357,7 @@ class Planner {
     const foreign = parent === undefined ? this.#input.source.named(above) : undefined;
     const standing = this.#parentAt(above, parent ?? foreign);
     if (standing !== undefined) return { name, after: this.#standing(standing) };
-    if ((parent !== undefined && this.#waitingIds.has(parent.id)) || this.#comesFromElsewhere(foreign?.id)) {
+    if ((parent !== undefined && this.#waits(parent.id)) || this.#comesFromElsewhere(foreign?.id)) {
       this.#waiting.push({ dataset: id, name, reason: 'parent-waits' });
       this.#waitingIds.add(id);
     } else if (parent === undefined || this.#blocked.has(parent.id) || root === undefined) {
@@ -397,7 +406,7 @@ class Planner {
       this.#followUp(this.#input.wanted.get(id) ?? dataset);
     const step = this.#originAfter.get(originKey(id, guid));
     if (step !== undefined) return this.#originAt(id, snapshot, [step]);
-    if (this.#waitingIds.has(id) || this.#comesFromElsewhere(id)) {
+    if (this.#waits(id) || this.#comesFromElsewhere(id)) {
       this.#wait(wanted, 'origin-waits');
       return 'missing';
     }
