@@ -9,6 +9,6 @@ export function differenceTo(expected: ExpectedStream, found: StreamHead): strin
     return `it builds on ${base(found.fromGuid)} instead of ${base(expected.fromGuid)}`;
   }
   if (found.raw !== expected.raw) return found.raw ? 'it is raw' : 'it is not raw';
-  if (found.several && !expected.several) return 'it brings more than one snapshot, or properties';
+  if (found.several && !expected.several) return 'it brings more than one snapshot';
   return undefined;
 }

@@ -1,7 +1,7 @@
 /**
  * The begin of a stream as `zfs send` writes it (dmu_replay_record_t and struct drr_begin, zfs_ioctl.h): records of 312 bytes in the sender's byte order, the first
- * of which says what comes. What `-I`, `-R` or `-p` made is compound: an outer begin with a list of properties behind it, its end, and then the begin of the first
- * snapshot (libzfs_sendrecv.c).
+ * of which says what comes. What `-I`, `-R` or `-p` made is compound: an outer begin, its end, and then the begin of the first snapshot (libzfs_sendrecv.c). Behind
+ * the outer begin of what `-R` or `-p` made comes a list of properties, which Pando never sends and `zfs receive` would set.
  */
 import type { StreamHead } from './zfs.ts';
 
@@ -19,13 +19,14 @@ const SUBSTREAM = 1n;
 const COMPOUND = 2n;
 /** DMU_BACKUP_FEATURE_RAW, among the bits behind the header type. */
 const FEATURE_RAW = 1n << 24n;
-/** Most that may stand between the outer begin of a compound stream and its end, in bytes: properties, of which Pando sends none. */
-const PAYLOAD_BYTES_MAX = 256 * 1024;
+/** From the begin of a compound stream to the end of that of its first snapshot, in bytes. */
+const COMPOUND_BYTES = 3 * RECORD_BYTES;
 
-/** What the first bytes come to: the begin, how many bytes it takes to tell, or that this is no stream. */
+/** What the first bytes come to: the begin, how many bytes it takes to tell, that it brings properties, or that this is no stream. */
 export type Beginning =
   | { readonly kind: 'begin'; readonly head: StreamHead }
   | { readonly kind: 'more'; readonly bytes: number }
+  | { readonly kind: 'properties' }
   | { readonly kind: 'none' };
 
 /** Reads the begin of a stream. `bytes` are its first ones, as many as there are yet. */
@@ -34,12 +35,11 @@ export function readBeginning(bytes: Buffer): Beginning {
   const first = beginAt(bytes, 0);
   if (first === undefined) return { kind: 'none' };
   if (first.headerType === SUBSTREAM) return { kind: 'begin', head: first.head };
-  if (first.headerType !== COMPOUND || first.payloadBytes > PAYLOAD_BYTES_MAX) return { kind: 'none' };
-  const end = RECORD_BYTES + first.payloadBytes;
-  const inner = end + RECORD_BYTES;
-  if (bytes.length < inner + RECORD_BYTES) return { kind: 'more', bytes: inner + RECORD_BYTES };
-  const second = beginAt(bytes, inner);
-  const isEnded = new Fields(bytes, end, first.isLittle).u32(AT.type) === DRR_END;
+  if (first.headerType !== COMPOUND) return { kind: 'none' };
+  if (first.payloadBytes > 0) return { kind: 'properties' };
+  if (bytes.length < COMPOUND_BYTES) return { kind: 'more', bytes: COMPOUND_BYTES };
+  const second = beginAt(bytes, 2 * RECORD_BYTES);
+  const isEnded = new Fields(bytes, RECORD_BYTES, first.isLittle).u32(AT.type) === DRR_END;
   const isWhole = isEnded && second?.headerType === SUBSTREAM;
   return isWhole ? { kind: 'begin', head: { ...second.head, several: true } } : { kind: 'none' };
 }

@@ -31,7 +31,7 @@ export function peekAtBegin(stream: Readable, signal: AbortSignal): Promise<Stre
           continue;
         }
         stream.unshift(bytes);
-        finish(beginning.kind === 'begin' ? beginning.head : 'none');
+        finish(beginning.kind === 'begin' ? beginning.head : beginning.kind);
         return;
       }
     };

@@ -201,7 +201,7 @@ export interface StreamHead {
 }
 
 /** Why there is no begin of a stream to look at. */
-export type Unreadable = 'aborted' | 'broken' | 'ended' | 'none';
+export type Unreadable = 'aborted' | 'broken' | 'ended' | 'none' | 'properties';
 
 /** What came of a stream. */
 export interface StreamResult {

@@ -8,6 +8,8 @@ import { detachFromNode } from '../../src/zfs/handover.ts';
 
 const TICKET = 't'.repeat(43);
 const HOST = '127.0.0.1';
+/** `zfs send` writes a record at a time, by default of this size (recordsize, zfsprops.7). */
+const WRITE_KIBIBYTES = 128;
 
 export interface HandoverTimes {
   readonly mebibytes: number;
@@ -18,7 +20,9 @@ export interface HandoverTimes {
 }
 
 function source(mebibytes: number, stdout: 'pipe' | Socket): ChildProcess {
-  return spawn('head', ['-c', `${mebibytes}M`, '/dev/zero'], { stdio: ['ignore', stdout, 'inherit'] });
+  const count = (mebibytes * 1024) / WRITE_KIBIBYTES;
+  const words = ['if=/dev/zero', `bs=${WRITE_KIBIBYTES}K`, `count=${count}`, 'status=none'];
+  return spawn('dd', words, { stdio: ['ignore', stdout, 'inherit'] });
 }
 
 function sink(stdin: 'pipe' | Socket): ChildProcess {

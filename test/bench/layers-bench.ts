@@ -1,24 +1,17 @@
 /** What containers cost on Pando: against the bare `zfs clone`, against containerd's own snapshotters, and against unpacking a second time. */
-import { appendFile, chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ServiceError, status } from '@grpc/grpc-js';
 import { execa } from 'execa';
-import type { RelativeName, TreeName } from '../../src/core/ids.ts';
-import type { SnapshotKept } from '../../src/core/layer-events.ts';
 import { SNAPSHOT_PROPERTY } from '../../src/core/layers/layer-names.ts';
 import { SPARE_MARK } from '../../src/features/snapshots/marks.ts';
-import { SnapshotJournal } from '../../src/features/snapshots/snapshot-journal.ts';
-import { Snapshots } from '../../src/features/snapshots/snapshots.ts';
 import { startGrpcServer } from '../../src/interfaces/grpc/server.ts';
-import { History } from '../../src/log/history.ts';
-import { MemoryLog } from '../../src/log/memory-log.ts';
-import { createIdentity } from '../../src/sync/identity.ts';
-import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
+import { LayerWorld } from '../features/layers/layer-world.ts';
 import { SnapshotsClient } from '../interfaces/grpc/snapshots-client.ts';
 import { ContainerHost } from '../platform/container-host.ts';
 import { connect, Host } from '../torture/host.ts';
 import { type GeneratedImage, generateImage } from './generated-image.ts';
+import { countingZfs, countRoots, prepareParent, type RootCosts } from './root-costs.ts';
 
 const IMAGE_LAYERS = 10;
 const IMAGE_BASE = 'docker.io/library/made';
@@ -46,17 +39,6 @@ export interface LayersTimes {
   readonly unpackSeconds: Readonly<Record<Unpacker, number>>;
   readonly second: { readonly unpackSeconds: number; readonly mirrorSeconds: number; readonly mirrorBytes: number };
   readonly listMs: readonly number[];
-}
-
-export interface RootCosts {
-  readonly roots: number;
-  readonly seconds: number;
-  /** Of the pool, for each. */
-  readonly bytesEach: number;
-  /** `zfs` processes, for each. */
-  readonly processesEach: number;
-  /** Commands that list all datasets, and not only what they name. */
-  readonly listings: number;
 }
 
 type Unpacker = 'pando' | 'pando image extract' | 'native' | 'overlayfs';
@@ -162,13 +144,6 @@ async function measureSecond(one: Host, other: Host, image: GeneratedImage): Pro
   return { unpackSeconds, mirrorSeconds, mirrorBytes };
 }
 
-/** A parent with something in it. */
-async function prepareParent(client: SnapshotsClient, name: string): Promise<string> {
-  await client.mounts('Prepare', { key: `making-${name}` });
-  await client.call('Commit', { name, key: `making-${name}` });
-  return name;
-}
-
 /**
  * In turns, in the same pool, of snapshots with nothing in them. The bare command is timed where it runs, without what brings it there. Each waits until the clone in advance is there, so that the work
  * which a Prepare leaves for later is in nobody's way here; what many in a row take is told by {@link measureRoots}.
@@ -200,114 +175,43 @@ async function spareIsThere(host: Host): Promise<void> {
   throw new Error('No clone was made in advance');
 }
 
-/** Many roots of one parent: what each takes of the pool, and what ZFS is asked meanwhile. */
+/** Many roots of one parent, with a `zfs` between that writes down what it is asked. */
 async function measureRoots(host: Host, work: string): Promise<RootCosts> {
   const { stdout: real } = await execa('sh', ['-c', 'command -v zfs']);
-  const log = join(work, 'commands');
-  const shim = join(work, 'shim');
+  const [commandLog, shim] = [join(work, 'commands'), join(work, 'shim')];
   await mkdir(shim);
-  await writeFile(join(shim, 'zfs'), `#!/bin/sh\necho "$*" >> ${log}\nexec ${real} "$@"\n`);
+  await writeFile(join(shim, 'zfs'), countingZfs(real, commandLog));
   await chmod(join(shim, 'zfs'), 0o755);
   await host.killNode();
   await host.startNode({ PATH: `${shim}:${process.env.PATH}` });
-  return onClient(host, async (client) => {
-    const parent = await prepareParent(client, 'many');
-    const before = await usedBy(host);
-    await writeFile(log, '');
-    let roots = 0;
-    const took = await seconds(async () => {
-      while (roots < ROOTS_MAX && (await hasRoomFor(client, `root-${roots}`, parent))) roots += 1;
-    });
-    await appendFile(log, '');
-    const commands = (await readFile(log, 'utf8')).split('\n').filter((line) => line !== '');
-    const places = [host.pool, ...['', '/storage', '/runtime'].map((place) => `${host.pool}/images${place}`)];
-    const isListing = (line: string): boolean => / -r\b/.test(line) || places.includes(line.split(' ').at(-1) ?? '');
-    const listings = commands.filter((line) => /^(list|get) /.test(line) && isListing(line));
-    const bytesEach = ((await usedBy(host)) - before) / roots;
-    return {
-      roots,
-      seconds: took,
-      bytesEach,
-      processesEach: commands.length / roots,
-      listings: listings.length,
-    };
-  });
+  const run = (program: string, ...words: string[]): Promise<string> => host.run(program, ...words);
+  const place = { pool: host.pool, store: `${host.pool}/images`, run, commandLog };
+  return onClient(host, (client) => countRoots(place, client, { rootsMax: ROOTS_MAX, parts: 1 }));
 }
 
-/** Prepares one more; false where ZFS has no room for it. */
-async function hasRoomFor(client: SnapshotsClient, key: string, parent: string): Promise<boolean> {
-  try {
-    await client.mounts('Prepare', { key, parent });
-    return true;
-  } catch (error) {
-    if ((error as ServiceError).code !== status.RESOURCE_EXHAUSTED) throw error;
-    return false;
-  }
-}
-
-/** Bytes, once what was written is on the disk: a property that is set waits for that. */
-async function usedBy(host: Host): Promise<number> {
-  await host.run('zfs', 'set', `bench:at=${Date.now()}`, host.pool);
-  return Number(await host.run('zfs', 'get', '-Hp', '-o', 'value', 'used', host.pool));
-}
-
-/** Records without datasets: ten thousand real clones take ten minutes, and a list asks ZFS nothing. */
+/** Of snapshots that were prepared in a node over ZFS in memory, as containerd would ask for them. */
 async function measureList(work: string): Promise<number[]> {
-  const history = await History.open({ log: new MemoryLog(), signer: createIdentity(), now: () => Date.now() });
-  const journal = await SnapshotJournal.open(history, () => undefined);
-  const nothing = (): never => {
-    throw new Error('A list needs only what is known');
-  };
-  const facts = Array.from({ length: LISTED }, (_, index): SnapshotKept => {
-    const [key, at] = [`k8s.io/${index}/sha256:${index.toString(16).padStart(64, '0')}`, '1700000000000000000'];
-    const labels = { 'containerd.io/snapshot.ref': key, 'containerd.io/gc.root': at };
-    const dataset = `runtime/${index}` as RelativeName;
-    return {
-      type: 'snapshotter.kept',
-      tree: 'images' as TreeName,
-      key,
-      kind: 'active',
-      parent: null,
-      labels,
-      createdAt: at,
-      updatedAt: at,
-      dataset,
-      objects: null,
-    };
-  });
-  for (let from = 0; from < LISTED; from += 1000) await journal.record(facts.slice(from, from + 1000));
-  const snapshots = new Snapshots({
-    zfs: new MemoryZfs(),
-    journal,
-    store: nothing,
-    hasLayer: nothing,
-    fetchLayer: nothing,
-    keeping: nothing,
-    layerBelow: nothing,
-    lookSoon: nothing,
-    collectGarbage: nothing,
-    mintUuid: nothing,
-    now: nothing,
-    warn: nothing,
-  });
+  const world = await LayerWorld.start();
+  const { snapshots } = world.node.node;
   const socket = join(work, 'list.sock');
-  const server = await startGrpcServer({ socket, snapshots, report: nothing });
+  const server = await startGrpcServer({ socket, snapshots, report: (error) => process.stderr.write(`${error}\n`) });
   const client = new SnapshotsClient(socket);
   try {
+    const parent = await prepareParent(client, 'listed');
+    for (let index = 1; index < LISTED; index += 1) {
+      const [key, at] = [`k8s.io/${index}/sha256:${index.toString(16).padStart(64, '0')}`, new Date().toISOString()];
+      await client.mounts('Prepare', { key, parent, labels: { 'containerd.io/gc.root': at, 'example.com/as': key } });
+    }
     const milliseconds: number[] = [];
     for (let time = 0; time < LISTS; time += 1) {
-      milliseconds.push(
-        1000 *
-          (await seconds(async () => {
-            const keys = await client.keys();
-            if (keys.length !== LISTED) throw new Error(`${keys.length} snapshots were listed`);
-          })),
-      );
+      let keys: readonly string[] = [];
+      milliseconds.push(1000 * (await seconds(async () => (keys = await client.keys()))));
+      if (keys.length !== LISTED) throw new Error(`${keys.length} snapshots were listed`);
     }
     return milliseconds;
   } finally {
     client.close();
     await server.close();
-    await history.close();
+    await world.remove();
   }
 }

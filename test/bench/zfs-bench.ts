@@ -156,6 +156,12 @@ async function syncOnce(receiver: BenchNode, tree: TreeName): Promise<number> {
   return (milliseconds[0] ?? Number.NaN) / 1000;
 }
 
+/** CPU that nodes have used so far, in seconds together, children left out. */
+async function cpuOf(...nodes: readonly BenchNode[]): Promise<number> {
+  const usages = await Promise.all(nodes.map((node) => node.order<Usage>({ do: 'usage' })));
+  return usages.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
+}
+
 /** What the sealed link is compared with. */
 export const SSH = 'zfs send | ssh | zfs receive';
 export const SSH_GCM = 'the same with aes128-gcm';
@@ -168,6 +174,9 @@ export interface BulkTimes {
   readonly sealedSeconds: readonly number[];
   readonly directRatio: number;
   readonly sealedRatio: number;
+  /** CPU of both nodes together, in seconds for each GiB, children left out. */
+  readonly directCpuPerGibibyte: number;
+  readonly sealedCpuPerGibibyte: number;
   /** Seconds of each rival; none where they are not installed, and then why. */
   readonly rivalSeconds: Readonly<Record<string, readonly number[]>>;
   readonly missing: string | null;
@@ -185,13 +194,16 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
     await writeFileOf(join(source.mountpoint, 'bulk', 'data'), mebibytes * MIB);
     await zfs('snapshot', `${root}@1`);
     const farewells: NodeFarewell[] = [];
+    const cpuSeconds = { direct: [] as number[], sealed: [] as number[] };
     const pull = async (trustedLink: boolean): Promise<number> => {
       const copy = `${target.name}/pulled` as DatasetName;
       const { sender, receiver } = await bench.pair(trustedLink);
       await sender.order({ do: 'share', tree, root });
       await receiver.order({ do: 'mirror', tree, from: sender.id, root: copy });
       await receiver.order({ do: 'catch-up', peer: sender.id });
+      const before = await cpuOf(sender, receiver);
       const seconds = await syncOnce(receiver, tree);
+      cpuSeconds[trustedLink ? 'direct' : 'sealed'].push((await cpuOf(sender, receiver)) - before);
       farewells.push(await sender.stop(), await receiver.stop());
       await zfs('destroy', '-r', copy);
       return seconds;
@@ -222,6 +234,8 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
       sealedSeconds: times.sealed,
       directRatio: median(times.direct) / median(times.pipe),
       sealedRatio: median(times.sealed) / median(times.pipe),
+      directCpuPerGibibyte: median(cpuSeconds.direct) / (mebibytes / 1024),
+      sealedCpuPerGibibyte: median(cpuSeconds.sealed) / (mebibytes / 1024),
       rivalSeconds: rivals,
       missing,
       sealedAgainst: Object.fromEntries(against),
@@ -412,11 +426,7 @@ export function measureStreams(datasets: number, mebibytesEach: number, trustedL
     await sender.order({ do: 'share', tree, root });
     await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/streams` as DatasetName });
     await receiver.order({ do: 'catch-up', peer: sender.id });
-    const cpuOf = async (): Promise<number> => {
-      const [one, other] = [await sender.order<Usage>({ do: 'usage' }), await receiver.order<Usage>({ do: 'usage' })];
-      return one.cpuSeconds + other.cpuSeconds;
-    };
-    const before = await cpuOf();
+    const before = await cpuOf(sender, receiver);
     const watch = new MemoryWatch({ sender: sender.pid, receiver: receiver.pid });
     const { milliseconds, failures, roundTripMilliseconds } = await receiver.order<AskedSync>({
       do: 'sync-and-ask',
@@ -426,7 +436,7 @@ export function measureStreams(datasets: number, mebibytesEach: number, trustedL
     const memory = watch.stop();
     if (failures.length > 0) throw new Error(`a step failed: ${failures[0]}`);
     const mebibytes = datasets * mebibytesEach;
-    const cpuSecondsPerGibibyte = ((await cpuOf()) - before) / (mebibytes / 1024);
+    const cpuSecondsPerGibibyte = ((await cpuOf(sender, receiver)) - before) / (mebibytes / 1024);
     const sorted = roundTripMilliseconds.toSorted((a, b) => a - b);
     const at = (share: number): number => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
     await sender.stop();

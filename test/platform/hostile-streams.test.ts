@@ -30,7 +30,7 @@ describe('a stream with properties', () => {
       'canmount=noauto',
       source,
     ]);
-    await execa('zfs', ['snapshot', `${source}@1`]);
+    for (const snapshot of ['0', '1', '2']) await execa('zfs', ['snapshot', `${source}@${snapshot}`]);
   });
 
   afterAll(async () => {
@@ -39,29 +39,38 @@ describe('a stream with properties', () => {
     await zfs.stop();
   });
 
-  async function receive(...flags: readonly string[]): Promise<unknown> {
-    const { stdout } = await execa('zfs', ['send', ...flags, `${source}@1`], { encoding: 'buffer' });
-    const guid = (await execa('zfs', ['get', '-Hp', '-o', 'value', 'guid', `${source}@1`])).stdout as SnapshotGuid;
+  async function guidOf(snapshot: string): Promise<SnapshotGuid> {
+    const words = ['get', '-Hp', '-o', 'value', 'guid', `${source}@${snapshot}`];
+    return (await execa('zfs', words)).stdout as SnapshotGuid;
+  }
+
+  /** All snapshots that came after the base, or the first one in full. */
+  async function receive(base: string | null, ...flags: readonly string[]): Promise<unknown> {
+    const range = base === null ? [`${source}@0`] : ['-I', `@${base}`, `${source}@2`];
+    const { stdout } = await execa('zfs', ['send', ...flags, ...range], { encoding: 'buffer' });
     const stream = new PassThrough();
     stream.end(stdout);
-    const expected = { toGuid: guid, fromGuid: null, raw: false, several: false };
-    const create = { origin: null, properties: {}, snapshot: null };
+    const [toGuid, fromGuid] = base === null ? [await guidOf('0'), null] : [await guidOf('1'), await guidOf(base)];
+    const expected = { toGuid, fromGuid, raw: false, several: base !== null };
+    const create = base === null ? { origin: null, properties: {}, snapshot: null } : null;
     const request = { target, create, overPlaceholder: false, baseHeld: false, keepPartial: false, expected };
     return new CliZfs().receive(request, { kind: 'stream', stream }, new AbortController().signal);
   }
 
   it('is refused, and nothing of it is kept', async () => {
-    await expect(receive('-p')).rejects.toMatchObject({
+    await expect(receive(null, '-p')).rejects.toMatchObject({
       code: 'ZFS_STREAM_MISMATCH',
       message: expect.stringContaining('properties'),
     });
     expect(await new CliZfs().listOnly([target])).toEqual([]);
   });
 
-  it('is none without them', async () => {
-    await receive();
+  it('is none without them, also where it brings several snapshots', async () => {
+    await receive(null);
+    await expect(receive('0', '-p')).rejects.toMatchObject({ code: 'ZFS_STREAM_MISMATCH' });
+    await receive('0');
     const [copy] = await new CliZfs().listOnly([target]);
-    expect(copy?.snapshots).toHaveLength(1);
+    expect(copy?.snapshots).toHaveLength(3);
     expect(Object.keys(copy?.properties ?? {})).not.toContain('com.example:run');
   });
 });

@@ -71,6 +71,8 @@ export class Host {
     const anchor = started('unshare', ['--mount', '--net', '--propagation', 'private', 'sleep', 'infinity']);
     await untilTrue(async () => (await namespaceOf(anchor.pid)) !== (await namespaceOf(process.pid)));
     const enter = insideOf(anchor.pid);
+    // A dataset that other tests have mounted would stay in use here for as long as this host lives
+    await execa('nsenter', [...enter, 'umount', '--all', '--types', 'fuse.zfs', '--lazy']);
     for (const path of ZFS_DIRECTORIES) await execa('nsenter', [...enter, 'mount', '-t', 'tmpfs', 'tmpfs', path]);
     const zfsFuse = started('nsenter', [...enter, 'zfs-fuse', '--no-daemon', '--no-kstat-mount']);
     const answers = async () => (await execa('nsenter', [...enter, 'zpool', 'list'], { reject: false })).exitCode === 0;

@@ -195,6 +195,10 @@ export async function runReceive(
 function requireExpected(command: Attempt, head: StreamHead | Unreadable, expected: ExpectedStream): void {
   const ending = { exitCode: null, stderr: '' };
   if (head === 'aborted') throw zfsFailure('ZFS_ABORTED', command, ending);
+  if (head === 'properties') {
+    const why = 'it carries properties, which no peer may set here';
+    throw zfsFailure('ZFS_STREAM_MISMATCH', command, ending, why, { expected, found: head });
+  }
   if (typeof head === 'string') throw zfsFailure('ZFS_STREAM_INVALID', command, ending, UNREADABLE_BEGIN[head]);
   const difference = differenceTo(expected, head);
   if (difference !== undefined) {
@@ -202,7 +206,7 @@ function requireExpected(command: Attempt, head: StreamHead | Unreadable, expect
   }
 }
 
-const UNREADABLE_BEGIN: Readonly<Record<Exclude<Unreadable, 'aborted'>, string>> = {
+const UNREADABLE_BEGIN: Readonly<Record<Exclude<Unreadable, 'aborted' | 'properties'>, string>> = {
   broken: 'it broke off before its begin',
   ended: 'it ended before its begin',
   none: 'its first bytes are not those of a stream',

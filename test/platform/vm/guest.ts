@@ -2,13 +2,12 @@
 import { copyFile, cp, mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { installPackages } from '../../../peers/provision/debian-packages.ts';
 import { quotedForShell } from '../../../src/zfs/cli/command-line.ts';
+import { CHECKOUT } from '../checkout.ts';
 import type { Machine } from './machine.ts';
 
-const CHECKOUT = fileURLToPath(new URL('../../../', import.meta.url));
 const PACKAGES = ['attr', 'busybox-static', 'containerd', 'runc'];
 const PROGRAMS = ['containerd', 'containerd-shim-runc-v2', 'ctr', 'getfattr', 'perl', 'runc', 'setfattr'];
 const LIBRARIES = '/lib/x86_64-linux-gnu';
@@ -85,8 +84,9 @@ export class Guest {
     return this.ctr('run', ...words);
   }
 
-  async startNode(): Promise<void> {
-    await this.#start(`node ${INSTALLED}/dist/src/main.js --config ${CONFIG} serve`, '"Ready"');
+  /** `environment` is added to what the node would have. */
+  async startNode(environment: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.#start(`node ${INSTALLED}/dist/src/main.js --config ${CONFIG} serve`, '"Ready"', environment);
   }
 
   /** Ends the node as a crash does. */
@@ -99,15 +99,22 @@ export class Guest {
     return this.shell(`cat /run/said.${this.#starts - 1}`);
   }
 
+  /** Makes the node's socket for containerd one of this host. */
+  async forwardSnapshotter(socket: string): Promise<void> {
+    const [program = '', ...words] = this.#ssh;
+    await execa(program, ['-O', 'forward', '-L', `${socket}:${DATA}/snapshotter.sock`, ...words]);
+  }
+
   #command(script: string): [string, string[]] {
     const [program = '', ...words] = this.#ssh;
     return [program, [...words, script]];
   }
 
-  async #start(command: string, ready: string): Promise<void> {
+  async #start(command: string, ready: string, environment: Readonly<Record<string, string>> = {}): Promise<void> {
     const said = `/run/said.${this.#starts}`;
     this.#starts += 1;
-    await this.shell(`${command} > ${said} 2>&1 < /dev/null & pid=$!
+    const variables = Object.entries(environment).map(([name, value]) => `${name}=${quotedForShell(value)} `);
+    await this.shell(`${variables.join('')}${command} > ${said} 2>&1 < /dev/null & pid=$!
       echo $pid > /run/${command.split(' ')[0]}.pid
       until grep -q ${quotedForShell(ready)} ${said}; do kill -0 $pid || { cat ${said} >&2; exit 1; }; sleep 1; done`);
   }

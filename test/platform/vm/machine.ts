@@ -1,8 +1,9 @@
 /** The machine with OpenZFS, started and ended by these scripts. See README.md beside it. */
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { z } from 'zod';
 import { installPackages } from '../../../peers/provision/debian-packages.ts';
+import { CHECKOUT } from '../checkout.ts';
 
 export interface Machine {
   /** Words that lead to a shell in it: see `CommandLineOptions.prefix`. */
@@ -42,5 +43,5 @@ function cannotStart(inTheWay: string): Error {
 }
 
 function script(name: string): string {
-  return fileURLToPath(new URL(name, import.meta.url));
+  return join(CHECKOUT, 'test/platform/vm', name);
 }
