@@ -1,11 +1,13 @@
 /** What a node knows of itself: peers, grants, trees and mirrors, folded from its admin stream (design §4). */
-import type { Event, LocalTreeAdded, MirrorAdded, MirrorRules, PeerAdded } from './events.ts';
+import type { ContributionsLimited, Event, LocalTreeAdded, MirrorAdded, MirrorRules, PeerAdded } from './events.ts';
 import type { Grant, Grants } from './grants.ts';
 import type { DatasetName, InvitationId, NodeId, TreeName } from './ids.ts';
 import type { LayerStoreAdded } from './layer-events.ts';
 import type { InvitationMade } from './trust-events.ts';
 
 export type Peer = Omit<PeerAdded, 'type'>;
+/** How much a peer may bring into a tree, where that differs from the configuration (null). */
+export type ContributionLimits = Omit<ContributionsLimited, 'type' | 'peer'>;
 export type LocalTree = Omit<LocalTreeAdded, 'type'>;
 export type Mirror = Omit<MirrorAdded, 'type'>;
 export type LayerStorePlace = Omit<LayerStoreAdded, 'type'>;
@@ -32,6 +34,8 @@ export interface AdminState {
   /** All that were not withdrawn, also those that have expired. */
   readonly invitations: ReadonlyMap<InvitationId, Invitation>;
   readonly bandwidth: BandwidthLimits;
+  /** Of peers that people set one for. */
+  readonly contributions: ReadonlyMap<NodeId, ContributionLimits>;
   readonly trees: ReadonlyMap<TreeName, LocalTree>;
   /** Where layers are kept, one place in a tree. */
   readonly layerStores: ReadonlyMap<TreeName, LayerStorePlace>;
@@ -63,6 +67,7 @@ export const EMPTY_ADMIN_STATE: AdminState = {
   keys: new Map(),
   invitations: new Map(),
   bandwidth: { overall: null, peers: new Map() },
+  contributions: new Map(),
   trees: new Map(),
   layerStores: new Map(),
   mirrors: new Map(),
@@ -127,6 +132,7 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
         grants: changed(state.grants, event.peer, null),
         keys: changed(state.keys, event.peer, null),
         bandwidth: withLimit(state.bandwidth, event.peer, null),
+        contributions: changed(state.contributions, event.peer, null),
       };
     case 'peer.rekeyed':
       return { ...state, keys: changed(state.keys, event.peer, event.keys) };
@@ -136,6 +142,12 @@ function applyAdmin(state: AdminState, event: Event): AdminState {
       return { ...state, grants: withGrant(state.grants, event.peer, event.trees, null) };
     case 'bandwidth.limited':
       return { ...state, bandwidth: withLimit(state.bandwidth, event.peer, event.bytesPerSecond) };
+    case 'contributions.limited': {
+      const { peer, filesystems, snapshots } = event;
+      const isLimited = filesystems !== null || snapshots !== null;
+      const limits = isLimited ? { filesystems, snapshots } : null;
+      return { ...state, contributions: changed(state.contributions, peer, limits) };
+    }
     case 'local-tree.added':
       return { ...state, trees: changed(state.trees, event.tree, { tree: event.tree, root: event.root }) };
     case 'local-tree.removed':

@@ -250,6 +250,14 @@ export interface BandwidthLimited {
   /** Null for no limit. */
   readonly bytesPerSecond: number | null;
 }
+/** How much a peer may bring into each tree that it contributes to, from now on. */
+export interface ContributionsLimited {
+  readonly type: 'contributions.limited';
+  readonly peer: NodeId;
+  /** Datasets; null for as many as the configuration says. */
+  readonly filesystems: number | null;
+  readonly snapshots: number | null;
+}
 export interface LocalTreeAdded {
   readonly type: 'local-tree.added';
   readonly tree: TreeName;
@@ -373,6 +381,7 @@ export type AdminEventBody =
   | TrustEventBody
   | LayerEventBody
   | BandwidthLimited
+  | ContributionsLimited
   | LocalTreeAdded
   | LocalTreeRemoved
   | MirrorAdded
@@ -529,6 +538,12 @@ const bodySchemas = {
     type: z.literal('bandwidth.limited'),
     peer: nodeId.nullable(),
     bytesPerSecond: z.int().positive().nullable(),
+  }),
+  'contributions.limited': z.object({
+    type: z.literal('contributions.limited'),
+    peer: nodeId,
+    filesystems: count.nullable(),
+    snapshots: count.nullable(),
   }),
   'local-tree.added': z.object({ type: z.literal('local-tree.added'), tree: treeName, root: datasetName }),
   'local-tree.removed': z.object({ type: z.literal('local-tree.removed'), tree: treeName }),

@@ -2,7 +2,7 @@
  * One running Pando node: its parts, joined. Adapters come in from outside (`adapters.ts` brings the real ones, tests those in memory), so that this page and the rooms
  * of `wiring/` are the whole story of who knows whom.
  */
-import { type AdminState, type MirrorKey, mirrorsOf } from '../core/admin.ts';
+import { type AdminState, type ContributionLimits, type MirrorKey, mirrorsOf } from '../core/admin.ts';
 import { describeError, PandoError } from '../core/errors.ts';
 import type { NodeId } from '../core/ids.ts';
 import { Announcements } from '../features/announce/announcements.ts';
@@ -54,7 +54,7 @@ export class PandoNode {
   readonly #layers: LayerWiring;
   readonly #follower: Follower;
   #address = '';
-  #followed: ReadonlySet<MirrorKey>;
+  #followed: Followed;
   #before: AdminState;
 
   /** Opens the log and joins the parts; nothing runs yet. Rejects with `LOG_CORRUPT` when the node's own settings are damaged. */
@@ -67,7 +67,7 @@ export class PandoNode {
     const { zfs } = adapters;
     this.#base = base;
     this.startedAt = surroundings.now();
-    this.#followed = new Set(admin.state.mirrors.keys());
+    this.#followed = followedOf(admin.state);
     this.#before = admin.state;
     const recovery = new TransferRecovery(transfers, zfs, id, (tree) => mirrorsOf(admin.state, tree).length > 0);
     const announcements = new Announcements({ history, admin });
@@ -202,7 +202,7 @@ export class PandoNode {
     if (settings.follow) {
       this.#follower.start();
       // A mirror of a tree that is known already has nothing to wait for.
-      admin.onChange(({ mirrors }) => this.#followNew(mirrors));
+      admin.onChange((state) => this.#followNew(state));
     }
   }
 
@@ -235,9 +235,13 @@ export class PandoNode {
     }
   }
 
-  #followNew(mirrors: AdminState['mirrors']): void {
-    for (const [key, mirror] of mirrors) if (!this.#followed.has(key)) this.#follower.follow(mirror);
-    this.#followed = new Set(mirrors.keys());
+  /** Mirrors that are new, and those of peers that may bring more or less than before. */
+  #followNew({ mirrors, contributions }: AdminState): void {
+    for (const [key, mirror] of mirrors) {
+      const isKnown = this.#followed.has(key) && this.#followed.get(key) === contributions.get(mirror.from);
+      if (!isKnown) this.#follower.follow(mirror);
+    }
+    this.#followed = followedOf({ mirrors, contributions });
   }
 
   /** What somebody lost the right to ends at once: its session comes back with what is left. */
@@ -277,4 +281,11 @@ export class PandoNode {
       compare: (tree) => this.mirrors.compare(tree),
     });
   }
+}
+
+/** Mirrors that were told to follow, and the limits that people had set for their peers then. */
+type Followed = ReadonlyMap<MirrorKey, ContributionLimits | undefined>;
+
+function followedOf({ mirrors, contributions }: Pick<AdminState, 'mirrors' | 'contributions'>): Followed {
+  return new Map(Array.from(mirrors, ([key, { from }]) => [key, contributions.get(from)]));
 }

@@ -209,6 +209,20 @@ describe('a plan for a replica that is behind', () => {
     ).toEqual(source.sorted().map(({ name }) => name));
   });
 
+  it('hands a name on into which whoever made way for it took something along', () => {
+    const local = graph('. @r', 'a#one @1', 'd#top @1', 'd/b#middle @1', 'd/b/b#low @1');
+    const source = graph('. @r', 'a#low @1', 'c#top @1', 'd#middle @1', 'd/b#one @1');
+    expect(steps(source, local)).toEqual([
+      'rename d → c',
+      'rename c/b → d',
+      `rename d/b → renaming-${datasetId('low').slice(-12)}`,
+      'rename a → d/b',
+      `rename renaming-${datasetId('low').slice(-12)} → a`,
+    ]);
+    const renamed = applyPlan(source, local, planFor(source, local));
+    expect(difference(source, renamed)).toEqual([]);
+  });
+
   it('receives a full stream over its own placeholder', () => {
     const before = graph('.', 'base @a');
     const local = applyPlan(before, EMPTY_GRAPH, planFor(before));

@@ -528,6 +528,32 @@ describe('a contributor', () => {
     return listed.slice(1).map(({ name, snapshots }) => `${name.slice('build/shared/'.length)} ${snapshots.length}`);
   }
 
+  it('brings as many as people set for it', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) await contribute(name, '1');
+    await build.node.limits.setContributions(beta.node.id, { filesystems: 4, snapshots: null });
+    expect(await take()).toEqual([]);
+    await contribute('d', '2', '3');
+    expect(await take()).toEqual(['d snapshots 5']);
+    await build.node.limits.setContributions(beta.node.id, { filesystems: null, snapshots: 0 });
+    // What is here stays
+    expect(await take()).toEqual(['d snapshots 0']);
+    expect(await here()).toEqual(['a 1', 'b 1', 'c 1', 'd 2']);
+    await build.node.limits.setContributions(beta.node.id, { filesystems: null, snapshots: 6 });
+    expect(await take()).toEqual([]);
+    expect(await here()).toEqual(['a 1', 'b 1', 'c 1', 'd 3']);
+  });
+
+  it('brings by itself what it may from now on', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) await contribute(name, '1');
+    expect(await take()).toEqual(['d filesystems 3']);
+    await build.node.stop();
+    const contributions = { filesystems: FILESYSTEMS, snapshots: SNAPSHOTS };
+    build = await world.start('build', build, {}, { contributions, follow: true });
+    await expect.poll(here).toEqual(['a 1', 'b 1', 'c 1']);
+    await build.node.limits.setContributions(beta.node.id, { filesystems: 4, snapshots: null });
+    await expect.poll(here).toEqual(['a 1', 'b 1', 'c 1', 'd 1']);
+  });
+
   it('brings as many datasets as it may, and is told what is left out', async () => {
     for (const name of ['a', 'b', 'c', 'd']) await contribute(name, '1');
     expect(await take()).toEqual(['d filesystems 3']);

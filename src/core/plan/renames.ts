@@ -44,7 +44,9 @@ export class Renames {
   /** Frees a name for a dataset. False when whoever has it cannot be moved. */
   free(name: RelativeName, id: DatasetId): boolean {
     const holder = this.#copy.names.holder(name);
-    return holder === undefined || holder === id || this.#makeWay(holder);
+    if (holder === undefined || holder === id) return true;
+    // What made way may have taken along into the name what lay below it
+    return this.#makeWay(holder) && this.free(name, id);
   }
 
   /** What is here already and is to be the root. A stand-in elsewhere gives its place to what it stands in for there, and keeps it here until that has come. */

@@ -502,8 +502,14 @@ export class Mirrors {
 
   /** How much a peer may bring; undefined for a tree that this node does not share itself, and for a peer that may take over all of it anyway. */
   #allowance({ tree, from }: MirrorPlace): Allowance | undefined {
-    const { trees, grants } = this.#options.admin.state;
-    return trees.has(tree) && !isAllowed(grants, from, tree, 'take') ? this.#options.allowance : undefined;
+    const { trees, grants, contributions } = this.#options.admin.state;
+    if (!trees.has(tree) || isAllowed(grants, from, tree, 'take')) return undefined;
+    const { allowance } = this.#options;
+    const own = contributions.get(from);
+    return {
+      filesystems: own?.filesystems ?? allowance.filesystems,
+      snapshots: own?.snapshots ?? allowance.snapshots,
+    };
   }
 
   /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */

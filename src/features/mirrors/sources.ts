@@ -149,7 +149,8 @@ export class Sources {
     const mirrors = mirrorsOf(this.#options.admin.state, tree);
     const local = this.#local(tree);
     const raws = mirrors.map((mirror) => this.#raw(mirror));
-    const basis = [local, this.#options.admin.state.grants, ...raws];
+    const { grants, contributions } = this.#options.admin.state;
+    const basis = [local, grants, contributions, ...raws];
     const last = this.#known.get(tree);
     if (last !== undefined && isSame(last.basis, basis) && isSame(last.mirrors, mirrors)) return last;
     const views = new Map<Mirror, Graph>();

@@ -1,10 +1,17 @@
-import type { BandwidthLimits } from '../../core/admin.ts';
+import type { ContributionLimits } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
 import type { NodeId } from '../../core/ids.ts';
 import { isRate } from '../../core/rate.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 
-/** How fast streams may be, as people set it; running ones follow at once. */
+export interface LimitsStatus {
+  /** Of all streams together, in bytes a second each way; null for no limit. */
+  readonly overall: number | null;
+  readonly peers: readonly { readonly peer: NodeId; readonly bytesPerSecond: number }[];
+  readonly contributions: readonly (ContributionLimits & { readonly peer: NodeId })[];
+}
+
+/** Limits as people set them: how fast streams may be, which running ones follow at once, and how much a peer may bring. */
 export class Limits {
   readonly #admin: AdminJournal;
 
@@ -12,8 +19,22 @@ export class Limits {
     this.#admin = admin;
   }
 
-  get(): BandwidthLimits {
-    return this.#admin.state.bandwidth;
+  list(): LimitsStatus {
+    const { bandwidth, contributions } = this.#admin.state;
+    return {
+      overall: bandwidth.overall,
+      peers: Array.from(bandwidth.peers, ([peer, bytesPerSecond]) => ({ peer, bytesPerSecond })),
+      contributions: Array.from(contributions, ([peer, limits]) => ({ peer, ...limits })),
+    };
+  }
+
+  /** What a peer may bring into each tree that it contributes to; null is what the configuration says. */
+  async setContributions(peer: NodeId, { filesystems, snapshots }: ContributionLimits): Promise<void> {
+    await this.#admin.change(({ contributions }) => {
+      const now = contributions.get(peer) ?? { filesystems: null, snapshots: null };
+      if (now.filesystems === filesystems && now.snapshots === snapshots) return [];
+      return [{ type: 'contributions.limited', peer, filesystems, snapshots }];
+    });
   }
 
   /** Limits the streams with a peer, or with null all together, to bytes a second each way; null is no limit. Rejects with `ARGUMENT_INVALID` for a rate that cannot be. */

@@ -61,7 +61,7 @@ export class Creation {
   /** Undefined where there is no clone made in advance. */
   async #keepSpare(key: string, origin: KeptSnapshot, labels: Labels): Promise<readonly Mount[] | undefined> {
     const below = origin.dataset;
-    const dataset = this.#spares.take(below);
+    const dataset = await this.#spares.take(below);
     if (dataset === undefined) return undefined;
     try {
       // Somebody may have destroyed it

@@ -25,6 +25,8 @@ export class Spares {
   readonly #ready = new Map<RelativeName, RelativeName | null>();
   /** All that are nobody's, with what they are over: those that are ready, being made, and that could not be destroyed. */
   readonly #all = new Map<RelativeName, RelativeName>();
+  /** Settles once the next spare over a dataset is there, or could not be made; none where somebody waits for that. */
+  readonly #making = new Map<RelativeName, Promise<void>>();
   /** Making and destroying, by the dataset below. */
   readonly #turns = new Turns<RelativeName>();
 
@@ -33,8 +35,11 @@ export class Spares {
     this.#places = places;
   }
 
-  /** The spare over a dataset, from now on the caller's; undefined where there is none. */
-  take(below: RelativeName): RelativeName | undefined {
+  /** The spare over a dataset, from now on the caller's; undefined where there is none. One that is being made is there sooner than another would be: one caller waits for it. */
+  async take(below: RelativeName): Promise<RelativeName | undefined> {
+    const making = this.#ready.get(below) === null ? this.#making.get(below) : undefined;
+    this.#making.delete(below);
+    await making;
     const spare = this.#ready.get(below) ?? undefined;
     if (spare === undefined) return undefined;
     this.#ready.set(below, null);
@@ -57,8 +62,13 @@ export class Spares {
       if (this.#ready.size <= SPARES_MAX) break;
       void this.release(oldest).catch((error: unknown) => this.#parts.warn(describeError(error), { dataset: oldest }));
     }
+    if (known === undefined) return;
     // What is wrong is told by the next Prepare, which makes a clone of its own
-    if (known !== undefined) void this.#turns.run(below, () => this.#make(below)).catch(() => undefined);
+    const making = this.#turns.run(below, () => this.#make(below)).catch(() => undefined);
+    this.#making.set(below, making);
+    void making.then(() => {
+      if (this.#making.get(below) === making) this.#making.delete(below);
+    });
   }
 
   /** Destroys the spares over a dataset; none is made until something is prepared over it again. Rejects as ZFS does, and knows them still then. */

@@ -2,7 +2,7 @@
  * What the commands ask of a running node, in this folder's own words: no interface knows another, so main.ts hands in something that
  * fits (`HttpClient`), and the compiler checks that it does. Names and ids go as people type them; the node parses them.
  */
-import type { Mirror, Peer } from '../../core/admin.ts';
+import type { ContributionLimits, Mirror, Peer } from '../../core/admin.ts';
 import type { PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
 import type { Grant } from '../../core/grants.ts';
@@ -14,6 +14,7 @@ import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { TreeCondition } from '../../features/observe/look-memory.ts';
 import type { Taken } from '../../features/ownership/ownership.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
+import type { LimitsStatus } from '../../features/peers/limits.ts';
 import type { Notice } from '../../features/peers/notices.ts';
 import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
@@ -108,13 +109,11 @@ export interface DaemonClient {
   giveGrant(grant: Grant & { readonly peer: string }): Promise<void>;
   revokeGrant(peer: string, trees: string): Promise<void>;
 
-  /** Bytes a second each way. */
-  limits(): Promise<{
-    readonly overall: number | null;
-    readonly peers: readonly { readonly peer: NodeId; readonly bytesPerSecond: number }[];
-  }>;
+  limits(): Promise<LimitsStatus>;
   /** A null peer is all streams together, a null rate no limit. */
   setLimit(limit: { readonly peer: string | null; readonly bytesPerSecond: number | null }): Promise<void>;
+  /** Null is what the configuration of the node says. */
+  setContributionLimits(limits: ContributionLimits & { readonly peer: string }): Promise<void>;
 
   invitations(): Promise<readonly OpenInvitation[]>;
   /** Gives the line that the other node joins with. */

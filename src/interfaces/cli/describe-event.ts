@@ -3,6 +3,7 @@ import { unreachable } from '../../core/errors.ts';
 import type {
   AdminEventBody,
   BandwidthLimited,
+  ContributionsLimited,
   Event,
   MirrorRules,
   Origin,
@@ -154,6 +155,12 @@ function describeLimit({ peer, bytesPerSecond }: BandwidthLimited): string {
   return `${which} are ${bytesPerSecond === null ? 'not limited any more' : `limited to ${formatBytes(bytesPerSecond)}/s each way`}.`;
 }
 
+function describeContributions({ peer, filesystems, snapshots }: ContributionsLimited): string {
+  const told = (count: number | null, what: string): string =>
+    count === null ? `as many ${what}s as the configuration says` : formatCount(count, what);
+  return `${shortNodeId(peer)}… may bring ${told(filesystems, 'dataset')} and ${told(snapshots, 'snapshot')} into each tree that it contributes to.`;
+}
+
 function describeLayerEvent(event: LayerEventBody): string {
   switch (event.type) {
     case 'layer-store.added':
@@ -190,6 +197,8 @@ function describeAdminEvent(event: AdminEventBody): string {
       return describeLayerEvent(event);
     case 'bandwidth.limited':
       return describeLimit(event);
+    case 'contributions.limited':
+      return describeContributions(event);
     case 'local-tree.added':
       return `Tree "${event.tree}" was added at ${event.root}.`;
     case 'local-tree.removed':
@@ -233,6 +242,7 @@ const ADMIN_TYPES: Readonly<Record<AdminType, true>> = {
   'snapshotter.kept': true,
   'snapshotter.dropped': true,
   'bandwidth.limited': true,
+  'contributions.limited': true,
   'local-tree.added': true,
   'local-tree.removed': true,
   'mirror.added': true,

@@ -10,6 +10,7 @@ import type { DivergedCopy } from '../../features/diverged/diverged.ts';
 import type { SyncReport } from '../../features/mirrors/mirrors.ts';
 import type { Taken } from '../../features/ownership/ownership.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
+import type { LimitsStatus } from '../../features/peers/limits.ts';
 import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
@@ -22,6 +23,7 @@ import type {
   AddTreeRequest,
   ChangeMirrorRequest,
   CloneRequest,
+  ContributionLimitsRequest,
   DestroyRequest,
   GiveGrantRequest,
   InviteRequest,
@@ -112,15 +114,16 @@ export class HttpClient {
     return this.#done({ method: 'DELETE', path: '/v1/grants', query: { peer, trees } });
   }
 
-  limits(): Promise<{
-    readonly overall: number | null;
-    readonly peers: readonly { readonly peer: NodeId; readonly bytesPerSecond: number }[];
-  }> {
+  limits(): Promise<LimitsStatus> {
     return this.#json({ method: 'GET', path: '/v1/limits' });
   }
 
   setLimit(body: LimitRequest): Promise<void> {
     return this.#done({ method: 'PUT', path: '/v1/limits', body });
+  }
+
+  setContributionLimits(body: ContributionLimitsRequest): Promise<void> {
+    return this.#done({ method: 'PUT', path: '/v1/limits/contributions', body });
   }
 
   invitations(): Promise<readonly OpenInvitation[]> {

@@ -82,6 +82,12 @@ export const syncSchema = z.strictObject({
 });
 /** `peer` is a name or NodeId, or null for all; a null rate is no limit. */
 export const limitSchema = z.strictObject({ peer: word.nullable(), bytesPerSecond: bytesPerSecond.nullable() });
+/** Null is what the configuration says. */
+export const contributionLimitsSchema = z.strictObject({
+  peer: word,
+  filesystems: z.int().min(0).nullable(),
+  snapshots: z.int().min(0).nullable(),
+});
 /** The peer that is to do it; this node where none is named. */
 const on = word.optional();
 export const snapshotSchema = z.strictObject({ snapshot: word, recursive: z.boolean().default(false), on });
@@ -162,6 +168,7 @@ type In<Schema extends z.ZodType> = z.input<Schema>;
 export type AddTreeRequest = In<typeof addTreeSchema>;
 export type AddPeerRequest = In<typeof addPeerSchema>;
 export type LimitRequest = In<typeof limitSchema>;
+export type ContributionLimitsRequest = In<typeof contributionLimitsSchema>;
 export type GiveGrantRequest = In<typeof giveGrantSchema>;
 export type InviteRequest = In<typeof inviteSchema>;
 export type JoinRequest = In<typeof joinSchema>;

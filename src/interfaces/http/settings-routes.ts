@@ -2,7 +2,14 @@ import type { FastifyInstance } from 'fastify';
 import { parseDatasetName, parseTreeName } from '../../core/ids.ts';
 import { parseKeepRule } from '../../core/keep.ts';
 import { namedMirror } from './named-mirror.ts';
-import { addMirrorSchema, addTreeSchema, changeMirrorSchema, checked, limitSchema } from './requests.ts';
+import {
+  addMirrorSchema,
+  addTreeSchema,
+  changeMirrorSchema,
+  checked,
+  contributionLimitsSchema,
+  limitSchema,
+} from './requests.ts';
 import type { DaemonServices } from './services.ts';
 
 /** Trees and mirrors, listed, added and removed; and how fast streams may be. */
@@ -39,13 +46,15 @@ export function settingsRoutes(app: FastifyInstance, services: DaemonServices): 
     return reply.code(204).send();
   });
 
-  app.get('/v1/limits', () => {
-    const { overall, peers: each } = limits.get();
-    return { overall, peers: Array.from(each, ([peer, bytesPerSecond]) => ({ peer, bytesPerSecond })) };
-  });
+  app.get('/v1/limits', () => limits.list());
   app.put('/v1/limits', async ({ body }, reply) => {
     const { peer, bytesPerSecond } = checked(limitSchema, body);
     await limits.set(peer === null ? null : peers.resolve(peer).peer, bytesPerSecond);
+    return reply.code(204).send();
+  });
+  app.put('/v1/limits/contributions', async ({ body }, reply) => {
+    const { peer, ...limit } = checked(contributionLimitsSchema, body);
+    await limits.setContributions(peers.resolve(peer).peer, limit);
     return reply.code(204).send();
   });
 }

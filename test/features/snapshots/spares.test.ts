@@ -24,6 +24,35 @@ async function spareOver(parent: string): Promise<DatasetName> {
   return (await spares(world))[0] as DatasetName;
 }
 
+/** Prepares until a clone is being made in advance, has `meanwhile` happen before it is there, and gives its name. */
+async function beginSpare(parent: string, meanwhile: () => Promise<void>): Promise<DatasetName> {
+  const beginning = `clone ${await datasetNamed(world, parent)}@`;
+  let clones = 0;
+  const name = new Promise<DatasetName>((resolve) => {
+    world.beforeChange = (command) => {
+      clones += command.startsWith(beginning) ? 1 : 0;
+      if (clones !== 3 || !command.startsWith(beginning)) return undefined;
+      resolve(command.split(' ').at(-1) as DatasetName);
+      return meanwhile();
+    };
+  });
+  for (const which of ['first', 'second']) await snapshots().prepare(`${which} over ${parent}`, parent, {});
+  return name;
+}
+
+interface Deferred {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+}
+
+function deferred(): Deferred {
+  let resolve = (): void => undefined;
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
 describe('A clone made in advance', () => {
   it('is there once two have been prepared over the same, and is what the third gets', async () => {
     await committed(world, 'base');
@@ -57,6 +86,31 @@ describe('A clone made in advance', () => {
     const keys = ['a', 'b', 'c', 'd'];
     const all = await Promise.all(keys.map((key) => snapshots().prepare(key, 'base', {})));
     expect(new Set(all.map((mounts) => datasetOf(world, mounts))).size).toBe(keys.length);
+  });
+
+  it('is waited for by one who comes while it is being made, and by no other', async () => {
+    await committed(world, 'base');
+    const slow = deferred();
+    const spare = await beginSpare('base', () => slow.promise);
+    const third = snapshots().prepare('third', 'base', {});
+    const fourth = datasetOf(world, await snapshots().prepare('fourth', 'base', {}));
+    expect(await spares(world)).toEqual([]);
+    slow.resolve();
+    expect(datasetOf(world, await third)).toBe(spare);
+    expect(fourth).not.toBe(spare);
+  });
+
+  it('is not waited for where it cannot be made', async () => {
+    await committed(world, 'base');
+    const slow = deferred();
+    const spare = await beginSpare('base', async () => {
+      await slow.promise;
+      throw new PandoError('ZFS_BUSY', 'It does not want to.');
+    });
+    const third = snapshots().prepare('third', 'base', {});
+    slow.resolve();
+    expect(datasetOf(world, await third)).not.toBe(spare);
+    expect(await world.node.zfs.listOnly([spare])).toEqual([]);
   });
 
   it('is made for containers alone: not for views, not for what will be a layer, not for what is used once', async () => {

@@ -613,14 +613,34 @@ describe('on two nodes that do not know each other', () => {
     );
     expect(await build.pando(['limit', 'set', '512K', '--peer', 'laptop'])).toMatchObject(DONE);
     expect((await build.pando(['limit', 'ls'])).stdout).toBe(
-      'STREAMS       LIMIT\nall together  20.0 MiB/s\nlaptop        512.0 KiB/s\n',
+      'WHAT     PEER          LIMIT\nstreams  all together  20.0 MiB/s each way\nstreams  laptop        512.0 KiB/s each way\n',
     );
     expect(await build.pando(['limit', 'rm', '--peer', 'laptop'])).toMatchObject(DONE);
     expect(await build.pando(['limit', 'rm'])).toMatchObject(DONE);
-    expect(jsonOf(await build.pando(['limit', 'ls', '--json']))).toEqual({ overall: null, peers: [] });
+    expect(jsonOf(await build.pando(['limit', 'ls', '--json']))).toEqual({
+      overall: null,
+      peers: [],
+      contributions: [],
+    });
     for (const rate of ['fast', '10', '-1M', '1e9', '5T']) {
       expect(await build.pando(['limit', 'set', rate])).toMatchObject({ code: 2 });
     }
+  });
+
+  test('limit contributions says how much a peer may bring, until that is as the configuration says again', async () => {
+    const set = await build.pando(['limit', 'contributions', 'laptop', '--filesystems', '64']);
+    expect(set.stdout).toBe(
+      '"laptop" may bring 64 datasets and as many snapshots as the configuration says into each tree that it contributes to.\n',
+    );
+    expect((await build.pando(['limit', 'ls'])).stdout).toContain('contributions  laptop  64 datasets and');
+    const { contributions } = jsonOf(await build.pando(['limit', 'ls', '--json'])) as { contributions: object[] };
+    expect(contributions).toMatchObject([{ filesystems: 64, snapshots: null }]);
+    expect(await build.pando(['limit', 'contributions', 'laptop'])).toMatchObject(DONE);
+    expect((await build.pando(['limit', 'ls'])).stdout).not.toContain('laptop');
+    for (const many of ['-1', '1.5', 'some', '1e3']) {
+      expect(await build.pando(['limit', 'contributions', 'laptop', '--snapshots', many])).toMatchObject({ code: 2 });
+    }
+    expect(await build.pando(['limit', 'contributions', 'nobody'])).toMatchObject({ code: 1 });
   });
 
   test('sync --limit goes no faster than that', async () => {

@@ -193,6 +193,7 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
   'access.refused': { type: 'access.refused', peer: null, action: 'connect', tree: null, times: 3 },
   'peer.rekeyed': { type: 'peer.rekeyed', peer: OWNER.node, keys: ['0'.repeat(64), '1'.repeat(64)] },
   'bandwidth.limited': { type: 'bandwidth.limited', peer: OWNER.node, bytesPerSecond: 20_000_000 },
+  'contributions.limited': { type: 'contributions.limited', peer: OWNER.node, filesystems: 64, snapshots: null },
   'local-tree.added': { type: 'local-tree.added', tree: admin.tree, root },
   'local-tree.removed': { type: 'local-tree.removed', tree: admin.tree },
   'mirror.added': {

@@ -49,7 +49,7 @@ describe('the help', () => {
         ['tree', 'tree ls', 'tree add', 'tree rm'],
         ['peer', 'peer ls', 'peer add', 'peer invite', 'peer join', 'peer invitations', 'peer withdraw', 'peer rm'],
         ['grant', 'grant ls', 'grant add', 'grant rm'],
-        ['limit', 'limit ls', 'limit set', 'limit rm'],
+        ['limit', 'limit ls', 'limit set', 'limit rm', 'limit contributions'],
         ['mirror', 'mirror ls', 'mirror add', 'mirror set', 'mirror rm'],
         [
           'sync',
