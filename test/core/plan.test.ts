@@ -653,6 +653,23 @@ describe('a source that has destroyed what the replica goes on from', () => {
 const FOR_PEOPLE: ReadonlySet<string> = new Set([
   ...['no-common-snapshot', 'written-without-snapshot', 'origin-differs', 'same-bookmarks'],
 ]);
+/** Whether a conflict is one that people have to solve, or follows from one: of what it grew from, or what it lies below. */
+function isForPeople(conflict: Conflict | undefined, conflicts: readonly Conflict[], source: Graph): boolean {
+  const seen = new Set<Conflict>();
+  for (let at = conflict; at !== undefined && !seen.has(at); at = causeOf(at, conflicts, source)) {
+    if (FOR_PEOPLE.has(at.reason)) return true;
+    seen.add(at);
+  }
+  return false;
+}
+
+function causeOf(conflict: Conflict, conflicts: readonly Conflict[], source: Graph): Conflict | undefined {
+  const { dataset: id, reason } = conflict;
+  if (reason !== 'origin-missing' && reason !== 'parent-missing') return undefined;
+  const needed = reason === 'parent-missing' ? source.named(conflict.parent)?.id : source.get(id)?.origin?.dataset;
+  return conflicts.find(({ dataset }) => dataset === needed);
+}
+
 /** Events that the owner's history is far from: what is done by hand has ids of its own. */
 const BY_HAND = 10_000;
 /** Plans after which nothing may be left to do: what makes room for something else does so one plan before. */
@@ -683,8 +700,9 @@ describe('any plan', () => {
           expect(guidsOf(former.datasets.values()).filter((guid) => !left.has(guid))).toEqual([]);
           const atRoot = planned.conflicts.filter(({ name }) => name === '');
           // Where a rule has thinned what is here, the snapshot that it should hang off may never have come
-          const isExcused = ({ reason }: Conflict) =>
-            FOR_PEOPLE.has(reason) || (filter !== EVERYTHING && reason === 'origin-missing');
+          const isExcused = (conflict: Conflict) =>
+            isForPeople(conflict, planned.conflicts, source) ||
+            (filter !== EVERYTHING && conflict.reason === 'origin-missing');
           expect(atRoot.filter((conflict) => !isExcused(conflict))).toEqual([]);
           const excused = new Set([...planned.conflicts, ...planned.waiting].map(({ dataset }) => dataset));
           const missing = difference(wanted, local).filter(
