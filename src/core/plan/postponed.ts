@@ -21,14 +21,18 @@ export function postponed(
   const dependents = new Map<DatasetId, DatasetId[]>();
   const waiting: DatasetId[] = [];
   for (const dataset of missing) {
-    for (const id of supportsOf(dataset, wanted)) dependents.set(id, [...(dependents.get(id) ?? []), dataset.id]);
+    for (const id of supportsOf(dataset, wanted)) {
+      const known = dependents.get(id);
+      if (known === undefined) dependents.set(id, [dataset.id]);
+      else known.push(dataset.id);
+    }
     if (hasToWait(dataset, source, copy, comesFromElsewhere)) waiting.push(dataset.id);
   }
   const found = new Set<DatasetId>();
   for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
     if (found.has(id)) continue;
     found.add(id);
-    waiting.push(...(dependents.get(id) ?? []));
+    for (const dependent of dependents.get(id) ?? []) waiting.push(dependent);
   }
   return found;
 }

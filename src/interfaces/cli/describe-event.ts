@@ -3,7 +3,6 @@ import { unreachable } from '../../core/errors.ts';
 import type {
   AdminEventBody,
   BandwidthLimited,
-  ContributionsLimited,
   Event,
   MirrorRules,
   Origin,
@@ -15,6 +14,7 @@ import { type DatasetId, type RelativeName, shortNodeId } from '../../core/ids.t
 import { formatKeepRule } from '../../core/keep.ts';
 import type { LayerEventBody } from '../../core/layer-events.ts';
 import type { AccessRefused, RefusedAction, TrustEventBody } from '../../core/trust-events.ts';
+import { describeContributions } from './describe-contributions.ts';
 import { formatBytes, formatCount, formatGrace, formatPlace, formatTime } from './format.ts';
 
 /** Names of datasets while a log is being read: events name most of them by id only. */
@@ -155,12 +155,6 @@ function describeLimit({ peer, bytesPerSecond }: BandwidthLimited): string {
   return `${which} are ${bytesPerSecond === null ? 'not limited any more' : `limited to ${formatBytes(bytesPerSecond)}/s each way`}.`;
 }
 
-function describeContributions({ peer, filesystems, snapshots }: ContributionsLimited): string {
-  const told = (count: number | null, what: string): string =>
-    count === null ? `as many ${what}s as the configuration says` : formatCount(count, what);
-  return `${shortNodeId(peer)}… may bring ${told(filesystems, 'dataset')} and ${told(snapshots, 'snapshot')} into each tree that it contributes to.`;
-}
-
 function describeLayerEvent(event: LayerEventBody): string {
   switch (event.type) {
     case 'layer-store.added':
@@ -198,7 +192,7 @@ function describeAdminEvent(event: AdminEventBody): string {
     case 'bandwidth.limited':
       return describeLimit(event);
     case 'contributions.limited':
-      return describeContributions(event);
+      return `${shortNodeId(event.peer)}… may bring ${describeContributions(event)} into each tree that it contributes to.`;
     case 'local-tree.added':
       return `Tree "${event.tree}" was added at ${event.root}.`;
     case 'local-tree.removed':

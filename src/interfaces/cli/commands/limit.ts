@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import type { ContributionLimits } from '../../../core/admin.ts';
 import { parseRate } from '../../../core/rate.ts';
 import { type CommandContext, examples, type Runner } from '../command-context.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { describeContributions } from '../describe-contributions.ts';
+import { formatBytes } from '../format.ts';
 
 interface LimitOptions {
   readonly peer?: string;
@@ -29,13 +29,10 @@ function howMany(text: string): number {
 async function setContributions(context: CommandContext, peer: string, given: ContributionOptions): Promise<void> {
   const limits = { filesystems: given.filesystems ?? null, snapshots: given.snapshots ?? null };
   await (await context.client()).setContributionLimits({ peer, ...limits });
-  context.done(`"${peer}" may bring ${described(limits)} into each tree that it contributes to.`, { peer, ...limits });
-}
-
-function described({ filesystems, snapshots }: ContributionLimits): string {
-  const one = (count: number | null, what: string): string =>
-    count === null ? `as many ${what}s as the configuration says` : formatCount(count, what);
-  return `${one(filesystems, 'dataset')} and ${one(snapshots, 'snapshot')}`;
+  context.done(`"${peer}" may bring ${describeContributions(limits)} into each tree that it contributes to.`, {
+    peer,
+    ...limits,
+  });
 }
 
 export function addLimit(program: Command, run: Runner): void {
@@ -61,7 +58,11 @@ export function addLimit(program: Command, run: Runner): void {
           [
             ...(overall === null ? [] : [['streams', 'all together', rate(overall)]]),
             ...peers.map((one) => ['streams', names.get(one.peer) ?? one.peer, rate(one.bytesPerSecond)]),
-            ...contributions.map((one) => ['contributions', names.get(one.peer) ?? one.peer, described(one)]),
+            ...contributions.map((one) => [
+              'contributions',
+              names.get(one.peer) ?? one.peer,
+              describeContributions(one),
+            ]),
           ],
         );
       }),
