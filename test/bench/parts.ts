@@ -230,18 +230,22 @@ async function streams(): Promise<PartResult> {
       `≤ ${ROUND_TRIP_MS_MAX} ms`,
       p99 <= ROUND_TRIP_MS_MAX,
     );
-  const cpu = direct.cpuSecondsPerGibibyte;
   return {
     rows: [
       roundTrip('sealed', sealed),
       roundTrip('direct', direct),
       row(
-        'streams: CPU of both nodes per GiB, direct',
-        `${cpu.toFixed(2)} s`,
-        `≤ ${DIRECT_CPU_SECONDS_MAX} s`,
-        cpu <= DIRECT_CPU_SECONDS_MAX,
+        'streams: CPU of both nodes per GiB, with these questions, direct',
+        `${direct.cpuSecondsPerGibibyte.toFixed(2)} s`,
+        '',
+        null,
       ),
-      row('streams: CPU of both nodes per GiB, sealed', `${sealed.cpuSecondsPerGibibyte.toFixed(2)} s`, '', null),
+      row(
+        'streams: CPU of both nodes per GiB, with these questions, sealed',
+        `${sealed.cpuSecondsPerGibibyte.toFixed(2)} s`,
+        '',
+        null,
+      ),
     ],
     details: { sealed, direct },
   };
