@@ -194,9 +194,11 @@ async function measureList(work: string): Promise<number[]> {
   const world = await LayerWorld.start();
   const { snapshots } = world.node.node;
   const socket = join(work, 'list.sock');
-  const server = await startGrpcServer({ socket, snapshots, report: (error) => process.stderr.write(`${error}\n`) });
   const client = new SnapshotsClient(socket);
+  const undo = [() => world.remove(), async () => client.close()];
   try {
+    const server = await startGrpcServer({ socket, snapshots, report: (error) => process.stderr.write(`${error}\n`) });
+    undo.push(() => server.close());
     const parent = await prepareParent(client, 'listed');
     for (let index = 1; index < LISTED; index += 1) {
       const [key, at] = [`k8s.io/${index}/sha256:${index.toString(16).padStart(64, '0')}`, new Date().toISOString()];
@@ -210,8 +212,6 @@ async function measureList(work: string): Promise<number[]> {
     }
     return milliseconds;
   } finally {
-    client.close();
-    await server.close();
-    await world.remove();
+    for (const step of undo.reverse()) await step();
   }
 }

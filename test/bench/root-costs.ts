@@ -56,8 +56,9 @@ export async function countRoots(
       if (hasRoom) roots += 1;
     }
     milliseconds += performance.now() - start;
-    bytesAfter.push({ roots, bytes: await usedBy(place) });
+    if (roots > (bytesAfter.at(-1)?.roots ?? 0)) bytesAfter.push({ roots, bytes: await usedBy(place) });
   }
+  if (roots === 0) throw new Error('There was no room for a single root');
   const commands = (await place.run('cat', place.commandLog)).split('\n').filter((line) => line !== '');
   const [first, last] = [bytesAfter[0]?.bytes ?? 0, bytesAfter.at(-1)?.bytes ?? 0];
   return {

@@ -12,8 +12,8 @@ const COMMAND_LOG = '/run/commands';
 
 /** Makes `rootsMax` of them; the pool is looked at after each of so many `parts`. */
 export async function measureRootsOnOpenZfs(rootsMax: number, parts: number): Promise<RootCosts> {
-  const work = await mkdtemp(join(tmpdir(), 'pando-bench-roots-'));
   const machine = await startMachine();
+  const work = await mkdtemp(join(tmpdir(), 'pando-bench-roots-'));
   try {
     const guest = await Guest.install(machine);
     const store = `${guest.pool}/images`;
@@ -31,8 +31,8 @@ export async function measureRootsOnOpenZfs(rootsMax: number, parts: number): Pr
       client.close();
     }
   } finally {
-    await machine.stop();
     await rm(work, { recursive: true });
+    await machine.stop();
   }
 }
 

@@ -125,6 +125,22 @@ describe('a plan for an empty replica', () => {
     expect(planFor(source, applyPlan(source, EMPTY_GRAPH, planned)).steps).toEqual([]);
   });
 
+  it('has what is here wait for its place below a waiting clone, and brings nothing beside what has no place', () => {
+    const local = graph('. @r', 'c#moved @s1 @s2');
+    const source = graph('. @r', 'a < a/c@s1', 'a/c#moved @s1 @s2', 'a/c/b < a/c/b/a@s1 @s1 @s2', 'a/c/b/a @s1');
+    const planned = planFor(source, local);
+    expect(planned.steps).toEqual([]);
+    expect(planned.conflicts).toEqual([]);
+    expect(planned.waiting.map(({ name }) => name).sort()).toEqual(['a', 'a/c', 'a/c/b', 'a/c/b/a']);
+  });
+
+  it('has what lies below a dataset that is refused told of that, though it would wait as well', () => {
+    const local = owned(graph('. @r', 'x @1'), 'x');
+    const planned = planFor(graph('. @r', 'base @1', 'x#theirs < base@1', 'x/y @1', 'x/z < x/y@1 @2'), local);
+    const told = planned.conflicts.map(({ name, reason }) => `${name} ${reason}`);
+    expect(told.sort()).toEqual(['x name-taken', 'x/y parent-missing', 'x/z parent-missing']);
+  });
+
   it('receives a clone in full when its origin lies outside the tree', () => {
     expect(steps(graph('. @r', 'web < elsewhere@a @c @d'))).toEqual([
       'full . @r',

@@ -114,7 +114,8 @@ class Planner {
     }
     this.#standInForRoot();
     const { source, wanted } = this.#input;
-    this.#postponed = postponed(wanted, source, this.#copy, (id) => this.#comesFromElsewhere(id));
+    const comesFromElsewhere = (id: DatasetId): boolean => this.#comesFromElsewhere(id);
+    this.#postponed = postponed({ wanted, source, copy: this.#copy, comesFromElsewhere });
     for (const dataset of inReceivingOrder(this.#input.wanted, this.#local)) {
       if (this.#blocked.has(dataset.id)) this.#takesPlace(dataset);
       else this.#planDataset(dataset);
@@ -200,8 +201,9 @@ class Planner {
     this.#waitingIds.add(wanted.id);
   }
 
+  /** Whether a dataset waits, or will. One that was refused has a conflict that people can solve, and that is what is told of those that depend on it. */
   #waits(id: DatasetId): boolean {
-    return this.#waitingIds.has(id) || this.#postponed.has(id);
+    return this.#waitingIds.has(id) || (this.#postponed.has(id) && !this.#blocked.has(id));
   }
 
   #planDataset(wanted: Dataset): void {
@@ -402,7 +404,7 @@ class Planner {
     if (here !== undefined && snapshotOf(here, guid) !== undefined)
       return this.#originAt(id, snapshot, this.#copy.changesOf(id));
     // Where the origin's dataset is to go below its own clone, its snapshots have to come first
-    if (here !== undefined && !isPlaceholder(here) && !this.#blocked.has(id))
+    if (here !== undefined && !isPlaceholder(here) && !this.#blocked.has(id) && !this.#copy.isForeign(id))
       this.#followUp(this.#input.wanted.get(id) ?? dataset);
     const step = this.#originAfter.get(originKey(id, guid));
     if (step !== undefined) return this.#originAt(id, snapshot, [step]);

@@ -28,16 +28,17 @@ export class Limits {
     };
   }
 
-  /** What a peer may bring into each tree that it contributes to; null is what the configuration says. */
+  /** What a peer may bring into each tree that it contributes to; null is what the configuration says. Rejects with `PEER_UNKNOWN`. */
   async setContributions(peer: NodeId, { filesystems, snapshots }: ContributionLimits): Promise<void> {
-    await this.#admin.change(({ contributions }) => {
+    await this.#admin.change(({ peers, contributions }) => {
+      if (!peers.has(peer)) throw noPeer(peer);
       const now = contributions.get(peer) ?? { filesystems: null, snapshots: null };
       if (now.filesystems === filesystems && now.snapshots === snapshots) return [];
       return [{ type: 'contributions.limited', peer, filesystems, snapshots }];
     });
   }
 
-  /** Limits the streams with a peer, or with null all together, to bytes a second each way; null is no limit. Rejects with `ARGUMENT_INVALID` for a rate that cannot be. */
+  /** Limits the streams with a peer, or with null all together, to bytes a second each way; null is no limit. Rejects with `ARGUMENT_INVALID` for a rate that cannot be, and `PEER_UNKNOWN`. */
   async set(peer: NodeId | null, bytesPerSecond: number | null): Promise<void> {
     if (bytesPerSecond !== null && !isRate(bytesPerSecond)) {
       throw new PandoError(
@@ -45,9 +46,15 @@ export class Limits {
         `${bytesPerSecond} bytes a second cannot be a limit; choose 1 KiB or more.`,
       );
     }
-    await this.#admin.change(({ bandwidth }) => {
+    await this.#admin.change(({ peers, bandwidth }) => {
+      if (peer !== null && bytesPerSecond !== null && !peers.has(peer)) throw noPeer(peer);
       const now = peer === null ? bandwidth.overall : (bandwidth.peers.get(peer) ?? null);
       return now === bytesPerSecond ? [] : [{ type: 'bandwidth.limited', peer, bytesPerSecond }];
     });
   }
+}
+
+/** It may have gone while this waited for its turn. */
+function noPeer(peer: NodeId): PandoError {
+  return new PandoError('PEER_UNKNOWN', `There is no peer ${peer} here; add it first with "pando peer add".`);
 }

@@ -27,6 +27,8 @@ export class Spares {
   readonly #all = new Map<RelativeName, RelativeName>();
   /** Settles once the next spare over a dataset is there, or could not be made; none where somebody waits for that. */
   readonly #making = new Map<RelativeName, Promise<void>>();
+  /** What one is being made over, whoever waits for it. */
+  readonly #underWay = new Set<RelativeName>();
   /** Making and destroying, by the dataset below. */
   readonly #turns = new Turns<RelativeName>();
 
@@ -62,12 +64,19 @@ export class Spares {
       if (this.#ready.size <= SPARES_MAX) break;
       void this.release(oldest).catch((error: unknown) => this.#parts.warn(describeError(error), { dataset: oldest }));
     }
-    if (known === undefined) return;
+    if (known !== undefined) this.#begin(below);
+  }
+
+  /** Has one made, unless one is being made: behind that it would be there no sooner than one of the caller's own. */
+  #begin(below: RelativeName): void {
+    if (this.#underWay.has(below)) return;
+    this.#underWay.add(below);
     // What is wrong is told by the next Prepare, which makes a clone of its own
     const making = this.#turns.run(below, () => this.#make(below)).catch(() => undefined);
     this.#making.set(below, making);
     void making.then(() => {
-      if (this.#making.get(below) === making) this.#making.delete(below);
+      this.#underWay.delete(below);
+      this.#making.delete(below);
     });
   }
 

@@ -58,7 +58,7 @@ export function describeConflict(conflict: Conflict, root: DatasetName): string 
     case 'aside-full':
       return `${dataset} has diverged, and as many copies of what diverged are kept as a peer may bring datasets; look through them with "pando diverged ls", drop or restore some, and sync again.`;
     case 'limit-reached':
-      return `${dataset} is beyond the ${conflict.allowed} ${conflict.limit} that a peer may bring into this tree; raise it with "pando limit contributions" or in the configuration of this node, or have its owner bring less, and sync again.`;
+      return `${dataset} is beyond the ${conflict.allowed} ${conflict.limit} that a peer may bring into this tree; raise it with "pando limit contributions", or where that says nothing of this peer in the configuration of this node, or have its owner bring less, and sync again.`;
     case 'parent-missing':
       return `${dataset} cannot be received because ${absoluteName(root, conflict.parent)} is not here; solve that dataset's conflict first, then sync again.`;
     case 'origin-missing':
@@ -75,7 +75,7 @@ export function describeWaiting({ name, reason }: Waiting, root: DatasetName): s
     case 'no-snapshot':
       return `${dataset} waits for its owner to take a first snapshot of it.`;
     case 'parent-waits':
-      return `${dataset} waits for the dataset above it, of which its owner has taken no snapshot yet.`;
+      return `${dataset} waits for the dataset above it, which has to wait itself.`;
     case 'origin-waits':
       return `${dataset} waits for the dataset that it is a clone of, which has to wait itself.`;
     default:
