@@ -361,7 +361,8 @@ export class CliZfs implements Zfs {
     } catch (error) {
       const isMaking = request.create !== null && !request.overPlaceholder;
       const keeps = request.keepPartial && capabilities.resumableReceive;
-      if (isPandoError(error, 'ZFS_ABORTED') && isMaking && !keeps) await this.#untilGone(request.target);
+      if (isPandoError(error, 'ZFS_ABORTED') && isMaking && !keeps)
+        await this.#untilGone(request.target).catch(() => undefined);
       throw error;
     }
   }
@@ -438,14 +439,26 @@ export class CliZfs implements Zfs {
     return { kind: 'stream', stream: end.socket };
   }
 
-  /** Waits for what an aborted first receive leaves. With a snapshot it stays: that came in full before. */
+  /**
+   * Waits for what an aborted first receive leaves. With a snapshot it stays: that came in full before. zfs-fuse forgets one now and then, and its name would be taken for good: that is destroyed. It was
+   * not there before the receive, is the one that was there when that ended, and nobody has mounted it, so that nobody can have written to it.
+   */
   async #untilGone(target: DatasetName): Promise<void> {
     const deadline = performance.now() + RECEIVE_CLEANUP_MS_MAX;
-    while (performance.now() < deadline) {
-      const [left] = await this.listOnly([target]);
-      if (left === undefined || left.snapshots.length > 0) return;
+    const [first] = await this.listOnly([target]);
+    for (let left = first; left !== undefined; [left] = await this.listOnly([target])) {
+      if (left.snapshots.length > 0 || left.guid !== first?.guid) return;
+      if (performance.now() > deadline) return this.#destroyUnmounted(target);
       await delay(RECEIVE_CLEANUP_POLL_MS);
     }
+  }
+
+  /** Not what has snapshots or children either: without an option ZFS refuses that. */
+  async #destroyUnmounted(name: DatasetName): Promise<void> {
+    const action = `destroy ${name}, which a receive has left`;
+    const words = ['get', '-H', '-o', 'value', 'mounted', name];
+    const [mounted] = await this.#runner.lines({ words, action, names: [name] });
+    if (mounted === 'no') await this.#run(action, [name], ['destroy', name]);
   }
 
   /** One command for all names, or a few where they are too many for one. The first failure is told after all were tried. */
