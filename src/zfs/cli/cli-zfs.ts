@@ -362,7 +362,7 @@ export class CliZfs implements Zfs {
       const isMaking = request.create !== null && !request.overPlaceholder;
       const keeps = request.keepPartial && capabilities.resumableReceive;
       if (isPandoError(error, 'ZFS_ABORTED') && isMaking && !keeps)
-        await this.#untilGone(request.target).catch(() => undefined);
+        await this.#untilGone(request.target, capabilities.dialect).catch(() => undefined);
       throw error;
     }
   }
@@ -443,12 +443,12 @@ export class CliZfs implements Zfs {
    * Waits for what an aborted first receive leaves. With a snapshot it stays: that came in full before. zfs-fuse forgets one now and then, and its name would be taken for good: that is destroyed. It was
    * not there before the receive, is the one that was there when that ended, and nobody has mounted it, so that nobody can have written to it.
    */
-  async #untilGone(target: DatasetName): Promise<void> {
+  async #untilGone(target: DatasetName, dialect: ZfsCapabilities['dialect']): Promise<void> {
     const deadline = performance.now() + RECEIVE_CLEANUP_MS_MAX;
     const [first] = await this.listOnly([target]);
     for (let left = first; left !== undefined; [left] = await this.listOnly([target])) {
       if (left.snapshots.length > 0 || left.guid !== first?.guid) return;
-      if (performance.now() > deadline) return this.#destroyUnmounted(target);
+      if (performance.now() > deadline) return dialect === 'zfs-fuse' ? this.#destroyUnmounted(target) : undefined;
       await delay(RECEIVE_CLEANUP_POLL_MS);
     }
   }
