@@ -3,6 +3,7 @@ import { PandoError } from '../../core/errors.ts';
 import type { NodeId } from '../../core/ids.ts';
 import { isRate } from '../../core/rate.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
+import { noSuchPeer } from './peer-grants.ts';
 
 export interface LimitsStatus {
   /** Of all streams together, in bytes a second each way; null for no limit. */
@@ -31,7 +32,7 @@ export class Limits {
   /** What a peer may bring into each tree that it contributes to; null is what the configuration says. Rejects with `PEER_UNKNOWN`. */
   async setContributions(peer: NodeId, { filesystems, snapshots }: ContributionLimits): Promise<void> {
     await this.#admin.change(({ peers, contributions }) => {
-      if (!peers.has(peer)) throw noPeer(peer);
+      if (!peers.has(peer)) throw noSuchPeer(peer);
       const now = contributions.get(peer) ?? { filesystems: null, snapshots: null };
       if (now.filesystems === filesystems && now.snapshots === snapshots) return [];
       return [{ type: 'contributions.limited', peer, filesystems, snapshots }];
@@ -47,14 +48,9 @@ export class Limits {
       );
     }
     await this.#admin.change(({ peers, bandwidth }) => {
-      if (peer !== null && bytesPerSecond !== null && !peers.has(peer)) throw noPeer(peer);
+      if (peer !== null && bytesPerSecond !== null && !peers.has(peer)) throw noSuchPeer(peer);
       const now = peer === null ? bandwidth.overall : (bandwidth.peers.get(peer) ?? null);
       return now === bytesPerSecond ? [] : [{ type: 'bandwidth.limited', peer, bytesPerSecond }];
     });
   }
-}
-
-/** It may have gone while this waited for its turn. */
-function noPeer(peer: NodeId): PandoError {
-  return new PandoError('PEER_UNKNOWN', `There is no peer ${peer} here; add it first with "pando peer add".`);
 }

@@ -48,9 +48,7 @@ export class PeerGrants {
   async give(peer: NodeId, grant: Grant): Promise<void> {
     checkGrant(grant);
     await this.#admin.change(({ peers, grants }) => {
-      if (!peers.has(peer)) {
-        throw new PandoError('PEER_UNKNOWN', `There is no peer ${peer} here; add it first with "pando peer add".`);
-      }
+      if (!peers.has(peer)) throw noSuchPeer(peer);
       const given = grants.get(peer);
       if (given !== undefined && given.size >= GLOBS_MAX && !given.has(grant.trees)) {
         throw new PandoError('ARGUMENT_INVALID', `A peer has at most ${GLOBS_MAX} grants; give one with a glob.`);
@@ -70,6 +68,11 @@ export class PeerGrants {
       );
     });
   }
+}
+
+/** For what is given to a peer by its id: it may have gone while that waited for its turn. */
+export function noSuchPeer(peer: NodeId): PandoError {
+  return new PandoError('PEER_UNKNOWN', `There is no peer ${peer} here; add it first with "pando peer add".`);
 }
 
 /** The grant as an event, unless the peer has as much for that glob already. */
