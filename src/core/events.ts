@@ -311,6 +311,8 @@ export interface TransferStarted {
   readonly tree: TreeName;
   /** Snapshots on this node that get a hold. */
   readonly held: readonly { readonly snapshot: string; readonly guid: SnapshotGuid }[];
+  /** Those of them that get it with whatever has their name in the datasets below. */
+  readonly heldBelow: readonly string[];
   /** Datasets that the transfer may create here: the ids they will carry, and the snapshot by which each is known again. */
   readonly targets: readonly {
     readonly name: DatasetName;
@@ -571,8 +573,9 @@ const bodySchemas = {
     peer: nodeId,
     tree: treeName,
     held: z.array(z.object({ snapshot: z.string().max(512), guid: snapshotGuid })).max(10_000),
+    // Journals from before there was such a thing say nothing of it, and of what follows
+    heldBelow: z.array(z.string().max(512)).max(10_000).default([]),
     targets: z.array(z.object({ name: datasetName, dataset: datasetId, snapshot: snapshotGuid })).max(10_000),
-    // Journals from before there was such a thing say nothing of it
     resumable: z.array(datasetName).max(10_000).default([]),
   }),
   'receive.interrupted': z.object({

@@ -6,7 +6,8 @@ import { absoluteName, type DatasetName, holdTagOf, type NodeId, poolOf, type Tr
 import { isReceive, type MetadataStep, type ReceiveStep, type Step } from '../core/plan/steps.ts';
 import { withinTime } from '../sync/timers.ts';
 import { complete } from './completion.ts';
-import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
+import { heldTogether } from './held-together.ts';
+import { type HeldSnapshot, type Holds, journaledHolds, missingAmong, placeHolds, releaseHolds } from './holds.ts';
 import { IncomingStreams } from './incoming-streams.ts';
 import { isPartOf, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
 import type { MetadataReplay } from './metadata.ts';
@@ -40,7 +41,9 @@ export class IncomingTransfer {
   readonly #receives: readonly PlannedStep<ReceiveStep>[];
   /** What is held here, by index of the step that builds on it. */
   readonly #bases: ReadonlyMap<number, HeldSnapshot>;
-  readonly #held: readonly HeldSnapshot[];
+  readonly #holds: Holds;
+  /** Those of the bases that were gone when they were to be held. */
+  #missing: ReadonlySet<HeldSnapshot> = new Set();
   readonly #running = new Map<number, Promise<StepOutcome>>();
   readonly #streams: IncomingStreams;
   readonly #signal: AbortSignal;
@@ -54,7 +57,7 @@ export class IncomingTransfer {
     this.#steps = steps;
     this.#receives = steps.filter(isReceivePlanned);
     this.#bases = localBases(request, this.#receives);
-    this.#held = distinct(this.#bases.values());
+    this.#holds = heldTogether(Array.from(this.#bases.values()), { graph: request.local(), root: request.root });
     this.#signal = plan.signal;
     this.#streams = new IncomingStreams({
       ...options,
@@ -106,7 +109,7 @@ export class IncomingTransfer {
       role: 'receiver',
       peer,
       tree,
-      held: journaledHolds(this.#held),
+      ...journaledHolds(this.#holds),
       targets: this.#receives.filter(isNew).map(({ step }) => ({
         name: this.#name(step),
         dataset: step.dataset,
@@ -142,17 +145,20 @@ export class IncomingTransfer {
 
   /** Holds, asks and streams. False when it never came to streams: then all steps have failed. */
   async #streamed(): Promise<boolean> {
-    const { zfs, node } = this.#options;
     try {
-      const held = this.#held;
-      const holding = held.length === 0 ? undefined : zfs.hold(holdTagOf(node, this.#id), held);
-      const [prepared] = await bothSettled(this.#prepare(), holding);
+      const [prepared] = await bothSettled(this.#prepare(), this.#hold());
       await this.#stream(prepared);
       return true;
     } catch (error) {
       this.#plan.outcomes.fail(this.#steps, error);
       return false;
     }
+  }
+
+  async #hold(): Promise<void> {
+    const { zfs, node } = this.#options;
+    await placeHolds(zfs, holdTagOf(node, this.#id), this.#holds);
+    this.#missing = await missingAmong(zfs, this.#holds, Array.from(this.#bases.values()));
   }
 
   /** False when nobody could look at what was received, so that nothing of it counts; the recovery marks it later. */
@@ -174,7 +180,7 @@ export class IncomingTransfer {
 
   /** Releases the holds here. False when ZFS refused; the recovery tries again. */
   #released(): Promise<boolean> {
-    return releaseHolds(this.#options.zfs, holdTagOf(this.#options.node, this.#id), this.#held).then(
+    return releaseHolds(this.#options.zfs, holdTagOf(this.#options.node, this.#id), this.#holds).then(
       () => true,
       () => false,
     );
@@ -238,10 +244,15 @@ export class IncomingTransfer {
       prepared,
       stream,
       isResumed: interrupted?.resumptions.has(index) === true,
-      isBaseHeld: step.kind === 'receive-incremental' && this.#bases.get(index)?.dataset === this.#name(step),
+      isBaseHeld: this.#isBaseHeld(index, step),
       onBytes: (soFar) => onProgress({ kind: 'step-progress', step: index, bytes: soFar }),
     });
     return { result: 'done', bytes };
+  }
+
+  #isBaseHeld(index: number, step: ReceiveStep): boolean {
+    const base = this.#bases.get(index);
+    return step.kind === 'receive-incremental' && base?.dataset === this.#name(step) && !this.#missing.has(base);
   }
 
   #result(): Pick<TransferEnded, 'outcome' | 'bytes'> {

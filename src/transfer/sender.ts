@@ -26,7 +26,8 @@ import type { Compressor } from './compression/compressor.ts';
 import type { Cursors } from './cursors.ts';
 import type { ApartLinks } from './data-links.ts';
 import { EncryptionMemory } from './encryption.ts';
-import { distinct, type HeldSnapshot, journaledHolds, releaseHolds } from './holds.ts';
+import { heldTogether } from './held-together.ts';
+import { type Holds, journaledHolds, placeHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import type { LinkUses } from './link-uses.ts';
 import { findOrigins, type Shared } from './offers.ts';
@@ -98,7 +99,7 @@ interface OpenTransfer {
   readonly tree: TreeName;
   readonly mode: LinkMode;
   readonly tag: HoldTag;
-  readonly held: readonly HeldSnapshot[];
+  readonly holds: Holds;
   readonly streams: readonly OfferedStream[];
   readonly abort: AbortController;
   /** Whether the peer can go on with what is cut short. */
@@ -197,7 +198,7 @@ export class TransferSender {
     const requests = await requestedStreams(zfs, this.#encryption, wanted, { graph, root, origins });
     this.#checkLimits(peer, wanted.transfer);
     const canCompress = wanted.compress && (await this.#options.compressor.isAvailable());
-    const transfer = this.#offer(peer, wanted, requests, canCompress);
+    const transfer = this.#offer(peer, wanted, requests, { graph, root }, canCompress);
     this.#open.set(transfer.id, transfer);
     transfer.holding = this.#hold(transfer);
     try {
@@ -220,7 +221,7 @@ export class TransferSender {
 
   async #hold(transfer: OpenTransfer): Promise<void> {
     await this.#options.journal.start(intentOf(transfer));
-    await this.#options.zfs.hold(transfer.tag, transfer.held);
+    await placeHolds(this.#options.zfs, transfer.tag, transfer.holds);
   }
 
   #checkLimits(peer: NodeId, id: TransferId): void {
@@ -247,7 +248,13 @@ export class TransferSender {
     throw noTreeFor(tree);
   }
 
-  #offer(peer: NodeId, wanted: Prepare, requests: readonly RequestedStream[], canCompress: boolean): OpenTransfer {
+  #offer(
+    peer: NodeId,
+    wanted: Prepare,
+    requests: readonly RequestedStream[],
+    shared: Omit<Shared, 'origins'>,
+    canCompress: boolean,
+  ): OpenTransfer {
     const { history, isTrustedLink, directPort, randomBytes } = this.#options;
     const streams = requests.map((one) => ({
       ticket: Buffer.from(randomBytes(TICKET_BYTES)),
@@ -263,7 +270,10 @@ export class TransferSender {
       tree: wanted.tree,
       mode: direct ? 'direct' : 'sealed',
       tag: holdTagOf(history.node, wanted.transfer),
-      held: distinct(streams.flatMap(({ ends }) => ends)),
+      holds: heldTogether(
+        streams.flatMap(({ ends }) => ends),
+        shared,
+      ),
       streams,
       abort: new AbortController(),
       resumable: wanted.resumable,
@@ -424,7 +434,7 @@ export class TransferSender {
   async #release(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
     const { journal, zfs } = this.#options;
     try {
-      await releaseHolds(zfs, transfer.tag, transfer.held);
+      await releaseHolds(zfs, transfer.tag, transfer.holds);
       await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
     } finally {
       journal.leave(transfer.id);
@@ -439,7 +449,7 @@ function intentOf(transfer: OpenTransfer): TransferStarted {
     role: 'sender',
     peer: transfer.peer,
     tree: transfer.tree,
-    held: journaledHolds(transfer.held),
+    ...journaledHolds(transfer.holds),
     targets: [],
     resumable: [],
   };

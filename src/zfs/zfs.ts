@@ -25,6 +25,12 @@ export interface SnapshotReference {
   readonly snapshot: SnapshotName;
 }
 
+/** A snapshot that is held or released. */
+export interface HoldReference extends SnapshotReference {
+  /** Also each snapshot of that name in the datasets below (`-r`, zfs-hold.8): for all of them together ZFS takes one transaction, and otherwise one for each. */
+  readonly below?: boolean;
+}
+
 /** A bookmark by its place: `dataset#bookmark`. */
 export interface BookmarkReference {
   readonly dataset: DatasetName;
@@ -307,15 +313,16 @@ export interface Zfs {
   changedPaths(from: SnapshotReference, to: SnapshotReference): Promise<readonly Buffer[] | null>;
 
   /**
-   * Puts a hold on all these snapshots with one process. `ZFS_HOLD_EXISTS` when one has that tag already, `ZFS_NOT_FOUND` when one is missing; the others
-   * are held all the same, and {@link release} undoes it for all.
+   * Puts a hold on all these snapshots. `ZFS_HOLD_EXISTS` when one has that tag already, `ZFS_NOT_FOUND` when one is missing; the others
+   * are held all the same, and {@link release} undoes it for all. Of what lies below one of them nothing need be there, and where something has that tag
+   * already none of it is held.
    */
-  hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void>;
+  hold(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<void>;
   /**
    * Releases a hold. Snapshots that are gone or never had the tag are passed over: releasing is idempotent. Resolves to whether all of them had it; one that
-   * did not may have been renamed, and have it still.
+   * did not may have been renamed, and have it still. True for one with all below it: nothing that has its name there now has the tag; false: something may.
    */
-  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean>;
+  release(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<boolean>;
   /** Tags on each of these snapshots, none for one that does not exist. `ZFS_UNSUPPORTED` where `listHolds` does not hold. */
   holds(snapshots: readonly SnapshotReference[]): Promise<HoldTag[][]>;
 

@@ -709,6 +709,40 @@ function holdTests(use: () => ZfsWorld): void {
     await world.zfs.release(tag('keep'), [first, second]);
   });
 
+  test('a hold that reaches down is one of everything below that has the name, and is released with it', async () => {
+    const world = use();
+    const root = await world.root();
+    const [child, grandchild] = [below(root, 'child'), below(root, 'child/grandchild')];
+    for (const dataset of [child, grandchild]) await world.zfs.create(dataset);
+    const snapshots = [at(root, '1'), at(grandchild, '1'), at(root, '2'), at(child, '2')];
+    await world.zfs.snapshot(snapshots);
+    const counts = async (): Promise<number[]> => {
+      const listed = await world.zfs.listSnapshots(snapshots);
+      return listed.map((snapshot) => snapshot?.userrefs ?? Number.NaN);
+    };
+    const reaching = [{ ...at(root, '1'), below: true }, at(root, '2')];
+    await world.zfs.hold(tag('keep'), reaching);
+    expect(await counts()).toEqual([1, 1, 1, 0]);
+    expect(await world.zfs.release(tag('keep'), reaching)).toBe(true);
+    expect(await counts()).toEqual([0, 0, 0, 0]);
+    expect(await world.zfs.release(tag('keep'), reaching)).toBe(false);
+  });
+
+  test('a hold that reaches down holds nothing where something has the tag already, or the top is missing', async () => {
+    const world = use();
+    const root = await world.root();
+    const child = below(root, 'child');
+    await world.zfs.create(child);
+    await world.zfs.snapshot([at(root, '1'), at(child, '1')]);
+    await world.zfs.hold(tag('keep'), [at(child, '1')]);
+    const hold = (snapshot: string) => world.zfs.hold(tag('keep'), [{ ...at(root, snapshot), below: true }]);
+    await world.refuses('ZFS_HOLD_EXISTS', [root], () => hold('1'));
+    await world.refuses('ZFS_NOT_FOUND', [root], () => hold('missing'));
+    expect((await world.snapshot(at(root, '1'))).userrefs).toBe(0);
+    await world.zfs.release(tag('keep'), [at(child, '1')]);
+    expect((await world.snapshot(at(child, '1'))).userrefs).toBe(0);
+  });
+
   test('tags are listed where the ZFS can do it', async () => {
     const world = use();
     const root = await world.root();

@@ -24,6 +24,7 @@ function intentOf(number: number): TransferStarted {
     peer: signerOf(2).node,
     tree,
     held: [],
+    heldBelow: [],
     targets: [],
     resumable: [],
   };

@@ -49,6 +49,7 @@ async function crashAfterIntent(
     peer: node.id,
     tree: IMAGES,
     held: intent.held ?? [],
+    heldBelow: [],
     targets: (intent.targets ?? []) as never,
     resumable: [],
   });

@@ -8,6 +8,7 @@ import { PLACEHOLDER_BYTES_MAX, PLACEHOLDER_PROPERTY } from '../../core/plan/ste
 import { firstOf, zfsFailure } from '../failure.ts';
 import type {
   BookmarkReference,
+  HoldReference,
   ListedDataset,
   ListedSnapshot,
   ReceiveRequest,
@@ -20,11 +21,12 @@ import type {
   Zfs,
   ZfsCapabilities,
 } from '../zfs.ts';
-import { checkProperties, checkTag } from './arguments.ts';
+import { checkProperties } from './arguments.ts';
 import { requireNoBookmarkTwice } from './bookmarks.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { changedPaths } from './diff.ts';
+import { Holds } from './holds.ts';
 import { MomentaryMounts } from './momentary-mounts.ts';
 import { directoryOf, ensureMounted, requireHere, requireRoom, unmount, used } from './mounts.ts';
 import { objects } from './objects.ts';
@@ -32,7 +34,7 @@ import { probe } from './probe.ts';
 import { MISSING, Reader } from './reader.ts';
 import { rollBack } from './rollback.ts';
 import { Runner } from './runner.ts';
-import { receiveWords, runReceive, runSend, sendWords, writtenBookmark, writtenName } from './streams.ts';
+import { datasetsOf, receiveWords, runReceive, runSend, sendWords, writtenBookmark, writtenName } from './streams.ts';
 import { isToken, readToken } from './tokens.ts';
 import { renameUnmounted, unmountIfMounted, whileUnmounted } from './unmounted.ts';
 
@@ -47,8 +49,6 @@ export interface CliZfsOptions extends CommandLineOptions {
 const CONCURRENCY_PER_POOL = 8;
 /** Each is a login where the commands run through ssh, and servers take few at a time (MaxStartups, sshd_config.5). */
 const REMOTE_CONCURRENCY_PER_POOL = 2;
-/** Fewer names than this are not worth another process. */
-const NAMES_SIDE_BY_SIDE_MIN = 8;
 /** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */
 const RECEIVE_CLEANUP_MS_MAX = 10_000;
 const RECEIVE_CLEANUP_POLL_MS = 50;
@@ -56,8 +56,6 @@ const RECEIVE_CLEANUP_POLL_MS = 50;
 const NOT_MOUNTED = /successfully created, but (it could )?not (be )?mounted|^cannot mount /;
 /** Where there is nothing to give up. */
 const NOTHING_PARTIAL = /does not have any resumable receive state/;
-/** Releases that have nothing to release. */
-const NOT_HELD = /no such tag on this dataset|dataset does not exist/;
 
 interface Asked {
   readonly capabilities: ZfsCapabilities;
@@ -67,7 +65,7 @@ interface Asked {
 /** Drives the `zfs` and `zpool` commands of OpenZFS or zfs-fuse, on this machine or another. */
 export class CliZfs implements Zfs {
   readonly #commandLine: CommandLine;
-  readonly #concurrencyPerPool: number;
+  readonly #holds: Holds;
   readonly #runner: Runner;
   readonly #mounts: MomentaryMounts;
   readonly #onSkipped: (name: string) => void;
@@ -76,8 +74,9 @@ export class CliZfs implements Zfs {
   constructor(options: CliZfsOptions = {}) {
     this.#commandLine = new CommandLine(options);
     const concurrency = this.#commandLine.remoteShell ? REMOTE_CONCURRENCY_PER_POOL : CONCURRENCY_PER_POOL;
-    this.#concurrencyPerPool = options.concurrencyPerPool ?? concurrency;
-    this.#runner = new Runner(this.#commandLine, this.#concurrencyPerPool);
+    const concurrencyPerPool = options.concurrencyPerPool ?? concurrency;
+    this.#runner = new Runner(this.#commandLine, concurrencyPerPool);
+    this.#holds = new Holds(this.#runner, concurrencyPerPool);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
     const dialect = async (): Promise<ZfsCapabilities['dialect']> => (await this.capabilities()).dialect;
     this.#mounts = new MomentaryMounts({
@@ -252,49 +251,17 @@ export class CliZfs implements Zfs {
     return diff ? changedPaths(this.#runner, this.#mounts, from, to) : null;
   }
 
-  async hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
-    checkTag(tag);
-    const names = snapshots.map(writtenName);
-    const action = `hold ${firstOf(names)} under ${tag}`;
-    const datasets = datasetsOf(snapshots);
-    await this.#sideBySide(names, async (some) => void (await this.#run(action, datasets, ['hold', tag, ...some])));
+  hold(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<void> {
+    return this.#holds.place(tag, snapshots);
   }
 
-  async release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean> {
-    checkTag(tag);
-    let all = true;
-    const action = (names: readonly string[]): string => `release ${tag} from ${firstOf(names)}`;
-    const datasets = datasetsOf(snapshots);
-    await this.#sideBySide(snapshots.map(writtenName), async (names) => {
-      const complaints = await this.#run(action(names), datasets, ['release', tag, ...names], NOT_HELD);
-      if (complaints !== '') all = false;
-      // The hold of a pool that is away is not released
-      if (/dataset does not exist/.test(complaints)) await this.#runner.requirePools(datasets, action(names));
-    });
-    return all;
+  release(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<boolean> {
+    return this.#holds.release(tag, snapshots);
   }
 
   async holds(snapshots: readonly SnapshotReference[]): Promise<HoldTag[][]> {
     const { capabilities } = await this.#ask();
-    const names = snapshots.map(writtenName);
-    const action = `list the holds of ${firstOf(names)}`;
-    if (!capabilities.listHolds) {
-      const attempt = { action, command: this.#commandLine.words('zfs', ['holds', '-H', ...names]) };
-      const nothing = { exitCode: null, stderr: '' };
-      throw zfsFailure('ZFS_UNSUPPORTED', attempt, nothing, `${capabilities.version} cannot list holds`);
-    }
-    const tags = new Map<string, HoldTag[]>(names.map((name) => [name, []]));
-    const datasets = datasetsOf(snapshots);
-    for (const batch of this.#commandLine.batches(names)) {
-      const onLine = (line: string): void => {
-        const [name = '', tag = ''] = line.split('\t');
-        tags.get(name)?.push(tag as HoldTag);
-      };
-      const words = ['holds', '-H', ...batch];
-      const complaints = await this.#runner.run({ words, action, names: datasets, onLine, passOver: MISSING });
-      if (complaints !== '') await this.#runner.requirePools(datasets, action);
-    }
-    return names.map((name) => tags.get(name) ?? []);
+    return this.#holds.tagsOf(snapshots, capabilities);
   }
 
   async estimate(request: SendRequest): Promise<number | null> {
@@ -470,20 +437,6 @@ export class CliZfs implements Zfs {
     if (failures.length > 0) throw failures[0];
   }
 
-  /**
-   * Divides the names among commands that run side by side, for what waits for a transaction group with each name: together they wait for
-   * one. The first failure is told after all were tried.
-   */
-  async #sideBySide(names: readonly string[], run: (names: readonly string[]) => Promise<void>): Promise<void> {
-    const share = Math.max(NAMES_SIDE_BY_SIDE_MIN, Math.ceil(names.length / this.#concurrencyPerPool));
-    const parts = Array.from({ length: Math.ceil(names.length / share) }, (_, part) =>
-      names.slice(part * share, (part + 1) * share),
-    );
-    const batches = parts.flatMap((part) => this.#commandLine.batches(part));
-    const results = await Promise.allSettled(batches.map(run));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-  }
-
   #run(action: string, names: readonly DatasetName[], words: readonly string[], passOver?: RegExp): Promise<string> {
     return this.#runner.run({ action, names, words, ...(passOver === undefined ? {} : { passOver }) });
   }
@@ -504,10 +457,6 @@ export class CliZfs implements Zfs {
 function options(properties: Properties, action: string): string[] {
   checkProperties(properties, action);
   return Object.entries(properties).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-}
-
-function datasetsOf(snapshots: readonly SnapshotReference[]): DatasetName[] {
-  return Array.from(new Set(snapshots.map(({ dataset }) => dataset)));
 }
 
 function namesOf({ snapshot, base }: SendRequest): DatasetName[] {

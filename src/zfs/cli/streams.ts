@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import { type Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { PandoError } from '../../core/errors.ts';
+import type { DatasetName } from '../../core/ids.ts';
 import { writtenFlags } from '../../core/stream-flags.ts';
 import { differenceTo } from '../begin-check.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
@@ -80,6 +81,11 @@ export function receiveWords(
 
 export function writtenName({ dataset, snapshot }: SnapshotReference): string {
   return `${dataset}@${snapshot}`;
+}
+
+/** The dataset of each. */
+export function datasetsOf(snapshots: readonly SnapshotReference[]): DatasetName[] {
+  return Array.from(new Set(snapshots.map(({ dataset }) => dataset)));
 }
 
 export function writtenBookmark({ dataset, bookmark }: BookmarkReference): string {

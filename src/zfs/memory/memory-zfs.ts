@@ -12,6 +12,7 @@ import { flagsBeyond, parseFlags, RAW_STREAM, writtenFlags } from '../../core/st
 import { type Attempt, firstOf, zfsFailure } from '../failure.ts';
 import type {
   BookmarkReference,
+  HoldReference,
   ListedDataset,
   ListedSnapshot,
   ReceiveRequest,
@@ -37,8 +38,9 @@ import {
   takeSnapshots,
 } from './changes.ts';
 import { nextSequence, tickingClock } from './defaults.ts';
+import { holdWords, placeHold, releaseHold } from './holds.ts';
 import { listedDataset, listedSnapshot, tokenOf } from './listing.ts';
-import { descendantsOf, effectiveProperty, fullName, type MemoryDataset, newFile, parentName } from './model.ts';
+import { descendantsOf, effectiveProperty, type MemoryDataset, newFile, parentName } from './model.ts';
 import { differingPaths, mountpointOf, usedBelow } from './mounts.ts';
 import { MemoryPools, nextTxg, requireKey, requireSpace } from './pools.ts';
 import { checkProperties } from './properties.ts';
@@ -359,24 +361,17 @@ export class MemoryZfs implements Zfs {
     });
   }
 
-  hold(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<void> {
-    const names = snapshots.map(written);
-    return this.#command(`hold ${firstOf(names)} under ${tag}`, ['hold', tag, ...names], () => {
-      eachOf(snapshots, (reference) => {
-        const { snapshot } = this.#pools.snapshot(reference);
-        if (snapshot.holds.has(tag)) throw new Refusal('ZFS_HOLD_EXISTS', fullName(snapshot));
-        snapshot.holds.add(tag);
-      });
+  hold(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<void> {
+    const action = `hold ${firstOf(snapshots.map(written))} under ${tag}`;
+    return this.#command(action, ['hold', tag, ...holdWords(snapshots)], () => {
+      eachOf(snapshots, (reference) => placeHold(this.#pools, tag, reference));
     });
   }
 
-  release(tag: HoldTag, snapshots: readonly SnapshotReference[]): Promise<boolean> {
-    const names = snapshots.map(written);
-    return this.#command(`release ${tag} from ${firstOf(names)}`, ['release', tag, ...names], () => {
-      const released = snapshots.map(({ dataset, snapshot }) => {
-        const found = this.#pools.find(dataset)?.dataset.snapshots.find(({ name }) => name === snapshot);
-        return found?.holds.delete(tag) ?? false;
-      });
+  release(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<boolean> {
+    const action = `release ${tag} from ${firstOf(snapshots.map(written))}`;
+    return this.#command(action, ['release', tag, ...holdWords(snapshots)], () => {
+      const released = snapshots.map((reference) => releaseHold(this.#pools, tag, reference));
       return released.every((had) => had);
     });
   }

@@ -227,6 +227,7 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     peer: OWNER.node,
     tree: admin.tree,
     held: [{ snapshot: 'a@b', guid: snapshot('a', '@b').guid }],
+    heldBelow: [],
     targets: [],
     resumable: [],
   },
