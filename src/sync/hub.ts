@@ -1,4 +1,5 @@
 /** All sessions of this node: one for each known peer, dialled, accepted, kept up and ended. */
+import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isPandoError, PandoError } from '../core/errors.ts';
@@ -69,6 +70,8 @@ export class Hub {
   constructor(options: HubOptions) {
     const { history, directory, software, capabilities, refresh, timers, report } = options;
     this.#options = options;
+    // As many as wait for a connection at once listen to it
+    setMaxListeners(0, this.#closing.signal);
     this.#context = {
       history,
       software,

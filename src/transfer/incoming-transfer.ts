@@ -222,9 +222,10 @@ export class IncomingTransfer {
   /** Runs a step once all that it waits for is done and the queue has room. */
   async #whenPossible(index: number, step: Step, task: () => Promise<StepOutcome>): Promise<StepOutcome> {
     await Promise.all(step.after.map((before) => this.#running.get(before)));
-    const queued = this.#options.queue.run(this.#request.peer, poolOf(this.#request.root), async () => {
+    const estimatedBytes = isReceive(step) ? step.estimatedBytes : 0;
+    const { peer, root } = this.#request;
+    const queued = this.#options.queue.run({ peer, pool: poolOf(root), bytes: estimatedBytes }, async () => {
       if (this.#signal.aborted || !this.#plan.outcomes.allowsFor(step)) return { result: 'skipped' } as const;
-      const estimatedBytes = isReceive(step) ? step.estimatedBytes : 0;
       this.#request.onProgress({ kind: 'step-started', step: index, estimatedBytes });
       return task();
     });

@@ -19,10 +19,12 @@ export const OUTCOME = 'transfer.outcome';
 export const FINISH = 'transfer.finish';
 
 /**
- * Streams in one transfer. They share one hold command at either end, whose arguments (two names of up to 255 bytes each) must fit
- * a command line; beyond this number the cost of a hold is lost in that of the streams.
+ * Streams in one transfer. They share holds, the listing that verifies, and an entry in the log at either end, beside whose cost that of the streams counts
+ * for more the more there are; and what they ask for fits one frame.
  */
-export const TRANSFER_STREAMS_MAX = 128;
+export const TRANSFER_STREAMS_MAX = 256;
+/** A transfer with as much as that to come, in bytes, gets no further streams: what came is verified, and what was held let go, when all of it has come. */
+export const TRANSFER_BYTES_MAX = 64 * 1024 ** 3;
 
 /** Transfers that one peer may have open at a sender. A mirror needs one at a time; the receiver lets others wait their turn. */
 export const TRANSFERS_PER_PEER_MAX = 16;

@@ -2,11 +2,12 @@
  * The taking end of transfers: executes a plan, decides nothing (design §8).
  *
  * 1. What is replayed as metadata and streams take turns, in the order of the plan. The former runs one by one; streams run in transfers of at most
- *    TRANSFER_STREAMS_MAX, each under a journaled intent.
+ *    TRANSFER_STREAMS_MAX (less where they are large), each under a journaled intent.
  * 2. Streams run side by side as far as the plan's `after` and the queue's limits allow. A step whose need failed is skipped.
  * 3. What was received counts only once a listing has shown its guid and origin (zfs-rules, "Identity and order").
  * 4. However a transfer ends, its holds are released, its children gone, and the journal says so.
  */
+import { setMaxListeners } from 'node:events';
 import type { Graph } from '../core/graph/graph.ts';
 import { isReceive } from '../core/plan/steps.ts';
 import { isGivingUp } from './giving-up.ts';
@@ -14,9 +15,8 @@ import { IncomingTransfer, type PullOnItsWay } from './incoming-transfer.ts';
 import { findInterrupted, type Interrupted, settleInterrupted } from './interruptions.ts';
 import { MetadataReplay } from './metadata.ts';
 import { failed, kept, Outcomes } from './outcomes.ts';
-import type { PlannedStep } from './planned-step.ts';
+import { type PlannedStep, transfersOf } from './planned-step.ts';
 import type { PullReport, StepOutcome } from './progress.ts';
-import { TRANSFER_STREAMS_MAX } from './protocol.ts';
 import type { PullerOptions, PullRequest } from './pull.ts';
 
 export class Puller {
@@ -63,6 +63,8 @@ class Pull {
     this.#outcomes = new Outcomes(request.onProgress);
     this.#metadata = new MetadataReplay({ ...options, tree: request.tree, root: request.root });
     this.#signal = AbortSignal.any([request.signal, lost]);
+    // As many streams as run at once listen to it
+    setMaxListeners(0, this.#signal);
     this.#plan = { request, outcomes: this.#outcomes, metadata: this.#metadata, lost, signal: this.#signal };
   }
 
@@ -86,8 +88,7 @@ class Pull {
   }
 
   async #streamAll(steps: readonly PlannedStep[]): Promise<void> {
-    for (let start = 0; start < steps.length; start += TRANSFER_STREAMS_MAX) {
-      const some = steps.slice(start, start + TRANSFER_STREAMS_MAX);
+    for (const some of transfersOf(steps)) {
       await this.#options.queue.transfer(this.#request.peer, this.#signal, () =>
         new IncomingTransfer(this.#options, this.#plan, some).run(),
       );

@@ -11,6 +11,7 @@
  * 4. A ticket is good once, for one stream, for the peer that asked.
  */
 import { timingSafeEqual } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Duplex, Writable } from 'node:stream';
 import { describeError, PandoError } from '../core/errors.ts';
@@ -263,6 +264,9 @@ export class TransferSender {
       claimed: false,
       running: undefined,
     }));
+    const abort = new AbortController();
+    // As many streams as run at once listen to it
+    setMaxListeners(0, abort.signal);
     const direct = wanted.mode === 'direct' && isTrustedLink(peer) && directPort() !== null;
     return {
       id: wanted.transfer,
@@ -275,7 +279,7 @@ export class TransferSender {
         shared,
       ),
       streams,
-      abort: new AbortController(),
+      abort,
       resumable: wanted.resumable,
       holding: Promise.resolve(),
     };

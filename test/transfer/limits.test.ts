@@ -18,17 +18,22 @@ class Gauge {
 
 const [ANNA, BEN] = ['anna', 'ben'] as NodeId[] as [NodeId, NodeId];
 const PLENTY = 99;
+const [SMALL, LARGE] = [1000, 1_000_000_000];
+const ANY_STREAM = { peer: ANNA, pool: 'tank', bytes: LARGE };
 const { signal } = new AbortController();
 
-/** How many of 60 tasks, of two peers and for two pools, ran at once at most: for one peer, for one pool, and in all. */
-async function mostAtOnce(limits: Partial<TransferLimits>): Promise<{ peer: number; pool: number; all: number }> {
+/** How many of 60 streams, of two peers and for two pools, ran at once at most: for one peer, for one pool, and in all. */
+async function mostAtOnce(
+  limits: Partial<TransferLimits>,
+  bytes = LARGE,
+): Promise<{ peer: number; pool: number; all: number }> {
   const queue = new TransferQueue({ perPeer: PLENTY, perPool: PLENTY, overall: PLENTY, ...limits });
   const gauges = { anna: new Gauge(), ben: new Gauge(), tank: new Gauge(), ssd: new Gauge(), all: new Gauge() };
   let done = 0;
   const tasks = Array.from({ length: 60 }, (_, index) => {
     const [peer, peerGauge] = index % 2 === 0 ? ([ANNA, gauges.anna] as const) : ([BEN, gauges.ben] as const);
     const [pool, poolGauge] = index % 3 === 0 ? (['tank', gauges.tank] as const) : (['ssd', gauges.ssd] as const);
-    return queue.run(peer, pool, async () => {
+    return queue.run({ peer, pool, bytes }, async () => {
       await Promise.all([peerGauge.during(), poolGauge.during(), gauges.all.during()]);
       done += 1;
     });
@@ -55,10 +60,28 @@ describe('the transfer queue', () => {
     expect(await mostAtOnce({ overall: 5 })).toMatchObject({ all: 5 });
   });
 
-  it('goes on after a task that failed', async () => {
+  it('runs twice as many small streams, which share transaction groups', async () => {
+    expect(await mostAtOnce({ perPeer: 3 }, SMALL)).toMatchObject({ peer: 6, all: 12 });
+    expect(await mostAtOnce({ perPool: 2 }, SMALL)).toMatchObject({ pool: 4, all: 8 });
+    expect(await mostAtOnce({ overall: 5 }, SMALL)).toMatchObject({ all: 10 });
+  });
+
+  it('lets no small stream wait for a large one', async () => {
     const queue = new TransferQueue({ perPeer: 1, perPool: 1, overall: 1 });
-    await expect(queue.run(ANNA, 'tank', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
-    expect(await queue.run(ANNA, 'tank', async () => 'yes')).toBe('yes');
+    const smallOnes = new AbortController();
+    const large = queue.run(
+      ANY_STREAM,
+      () => new Promise<void>((resolve) => smallOnes.signal.addEventListener('abort', () => resolve())),
+    );
+    await Promise.all([1, 2, 3].map(() => queue.run({ ...ANY_STREAM, bytes: SMALL }, async () => undefined)));
+    smallOnes.abort();
+    await large;
+  });
+
+  it('goes on after a stream that failed', async () => {
+    const queue = new TransferQueue({ perPeer: 1, perPool: 1, overall: 1 });
+    await expect(queue.run(ANY_STREAM, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(await queue.run(ANY_STREAM, async () => 'yes')).toBe('yes');
   });
 
   it('has no more transfers with a peer at a time than the peer takes, and lets the others wait', async () => {
