@@ -3,6 +3,7 @@
 import { MILLION_SNAPSHOTS } from './generated-graph.ts';
 import { measureHandover } from './handover-bench.ts';
 import { measureHostile } from './hostile-bench.ts';
+import { measureIncrements } from './increments-bench.ts';
 import { measureLayers, median } from './layers-bench.ts';
 import { measureAppend, measureLargeGraph, measureRecord, measureReplay } from './log-bench.ts';
 import { measurePlan } from './plan-bench.ts';
@@ -15,7 +16,6 @@ import {
   measureBulk,
   measureFamily,
   measureIdle,
-  measureIncrements,
   measureStreams,
   SSH,
   SSH_GCM,
@@ -41,6 +41,7 @@ const LARGE = { datasets: 100_000, snapshotsEach: 10, clonesEach: 3, groupSize: 
 const BULK_MEBIBYTES = 1024;
 const BULK_ROUNDS = 3;
 const INCREMENTS = 200;
+const INCREMENT_ROUNDS = 3;
 const STREAMS = 3;
 const STREAM_MEBIBYTES = 512;
 /** A transfer that is long enough for memory to show whether it grows. */
@@ -161,7 +162,7 @@ async function rest(): Promise<PartResult> {
 }
 
 async function increments(): Promise<PartResult> {
-  const measured = await measureIncrements(INCREMENTS);
+  const measured = await measureIncrements(INCREMENTS, INCREMENT_ROUNDS);
   const syncoid =
     measured.syncoidRatio === null
       ? row(`increments: ${INCREMENTS} small / syncoid`, `not compared: ${measured.missing}`, '≤ 0.1', null)
@@ -230,10 +231,17 @@ async function streams(): Promise<PartResult> {
       `≤ ${ROUND_TRIP_MS_MAX} ms`,
       p99 <= ROUND_TRIP_MS_MAX,
     );
+  const bare = ({ bareRoundTrips }: StreamTimes): string => bareRoundTrips.p99.toFixed(1);
   return {
     rows: [
       roundTrip('sealed', sealed),
       roundTrip('direct', direct),
+      row(
+        `streams: the same of a bare echo beside ${STREAMS} bare pipes, twice`,
+        `${bare(sealed)} and ${bare(direct)} ms`,
+        '',
+        null,
+      ),
       row(
         'streams: CPU of both nodes per GiB, with these questions, direct',
         `${direct.cpuSecondsPerGibibyte.toFixed(2)} s`,

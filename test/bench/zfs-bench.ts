@@ -10,18 +10,19 @@ import { execa } from 'execa';
 import { ensureZfs } from '../../peers/provision/ensure-zfs.ts';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
+import { measureBareEcho } from './bare-echo.ts';
 import { MemoryWatch } from './memory-watch.ts';
 import type { AskedSync, NodeFarewell, NodeHello, NodeOrder, SyncTimes, Traffic, Usage } from './node-process.ts';
 import { mbufferPipe, provideRivals, SshServer } from './rivals.ts';
+import { type RoundTrips, roundTripsOf } from './round-trips.ts';
 
 const MIB = 1024 * 1024;
 /** Sparse: it takes what is written. */
 const POOL_BYTES = 24 * 1024 * MIB;
 const NODE_PROCESS = fileURLToPath(new URL('./node-process.js', import.meta.url));
-const INCREMENT_BYTES = 16 * 1024;
 const IDLE_SYNCS = 100;
 
-interface BenchNode extends NodeHello {
+export interface BenchNode extends NodeHello {
   readonly pid: number;
   order<Answer>(order: NodeOrder): Promise<Answer>;
   stop(): Promise<NodeFarewell>;
@@ -124,19 +125,19 @@ export async function zfs(...words: readonly string[]): Promise<void> {
   await execa('zfs', words);
 }
 
-async function timed(work: () => Promise<unknown>): Promise<number> {
+export async function timed(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work();
   return (performance.now() - start) / 1000;
 }
 
 /** The pipe that people write; names are made here, of harmless characters. */
-async function shell(script: string): Promise<void> {
+export async function shell(script: string): Promise<void> {
   await execa('sh', ['-c', script]);
 }
 
 /** Random bytes, so that nothing compresses. */
-async function writeFileOf(path: string, bytes: number): Promise<void> {
+export async function writeFileOf(path: string, bytes: number): Promise<void> {
   const chunk = Buffer.alloc(Math.min(bytes, MIB));
   const file = await open(path, 'w');
   for (let written = 0; written < bytes; written += chunk.length) {
@@ -146,11 +147,11 @@ async function writeFileOf(path: string, bytes: number): Promise<void> {
   await file.close();
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
-async function syncOnce(receiver: BenchNode, tree: TreeName): Promise<number> {
+export async function syncOnce(receiver: BenchNode, tree: TreeName): Promise<number> {
   const { milliseconds, failures } = await receiver.order<SyncTimes>({ do: 'sync', tree, times: 1 });
   if (failures.length > 0) throw new Error(`a step failed: ${failures[0]}`);
   return (milliseconds[0] ?? Number.NaN) / 1000;
@@ -280,70 +281,6 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
   });
 }
 
-export interface IncrementTimes {
-  readonly datasets: number;
-  readonly loopSeconds: number;
-  readonly pandoSeconds: number;
-  /** Null where syncoid is not installed, and then why. */
-  readonly syncoidSeconds: number | null;
-  readonly missing: string | null;
-  readonly loopRatio: number;
-  readonly syncoidRatio: number | null;
-  readonly nodes: readonly NodeFarewell[];
-}
-
-/** One small increment of each of many datasets: Pando, a bare loop, and syncoid, each onto copies of its own. */
-export function measureIncrements(datasets: number): Promise<IncrementTimes> {
-  return Bench.run(async (bench, source, target) => {
-    const tree = 'many' as TreeName;
-    const root = `${source.name}/many` as DatasetName;
-    const names = Array.from({ length: datasets }, (_, index) => `d${index}`);
-    const snapshotAll = async (snapshot: string): Promise<void> => {
-      for (const name of names) await writeFileOf(join(source.mountpoint, 'many', name, snapshot), INCREMENT_BYTES);
-      await zfs('snapshot', '-r', `${root}@${snapshot}`);
-    };
-    await zfs('create', root);
-    for (const name of names) await zfs('create', `${root}/${name}`);
-    await snapshotAll('one');
-    const { sender, receiver } = await bench.pair(true);
-    await sender.order({ do: 'share', tree, root });
-    await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/pando` as DatasetName });
-    await syncOnce(receiver, tree);
-    const missing = await provideRivals();
-    const rivals = missing === null ? ['loop', 'syncoid'] : ['loop'];
-    for (const rival of rivals) {
-      await zfs('create', `${target.name}/${rival}`);
-      for (const name of names)
-        await shell(`zfs send ${root}/${name}@one | zfs receive -u ${target.name}/${rival}/${name}`);
-    }
-    await snapshotAll('two');
-    await sender.order({ do: 'look' });
-    await receiver.order({ do: 'catch-up', peer: sender.id });
-    const steps = names.map(
-      (name) => `zfs send -i @one ${root}/${name}@two | zfs receive -u ${target.name}/loop/${name}`,
-    );
-    const loopSeconds = await timed(() => shell(steps.join('\n')));
-    const pandoSeconds = await syncOnce(receiver, tree);
-    // Without SSH: over it, syncoid does not get along with a ZFS as old as zfs-fuse
-    const syncoid = async (): Promise<void> => {
-      for (const name of names) {
-        await execa('syncoid', ['--no-sync-snap', '--quiet', `${root}/${name}`, `${target.name}/syncoid/${name}`]);
-      }
-    };
-    const syncoidSeconds = missing === null ? await timed(syncoid) : null;
-    return {
-      datasets,
-      missing,
-      loopSeconds,
-      pandoSeconds,
-      syncoidSeconds,
-      loopRatio: pandoSeconds / loopSeconds,
-      syncoidRatio: syncoidSeconds === null ? null : pandoSeconds / syncoidSeconds,
-      nodes: [await sender.stop(), await receiver.stop()],
-    };
-  });
-}
-
 export interface IdleTimes {
   readonly snapshots: number;
   readonly medianMilliseconds: number;
@@ -435,19 +372,16 @@ export interface StreamTimes {
   readonly mebibytes: number;
   readonly seconds: number;
   /** Round trips on the control connection while all of it ran, in ms. */
-  readonly roundTrips: {
-    readonly median: number;
-    readonly p99: number;
-    readonly worst: number;
-    readonly count: number;
-  };
+  readonly roundTrips: RoundTrips;
+  /** The same of two processes that do nothing else, beside as many bare pipes of the same datasets. */
+  readonly bareRoundTrips: RoundTrips;
   /** CPU of both nodes together, in seconds for each GiB, children left out. */
   readonly cpuSecondsPerGibibyte: number;
   /** Of each node, and of the processes that seal for it together, in MB (10^6 bytes), every half second. */
   readonly memory: Readonly<Record<string, readonly number[]>>;
 }
 
-/** Several large streams side by side: what they cost the nodes, and how long the control connection takes meanwhile. */
+/** Several large streams side by side: what they cost the nodes, and how long the control connection takes meanwhile, against a bare echo. */
 export function measureStreams(datasets: number, mebibytesEach: number, trustedLink: boolean): Promise<StreamTimes> {
   return Bench.run(async (bench, source, target) => {
     const tree = 'streams' as TreeName;
@@ -473,14 +407,21 @@ export function measureStreams(datasets: number, mebibytesEach: number, trustedL
     if (failures.length > 0) throw new Error(`a step failed: ${failures[0]}`);
     const mebibytes = datasets * mebibytesEach;
     const cpuSecondsPerGibibyte = ((await cpuOf(sender, receiver)) - before) / (mebibytes / 1024);
-    const sorted = roundTripMilliseconds.toSorted((a, b) => a - b);
-    const at = (share: number): number => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
     await sender.stop();
     await receiver.stop();
+    await zfs('create', `${target.name}/bare`);
+    const bareRoundTrips = await measureBareEcho(() =>
+      Promise.all(
+        Array.from({ length: datasets }, (_, index) =>
+          shell(`zfs send ${root}/d${index}@1 | zfs receive -u ${target.name}/bare/d${index}`),
+        ),
+      ),
+    );
     return {
       mebibytes,
       seconds: (milliseconds[0] ?? Number.NaN) / 1000,
-      roundTrips: { median: at(0.5), p99: at(0.99), worst: at(1), count: sorted.length },
+      roundTrips: roundTripsOf(roundTripMilliseconds),
+      bareRoundTrips,
       cpuSecondsPerGibibyte,
       memory,
     };
