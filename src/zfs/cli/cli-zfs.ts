@@ -74,9 +74,8 @@ export class CliZfs implements Zfs {
   constructor(options: CliZfsOptions = {}) {
     this.#commandLine = new CommandLine(options);
     const concurrency = this.#commandLine.remoteShell ? REMOTE_CONCURRENCY_PER_POOL : CONCURRENCY_PER_POOL;
-    const concurrencyPerPool = options.concurrencyPerPool ?? concurrency;
-    this.#runner = new Runner(this.#commandLine, concurrencyPerPool);
-    this.#holds = new Holds(this.#runner, concurrencyPerPool);
+    this.#runner = new Runner(this.#commandLine, options.concurrencyPerPool ?? concurrency);
+    this.#holds = new Holds(this.#runner);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
     const dialect = async (): Promise<ZfsCapabilities['dialect']> => (await this.capabilities()).dialect;
     this.#mounts = new MomentaryMounts({

@@ -20,12 +20,9 @@ interface HoldCommand {
 
 export class Holds {
   readonly #runner: Runner;
-  readonly #concurrency: number;
 
-  /** `concurrency`: how many commands may run side by side. */
-  constructor(runner: Runner, concurrency: number) {
+  constructor(runner: Runner) {
     this.#runner = runner;
-    this.#concurrency = concurrency;
   }
 
   async place(tag: HoldTag, snapshots: readonly HoldReference[]): Promise<void> {
@@ -81,19 +78,15 @@ export class Holds {
    */
   async #sideBySide(snapshots: readonly HoldReference[], run: (command: HoldCommand) => Promise<void>): Promise<void> {
     const commands = [
-      ...this.#divided(snapshots.filter(({ below }) => below === true)).map((names) => ({ options: ['-r'], names })),
-      ...this.#divided(snapshots.filter(({ below }) => below !== true)).map((names) => ({ options: [], names })),
+      ...this.#divided(snapshots, true).map((names) => ({ options: ['-r'], names })),
+      ...this.#divided(snapshots, false).map((names) => ({ options: [], names })),
     ];
     const results = await Promise.allSettled(commands.map(run));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  #divided(snapshots: readonly SnapshotReference[]): string[][] {
-    const names = snapshots.map(writtenName);
-    const share = Math.max(NAMES_SIDE_BY_SIDE_MIN, Math.ceil(names.length / this.#concurrency));
-    const parts = Array.from({ length: Math.ceil(names.length / share) }, (_, part) =>
-      names.slice(part * share, (part + 1) * share),
-    );
-    return parts.flatMap((part) => this.#runner.commandLine.batches(part));
+  #divided(snapshots: readonly HoldReference[], reachingDown: boolean): string[][] {
+    const meant = snapshots.filter(({ below = false }) => below === reachingDown);
+    return this.#runner.divided(meant.map(writtenName), NAMES_SIDE_BY_SIDE_MIN);
   }
 }

@@ -16,6 +16,9 @@ export const MISSING = /^(cannot open '.*': dataset does not exist|no datasets a
 /** `snapshots_changed` counts in seconds: a value is final when it has been seen for longer than this, in ms. */
 const CHANGED_SETTLES_AFTER_MS = 2_000;
 
+/** Fewer snapshots than this, by name, are not worth another process. */
+const SNAPSHOTS_SIDE_BY_SIDE_MIN = 128;
+
 /** How far down rows go. A depth of 1 brings the snapshots, and children besides, which the caller leaves out. */
 const ROW_DEPTH = { below: ['-r'], only: ['-d', '1'], snapshots: [] } as const;
 
@@ -82,7 +85,7 @@ export class Reader {
   /** Snapshots by their full names; those that do not exist are left out. What is listed besides rejects with `ZFS_FAILED`. */
   async listSnapshots(names: readonly string[], signal?: AbortSignal): Promise<Map<string, ListedSnapshot>> {
     const snapshots = new Map<string, ListedSnapshot>();
-    for (const batch of this.#runner.commandLine.batches(names)) {
+    const list = async (batch: readonly string[]): Promise<void> => {
       const asked = new Set(batch);
       const onRow = (row: Row): void => {
         if (!asked.has(row.name)) throw new PandoError('INTERNAL', `ZFS listed ${row.name}, which was not asked for.`);
@@ -94,7 +97,9 @@ export class Reader {
         names: batch.map((name) => parseDatasetName(name.slice(0, name.indexOf('@')))),
         signal,
       });
-    }
+    };
+    const results = await Promise.allSettled(this.#runner.divided(names, SNAPSHOTS_SIDE_BY_SIDE_MIN).map(list));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
     return snapshots;
   }
 

@@ -75,6 +75,15 @@ export class Runner {
     throw zfsFailure('ZFS_NO_POOL', { action, command }, { exitCode: 0, stderr: '' }, `no such pool '${missing}'`);
   }
 
+  /** Divides names among as many commands as may run side by side, none of them, but the last, with fewer names than `least`. Order is kept. */
+  divided<Name extends string>(names: readonly Name[], least: number): Name[][] {
+    const share = Math.max(least, Math.ceil(names.length / this.#limit));
+    const parts = Array.from({ length: Math.ceil(names.length / share) }, (_, part) =>
+      names.slice(part * share, (part + 1) * share),
+    );
+    return parts.flatMap((part) => this.commandLine.batches(part));
+  }
+
   async #once(command: ShortCommand): Promise<ChildEnding & { readonly unread: UnreadLine | null }> {
     const { signal, onLine } = command;
     if (signal?.aborted === true) return { exitCode: null, stderr: '', started: false, unread: null };
