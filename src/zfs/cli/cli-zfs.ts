@@ -41,6 +41,8 @@ import { renameUnmounted, unmountIfMounted, whileUnmounted } from './unmounted.t
 export interface CliZfsOptions extends CommandLineOptions {
   /** How many short commands run at once for one pool; streams do not count. */
   readonly concurrencyPerPool?: number;
+  /** How long, in ms, an aborted first receive may take until its dataset is gone. */
+  readonly cleanupMs?: number;
   /** Hears of datasets and snapshots that are not listed, because Pando does not take their names. */
   readonly onSkipped?: (name: string) => void;
 }
@@ -49,7 +51,7 @@ export interface CliZfsOptions extends CommandLineOptions {
 const CONCURRENCY_PER_POOL = 8;
 /** Each is a login where the commands run through ssh, and servers take few at a time (MaxStartups, sshd_config.5). */
 const REMOTE_CONCURRENCY_PER_POOL = 2;
-/** How long an aborted first receive may take until its dataset is gone: zfs-fuse removes it a moment after `zfs` has ended. */
+/** zfs-fuse removes what an aborted first receive has made a moment after `zfs` has ended. */
 const RECEIVE_CLEANUP_MS_MAX = 10_000;
 const RECEIVE_CLEANUP_POLL_MS = 50;
 /** The work is done, only the mount failed: not what was asked for. */
@@ -69,6 +71,7 @@ export class CliZfs implements Zfs {
   readonly #runner: Runner;
   readonly #mounts: MomentaryMounts;
   readonly #onSkipped: (name: string) => void;
+  readonly #cleanupMs: number;
   #asked: Promise<Asked> | undefined;
 
   constructor(options: CliZfsOptions = {}) {
@@ -77,6 +80,7 @@ export class CliZfs implements Zfs {
     this.#runner = new Runner(this.#commandLine, options.concurrencyPerPool ?? concurrency);
     this.#holds = new Holds(this.#runner);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
+    this.#cleanupMs = options.cleanupMs ?? RECEIVE_CLEANUP_MS_MAX;
     const dialect = async (): Promise<ZfsCapabilities['dialect']> => (await this.capabilities()).dialect;
     this.#mounts = new MomentaryMounts({
       mount: async (name) => ensureMounted(this.#runner, await dialect(), name),
@@ -410,7 +414,7 @@ export class CliZfs implements Zfs {
    * not there before the receive, is the one that was there when that ended, and nobody has mounted it, so that nobody can have written to it.
    */
   async #untilGone(target: DatasetName, dialect: ZfsCapabilities['dialect']): Promise<void> {
-    const deadline = performance.now() + RECEIVE_CLEANUP_MS_MAX;
+    const deadline = performance.now() + this.#cleanupMs;
     const [first] = await this.listOnly([target]);
     for (let left = first; left !== undefined; [left] = await this.listOnly([target])) {
       if (left.snapshots.length > 0 || left.guid !== first?.guid) return;

@@ -1,8 +1,8 @@
 /** What the command line driver makes of commands that do what no ZFS does at will. */
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { DatasetName, SnapshotName } from '../../../src/core/ids.ts';
 import { PLAIN_STREAM } from '../../../src/core/stream-flags.ts';
 import { CliZfs } from '../../../src/zfs/cli/cli-zfs.ts';
@@ -128,6 +128,75 @@ describe('A receive', () => {
       code: 'ZFS_UNAVAILABLE',
     });
     expect(stream.destroyed).toBe(true);
+  });
+});
+
+describe('What an aborted first receive leaves', () => {
+  const target = 'tank/new' as DatasetName;
+  const request = {
+    target,
+    create: { origin: null, properties: {}, snapshot: null },
+    overPlaceholder: false,
+    baseHeld: false,
+    expected: null,
+    keepPartial: false,
+  };
+
+  interface Left {
+    readonly mounted?: 'yes' | 'no';
+    readonly snapshot?: boolean;
+    readonly dialect?: 'openzfs' | 'zfs-fuse';
+  }
+
+  /** A ZFS that forgets the dataset when its receive is ended; resolves to whether somebody destroyed it. */
+  async function abortReceive({ mounted = 'no', snapshot = false, dialect = 'zfs-fuse' }: Left): Promise<boolean> {
+    const directory = await tempDirectory();
+    const values = (name: string, type: string): string =>
+      `for property in $(echo "$given" | tr , ' '); do printf '%s\\t%s\\t%s\\n' ${name} $property ` +
+      `$(case $property in type) echo ${type};; guid) echo 7;; createtxg|creation) echo 1;; userrefs) echo 0;; *) echo -;; esac); done`;
+    const script = [
+      `state=${directory}`,
+      // The last word but one of a listing names its properties
+      'given=""; last=""; for word in "$@"; do given=$last; last=$word; done',
+      'case "$*" in',
+      'receive*) touch $state/there; exec sleep 60;;',
+      'destroy*) rm $state/there; touch $state/destroyed; exit 0;;',
+      'list*-o\\ name\\ *) echo tank; exit 0;;',
+      'get*-s\\ *) exit 0;;',
+      `get*mounted*) echo ${mounted}; exit 0;;`,
+      'esac',
+      '[ -e $state/there ] || { echo "cannot open \'tank/new\': dataset does not exist" >&2; exit 1; }',
+      dialect === 'zfs-fuse'
+        ? values('tank/new', 'filesystem')
+        : `printf 'tank/new\\tfilesystem\\t7\\t1\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\n'`,
+      snapshot ? values('tank/new@s', 'snapshot') : '',
+    ].join('\n');
+    const zfs = await fakeZfs(script, { dialect, cleanupMs: 0 });
+    const stop = new AbortController();
+    const receiving = zfs.receive(request, { kind: 'stream', stream: new PassThrough() }, stop.signal);
+    await vi.waitFor(() => access(join(directory, 'there')));
+    stop.abort();
+    await expect(receiving).rejects.toMatchObject({ code: 'ZFS_ABORTED' });
+    return access(join(directory, 'destroyed')).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  it('is destroyed where zfs-fuse forgets it: its name would be taken for good', async () => {
+    expect(await abortReceive({})).toBe(true);
+  });
+
+  it('stays where somebody has mounted it, who may have written to it', async () => {
+    expect(await abortReceive({ mounted: 'yes' })).toBe(false);
+  });
+
+  it('stays with a snapshot, which came in full', async () => {
+    expect(await abortReceive({ snapshot: true })).toBe(false);
+  });
+
+  it('stays on OpenZFS, which destroys it itself', async () => {
+    expect(await abortReceive({ dialect: 'openzfs' })).toBe(false);
   });
 });
 
