@@ -172,9 +172,10 @@ export class Hub {
       try {
         return await session.sync(options);
       } catch (error) {
-        const replaced = this.session(node);
-        const again = isPandoError(error, 'CONNECTION_CLOSED') && replaced !== undefined && replaced !== session;
-        if (!again) throw error;
+        // Where both dialled, one connection gives way to the other, which may have yet to say hello
+        const link = this.#links.get(node);
+        const isReplaced = link?.isConnecting === true && link.session !== session;
+        if (!isReplaced || !isPandoError(error, 'CONNECTION_CLOSED')) throw error;
       }
     }
   }

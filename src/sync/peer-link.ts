@@ -76,6 +76,11 @@ export class PeerLink {
     return this.#current?.session.hello === undefined ? undefined : this.#current.session;
   }
 
+  /** Whether there is a connection, or one being dialled: then it is known soon whether there is a session. */
+  get isConnecting(): boolean {
+    return this.#current !== undefined || this.#dialling !== undefined;
+  }
+
   get address(): string | null {
     return this.#address;
   }

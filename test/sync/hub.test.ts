@@ -301,6 +301,28 @@ test('a peer that restarts replaces its dead connection', async () => {
   }
 });
 
+test('a sync goes on over the connection that takes the place of its own', async () => {
+  const network = new MemoryNetwork();
+  const [small, large] = orderedIdentities();
+  for (const [dialling, waiting] of [
+    [small, large],
+    [large, small],
+  ] as const) {
+    const [a, b] = [await memoryNode(network, dialling), await memoryNode(network, waiting)];
+    a.directory.set(b.node, b.address);
+    b.directory.set(a.node, null);
+    a.refresh = () => new Promise(() => undefined);
+    await Promise.all([a.hub.start(), b.hub.start()]);
+    await connected(a, b);
+    const syncing = b.hub.sync(a.node, { refresh: true });
+    const again = await memoryNode(network, dialling);
+    again.directory.set(b.node, b.address);
+    await again.hub.start();
+    expect(await syncing).toMatchObject({ changed: false });
+    await Promise.all([again.hub.close(), a.hub.close(), b.hub.close()]);
+  }
+});
+
 test('calls are answered by the handlers of the hub, and data connections by its data handler', async () => {
   const network = new MemoryNetwork();
   const [a, b] = [await memoryNode(network), await memoryNode(network)];
