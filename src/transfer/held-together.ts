@@ -3,11 +3,17 @@ import { compareNames, type Graph } from '../core/graph/graph.ts';
 import { absoluteName, type DatasetName, type RelativeName, type SnapshotName } from '../core/ids.ts';
 import type { SnapshotReference } from '../zfs/zfs.ts';
 import { type HeldSnapshot, type Holds, snapshotsOnce } from './holds.ts';
+import { snapshotText } from './snapshot-text.ts';
 
 /** Fewer snapshots than this are held one by one: ZFS does that side by side. */
 const TOGETHER_MIN = 8;
 /** How much of what is held together must be needed: what is not cannot be destroyed either while the transfer lasts. */
 const NEEDED_SHARE_MIN = 1 / 4;
+
+/** What is held goes into one event with the rest of an intent (EVENT_BYTES_MAX): what is not needed goes along only up to this many bytes of names. */
+const HELD_BYTES_MAX = 96 * 1024;
+/** What an entry takes beside its name, in bytes: its guid, and the keys of both. */
+const ENTRY_BYTES = 40;
 
 /** Of one snapshot name: a dataset that has it. */
 interface Carrier {
@@ -32,7 +38,12 @@ export function heldTogether(
       held.push(...together.flatMap((carrier) => (carrier.isNeeded ? [] : [carrier.held])));
     }
   }
-  return { held, tops };
+  return bytesOf(held) <= HELD_BYTES_MAX ? { held, tops } : { held: once, tops: [] };
+}
+
+/** As the journal writes them, where each character is a byte. */
+function bytesOf(held: readonly HeldSnapshot[]): number {
+  return held.reduce((sum, snapshot) => sum + snapshotText(snapshot).length + ENTRY_BYTES, 0);
 }
 
 /** For each name that is needed often enough: all datasets known to have it, a parent right before its children. */

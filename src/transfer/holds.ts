@@ -42,7 +42,7 @@ export async function placeHolds(zfs: Zfs, tag: HoldTag, holds: Holds): Promise<
   if (holds.held.length > 0) await zfs.hold(tag, commanded(holds));
 }
 
-/** Those of the snapshots that turned out not to be there when they were held. */
+/** Those of the snapshots that turned out not to be there when they were held, or not to be held. */
 export async function missingAmong(
   zfs: Zfs,
   { tops }: Holds,
@@ -51,7 +51,8 @@ export async function missingAmong(
   const together = snapshots.filter((one) => isBelow(tops, one));
   if (together.length === 0) return new Set();
   const now = await zfs.listSnapshots(together);
-  return new Set(together.filter(({ guid }, index) => now[index]?.guid !== guid));
+  // What was away for a moment is there, and held by nobody
+  return new Set(together.filter(({ guid }, index) => now[index]?.guid !== guid || now[index]?.userrefs === 0));
 }
 
 /** How often what is held is looked for anew, when it has moved on again meanwhile: a root that changes places takes a rename for each of its children. */

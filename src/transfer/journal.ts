@@ -62,7 +62,7 @@ export class TransferJournal {
     const oldest = await history.oldest(stream);
     for await (const events of history.events(stream, oldest)) {
       for (const event of events) {
-        if (isIntent(event)) journal.#put(event, event.seq);
+        if (isIntent(event)) journal.#put(withAllFields(event), event.seq);
         if (event.type === 'transfer.ended') journal.#remove(event.transfer);
       }
     }
@@ -153,6 +153,13 @@ export class TransferJournal {
 
 function isIntent(event: Event): event is Event & Intent {
   return INTENTS.has(event.type);
+}
+
+/** One of an earlier version has fewer: what is read from the own log is not parsed again. */
+function withAllFields(intent: Intent): Intent {
+  if (intent.type !== 'transfer.started') return intent;
+  const { heldBelow = [], resumable = [] }: Partial<TransferStarted> = intent;
+  return { ...intent, heldBelow, resumable };
 }
 
 async function beginAnew(history: History, warn: (message: string) => void): Promise<void> {

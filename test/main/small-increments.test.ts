@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { heldIn } from '../../src/transfer/holds.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
@@ -62,8 +62,13 @@ describe('an increment of each of many datasets', () => {
   it('is not received where its base was destroyed just before it was to be held, and all others are', async () => {
     await snapshotAll('2');
     await beta.zfs.destroySnapshot(at('beta/copy/d7', '1'));
+    const receive = vi.spyOn(beta.zfs, 'receive');
     const { steps } = await syncImages(beta);
     expect(steps.filter(({ outcome }) => outcome.result !== 'done').map(({ step }) => step.name)).toEqual(['d7']);
+    // ZFS would look for the base elsewhere: the driver has to see first that the dataset is there
+    const unheld = receive.mock.calls.filter(([request]) => !request.baseHeld);
+    expect(unheld.map(([request]) => request.target)).toEqual(['beta/copy/d7']);
+    expect(receive).toHaveBeenCalledTimes(DATASETS + 1);
     expect(heldIn(await beta.zfs.list(dataset('beta')))).toEqual([]);
   });
 

@@ -74,6 +74,15 @@ describe('what a transfer holds', () => {
     ).toEqual([`${ROOT}/web@1`]);
   });
 
+  it('is held one by one where all that goes along would be too much for one event', () => {
+    const tree = (count: number) => graph('. @1', ...numbered(count, (number) => `${'d'.repeat(80)}${number} @1`));
+    const held = (count: number) =>
+      heldTogether(snapshotsOf(tree(count)).slice(0, 256), { graph: tree(count), root: ROOT });
+    expect(held(600).held).toHaveLength(601);
+    expect(held(1000)).toMatchObject({ tops: [] });
+    expect(held(1000).held).toHaveLength(256);
+  });
+
   it('is held one by one where it lies outside the tree', () => {
     const elsewhere = 'tank/other' as DatasetName;
     const outside = snapshotsOf(graph(...numbered(20, (number) => `d${number} @1`))).map((one, number) => ({

@@ -154,6 +154,15 @@ describe('what a transfer holds together', () => {
     expect(await stillHeld()).toEqual([somebody, somebody]);
   });
 
+  it('does not take what was away when it was held, and is back, for held', async () => {
+    await releaseHolds(zfs, TAG, holds);
+    await zfs.rename(dataset('tank/a/b/c'), dataset('tank/c'));
+    await placeHolds(zfs, TAG, holds);
+    await zfs.rename(dataset('tank/c'), dataset('tank/a/b/c'));
+    const missing = await missingAmong(zfs, holds, holds.held);
+    expect(Array.from(missing, (one) => one.dataset)).toEqual(['tank/a/b/c']);
+  });
+
   it('says what of it is missing, since a hold that reaches down passes over that', async () => {
     await releaseHolds(zfs, TAG, holds);
     await zfs.rename(dataset('tank/a/b/c'), dataset('tank/c'));

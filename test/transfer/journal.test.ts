@@ -46,6 +46,14 @@ describe('A journal of transfers', () => {
     expect(journal.unfinished()).toMatchObject([intentOf(1), intentOf(2), intentOf(3)]);
   });
 
+  it('reads what an earlier version wrote, which had fewer fields', async () => {
+    const log = new MemoryLog();
+    const { heldBelow: _heldBelow, resumable: _resumable, ...earlier } = intentOf(1);
+    await (await opened(log)).record(TRANSFER_TREE, 'command', [earlier as TransferStarted]);
+    const journal = await TransferJournal.open(await opened(log), none.warn);
+    expect(journal.unfinished()).toMatchObject([{ ...intentOf(1), heldBelow: [], resumable: [] }]);
+  });
+
   it.each([2, 'head'] as const)('begins anew when it is damaged (%s), and says what may be left', async (at) => {
     const history = await opened(damaged(await journalLog(), stream, at));
     const warn = vi.fn();
