@@ -373,25 +373,43 @@ export interface StreamTimes {
   readonly seconds: number;
   /** Round trips on the control connection while all of it ran, in ms. */
   readonly roundTrips: RoundTrips;
-  /** The same of two processes that do nothing else, beside as many bare pipes of the same datasets. */
-  readonly bareRoundTrips: RoundTrips;
   /** CPU of both nodes together, in seconds for each GiB, children left out. */
   readonly cpuSecondsPerGibibyte: number;
   /** Of each node, and of the processes that seal for it together, in MB (10^6 bytes), every half second. */
   readonly memory: Readonly<Record<string, readonly number[]>>;
 }
 
-/** Several large streams side by side: what they cost the nodes, and how long the control connection takes meanwhile, against a bare echo. */
+/** The root of datasets `d0`, `d1` …, each with one large file and a snapshot `1`. */
+async function createStreams(source: FilePool, datasets: number, mebibytesEach: number): Promise<DatasetName> {
+  const root = `${source.name}/streams` as DatasetName;
+  await zfs('create', root);
+  for (let index = 0; index < datasets; index += 1) {
+    await zfs('create', `${root}/d${index}`);
+    await writeFileOf(join(source.mountpoint, 'streams', `d${index}`, 'data'), mebibytesEach * MIB);
+  }
+  await zfs('snapshot', '-r', `${root}@1`);
+  return root;
+}
+
+/** Round trips of two processes that do nothing else, beside as many bare pipes side by side. */
+export function measureBareRoundTrips(datasets: number, mebibytesEach: number): Promise<RoundTrips> {
+  return Bench.run(async (_bench, source, target) => {
+    const root = await createStreams(source, datasets, mebibytesEach);
+    return measureBareEcho(() =>
+      Promise.all(
+        Array.from({ length: datasets }, (_, index) =>
+          shell(`zfs send ${root}/d${index}@1 | zfs receive -u ${target.name}/d${index}`),
+        ),
+      ),
+    );
+  });
+}
+
+/** Several large streams side by side: what they cost the nodes, and how long the control connection takes meanwhile. */
 export function measureStreams(datasets: number, mebibytesEach: number, trustedLink: boolean): Promise<StreamTimes> {
   return Bench.run(async (bench, source, target) => {
     const tree = 'streams' as TreeName;
-    const root = `${source.name}/streams` as DatasetName;
-    await zfs('create', root);
-    for (let index = 0; index < datasets; index += 1) {
-      await zfs('create', `${root}/d${index}`);
-      await writeFileOf(join(source.mountpoint, 'streams', `d${index}`, 'data'), mebibytesEach * MIB);
-    }
-    await zfs('snapshot', '-r', `${root}@1`);
+    const root = await createStreams(source, datasets, mebibytesEach);
     const { sender, receiver } = await bench.pair(trustedLink);
     await sender.order({ do: 'share', tree, root });
     await receiver.order({ do: 'mirror', tree, from: sender.id, root: `${target.name}/streams` as DatasetName });
@@ -409,19 +427,10 @@ export function measureStreams(datasets: number, mebibytesEach: number, trustedL
     const cpuSecondsPerGibibyte = ((await cpuOf(sender, receiver)) - before) / (mebibytes / 1024);
     await sender.stop();
     await receiver.stop();
-    await zfs('create', `${target.name}/bare`);
-    const bareRoundTrips = await measureBareEcho(() =>
-      Promise.all(
-        Array.from({ length: datasets }, (_, index) =>
-          shell(`zfs send ${root}/d${index}@1 | zfs receive -u ${target.name}/bare/d${index}`),
-        ),
-      ),
-    );
     return {
       mebibytes,
       seconds: (milliseconds[0] ?? Number.NaN) / 1000,
       roundTrips: roundTripsOf(roundTripMilliseconds),
-      bareRoundTrips,
       cpuSecondsPerGibibyte,
       memory,
     };
