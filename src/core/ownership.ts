@@ -6,7 +6,7 @@ import { PandoError } from './errors.ts';
 import type { Ownership } from './events.ts';
 
 /** The epoch of what nobody has ever taken over. */
-const FIRST_EPOCH = 1;
+export const FIRST_EPOCH = 1;
 
 /**
  * Whether a dataset goes over to a claim. It does to one of a later epoch, and of two that were taken in one epoch to that of the smaller id. What was never taken over goes to nobody in that epoch: to say "mine" of what is new to a node is

@@ -1,31 +1,17 @@
 import type { DatasetKind, Properties } from '../core/events.ts';
 import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
+import { powers, REPLICA_PROPERTIES } from '../core/replica-marks.ts';
 import { chainProperties, PLAIN_STREAM, type StreamFlags } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
-
-/** What a file of somebody else could become dangerous by, once people here mount it (zfsprops.7). */
-const POWERS = ['setuid', 'devices', 'exec'] as const;
-
-function powers(value: 'on' | 'off'): Properties {
-  return Object.fromEntries(POWERS.map((name) => [name, value]));
-}
-
-/**
- * What every replica is set to: nothing writes to it and nothing mounts it by itself, since as little as an atime update makes the next
- * increment fail (zfs-rules, "-F, rollback, divergence"); and whoever mounts it gets no powers from whoever wrote it, unless people here say so.
- */
-const REPLICA_PROPERTIES: Readonly<Record<DatasetKind, Properties>> = {
-  filesystem: { readonly: 'on', canmount: 'noauto', ...powers('off') },
-  // A volume is never mounted, and `zfs set` and `zfs clone` refuse what does not apply to it
-  volume: { readonly: 'on' },
-};
 
 /** A replica that was received, and the id that it carries at its owner. */
 export interface ReceivedReplica {
   readonly name: DatasetName;
   readonly kind: DatasetKind;
   readonly dataset: DatasetId;
+  /** Whether nothing was received into it yet: it goes on to be never mounted, as what comes over it expects. */
+  readonly isPlaceholder?: boolean;
 }
 
 /** Whether a dataset that was received has what a replica is marked with. What took the place of a placeholder has its `canmount=off` still. */
@@ -50,7 +36,9 @@ export async function markReplicas(zfs: Zfs, replicas: readonly ReceivedReplica[
     const names = replicas.filter((replica) => replica.kind === kind).map(({ name }) => name);
     if (names.length > 0) await zfs.setProperties(names, REPLICA_PROPERTIES[kind]);
   }
-  for (const { name, dataset } of replicas) await zfs.setProperties([name], { [ID_PROPERTY]: dataset });
+  for (const { name, dataset, isPlaceholder = false } of replicas) {
+    await zfs.setProperties([name], { [ID_PROPERTY]: dataset, ...(isPlaceholder && { canmount: 'off' }) });
+  }
 }
 
 /** The properties of an empty stand-in for a dataset without snapshots: as a replica, and never mounted at all. */

@@ -1,9 +1,20 @@
 /** What a node does that lost its log, or some of it, and kept its key and its pools. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type HoldTag, holdTagOf, type NodeId, parseTransferId, uuidFrom } from '../../src/core/ids.ts';
+import {
+  type HoldTag,
+  holdTagOf,
+  type NodeId,
+  parseTransferId,
+  type RelativeName,
+  type SnapshotName,
+  uuidFrom,
+} from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+
+const BASE = 'base' as RelativeName;
+const WEB = 'web' as RelativeName;
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -65,6 +76,35 @@ describe('a node that lost its log', () => {
     await syncImages(gamma);
     await gamma.node.verifier.verify(IMAGES);
     expect(ownersIn(gamma)).toEqual({ root: alpha.node.id, base: alpha.node.id });
+  });
+
+  it('does not take for its own what others brought into the tree that it shares', async () => {
+    for (const [who, whom] of [
+      [alpha, beta],
+      [beta, alpha],
+    ] as const) {
+      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
+    }
+    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
+    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
+    const contributions = { tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING };
+    await alpha.node.mirrors.add(contributions);
+    await syncImages(alpha);
+    const owners = { root: alpha.node.id, base: alpha.node.id, web: beta.node.id };
+    expect(ownersIn(alpha)).toEqual(owners);
+    await alpha.node.stop();
+    alpha = await world.start('alpha', { ...alpha, log: new MemoryLog() });
+    await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    await introduce(alpha, beta);
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await alpha.node.mirrors.add(contributions);
+    await syncImages(alpha);
+    await alpha.node.verifier.verify(IMAGES);
+    expect(ownersIn(alpha)).toEqual(owners);
+    await beta.zfs.snapshot([at('beta/copy/web', 'w2')]);
+    expect((await syncImages(alpha)).steps.map(({ step }) => `${step.kind} ${step.name}`)).toEqual([
+      'receive-incremental web',
+    ]);
   });
 
   it("releases the holds of its own that nobody knows of any more, and nobody else's", async () => {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { Role } from '../../src/core/grants.ts';
-import { ADMIN_TREE, type RelativeName, streamIdOf } from '../../src/core/ids.ts';
+import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { Taken } from '../../src/features/ownership/ownership.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
@@ -61,11 +61,11 @@ async function snapshotsOf({ zfs }: WorldNode, name: string): Promise<string[]> 
 }
 
 /** Resolves once a node says that another owns the dataset. */
-async function yielded(who: WorldNode, to: WorldNode): Promise<void> {
-  if (ownerOf(who)?.node === to.node.id) return;
+async function yielded(who: WorldNode, to: WorldNode, name = WEB): Promise<void> {
+  if (ownerOf(who, name)?.node === to.node.id) return;
   await new Promise<void>((resolve) => {
     const stop = who.node.history.onChange(() => {
-      if (ownerOf(who)?.node !== to.node.id) return;
+      if (ownerOf(who, name)?.node !== to.node.id) return;
       stop();
       resolve();
     });
@@ -161,6 +161,60 @@ describe('taking over a replica', () => {
     await take(beta);
     expect(ownerOf(beta)).toEqual({ node: beta.node.id, epoch: 2 });
     expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'off' });
+  });
+
+  describe('of a dataset that the owner has no snapshot of', () => {
+    const EMPTY = 'empty' as RelativeName;
+
+    beforeEach(async () => {
+      await grant('standby');
+      await alpha.zfs.create(dataset('alpha/images/empty'));
+      await alpha.node.trees.snapshot({ tree: IMAGES, name: WEB, snapshot: '2' as SnapshotName }, { recursive: false });
+      await alpha.zfs.create(dataset('alpha/images/empty/below'));
+      await write(alpha, 'alpha/images/empty/below', '1');
+      await alpha.node.verifier.verify(IMAGES);
+      await syncImages(beta);
+      expect(await propertiesOf(beta, 'beta/images/empty')).toMatchObject({ canmount: 'off' });
+    });
+
+    it('makes it one that can be mounted, written to and mirrored', async () => {
+      await take(beta, { name: EMPTY, recursive: true });
+      expect(await propertiesOf(beta, 'beta/images/empty')).toMatchObject({ readonly: 'off', canmount: 'noauto' });
+      expect(await propertiesOf(beta, 'beta/images/empty')).not.toHaveProperty('pando:placeholder');
+      await write(beta, 'beta/images/empty', 'b1');
+      await yielded(alpha, beta, EMPTY);
+      await syncImages(alpha);
+      expect(await snapshotsOf(alpha, 'alpha/images/empty')).toEqual(['b1']);
+    });
+
+    it('is finished by asking again where it was cut short', async () => {
+      const { zfs } = beta;
+      const set = zfs.setProperties.bind(zfs);
+      zfs.setProperties = async () => {
+        zfs.setProperties = set;
+        throw new PandoError('ZFS_FAILED', 'no');
+      };
+      expect(await codeOf(take(beta, { name: EMPTY }))).toBe('ZFS_FAILED');
+      await take(beta, { name: EMPTY });
+      expect(await propertiesOf(beta, 'beta/images/empty')).toMatchObject({ readonly: 'off', canmount: 'noauto' });
+    });
+
+    it('can be yielded to another where it was cut short, and received then', async () => {
+      const { zfs } = beta;
+      const inherit = zfs.inheritProperty.bind(zfs);
+      zfs.inheritProperty = async () => {
+        zfs.inheritProperty = inherit;
+        throw new PandoError('ZFS_FAILED', 'no');
+      };
+      expect(await codeOf(take(beta, { name: EMPTY }))).toBe('ZFS_FAILED');
+      await beta.node.grants.give(alpha.node.id, { trees: 'images', role: 'standby' });
+      await yielded(alpha, beta, EMPTY);
+      await take(alpha, { name: EMPTY });
+      await yielded(beta, alpha, EMPTY);
+      await write(alpha, 'alpha/images/empty', 'a1');
+      await syncImages(beta);
+      expect(await snapshotsOf(beta, 'beta/images/empty')).toEqual(['a1']);
+    });
   });
 
   it('is nothing that a standby does by sharing the tree as its own', async () => {

@@ -30,7 +30,8 @@ import {
   type SnapshotGuid,
   shortDatasetId,
 } from '../ids.ts';
-import { supersedes } from '../ownership.ts';
+import { FIRST_EPOCH, supersedes } from '../ownership.ts';
+import { hasReplicaMarks } from '../replica-marks.ts';
 import { GraphDraft } from './draft.ts';
 import { fold } from './fold.ts';
 import { compareNames, type Dataset, type Graph, snapshotOf } from './graph.ts';
@@ -348,17 +349,24 @@ function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEvent
   return Object.keys(changed).length === 0 ? [] : [{ type: 'dataset.properties-changed', dataset: id, changed }];
 }
 
+/**
+ * Whether this node took it for its own when it found it, though it came from elsewhere: it carries the marks of a replica, and whose it is the log has forgotten. Nobody could write to
+ * it here, so that nothing is lost by giving it up.
+ */
+function isForgottenReplica({ owner, kind }: Dataset, { properties }: ObservedDataset, self: NodeId): boolean {
+  return owner.node === self && owner.epoch === FIRST_EPOCH && hasReplicaMarks(kind, properties);
+}
+
 /** A claim that goes before what is known; else the word of whoever should know, unless it is of an earlier epoch (invariant 2). */
-function ownerNow(
-  { id, owner }: Dataset,
-  { properties }: ObservedDataset,
-  { self, saidOwnerOf, claimOf }: ReconcileOptions,
-): Ownership {
+function ownerNow(known: Dataset, seen: ObservedDataset, { self, saidOwnerOf, claimOf }: ReconcileOptions): Ownership {
+  const { id, owner } = known;
+  const { properties } = seen;
   const claim = claimOf(id);
   const mayGo = owner.node !== self || properties.readonly === 'on';
   if (claim !== undefined && mayGo && supersedes(claim, owner)) return claim;
   const said = saidOwnerOf(id);
-  return said === undefined || owner.node === self || said.epoch < owner.epoch ? owner : said;
+  const isOwn = owner.node === self && !isForgottenReplica(known, seen, self);
+  return said === undefined || isOwn || said.epoch < owner.epoch ? owner : said;
 }
 
 function ownershipEvents(known: Dataset, observed: ObservedDataset, options: ReconcileOptions): TreeEventBody[] {

@@ -56,11 +56,11 @@ function planForClone(copy: WorkingCopy, wanted: Dataset): Conflict | undefined 
 }
 
 /**
- * A clone that a promote has left without snapshots cannot be received into: nothing can but an increment, and that needs a snapshot to follow on. It goes aside, and
- * comes anew as the clone that it is.
+ * A dataset without snapshots cannot be received into: nothing can but an increment, and that needs a snapshot to follow on. A clone that a promote has left like that goes aside, and comes
+ * anew as the clone that it is; so does what only its former owner wrote to.
  */
 function planAnew(copy: WorkingCopy, here: Dataset, wanted: Dataset): Conflict | undefined {
-  if (wanted.snapshots.length === 0 || !areClones(copy, here, wanted)) return undefined;
+  if (wanted.snapshots.length === 0 || (here.origin !== null && !areClones(copy, here, wanted))) return undefined;
   return keepAside(copy, wanted, { lastCommon: null, localOnly: [] });
 }
 

@@ -23,6 +23,7 @@ import {
   type TreeName,
 } from '../../core/ids.ts';
 import { epochAfter } from '../../core/ownership.ts';
+import { isPlaceholder, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
 import { withinTime } from '../../sync/timers.ts';
 import { checked } from '../../transfer/protocol.ts';
@@ -97,7 +98,7 @@ export class Ownership {
   }
 
   async #takeAlone(request: TakeRequest, signal: AbortSignal): Promise<Taken> {
-    const { zfs, look } = this.#options;
+    const { look } = this.#options;
     const { tree, withoutOwner } = request;
     const { node } = this.#options.history;
     const former = new Set(
@@ -120,11 +121,7 @@ export class Ownership {
       );
     // The claim first: what can be written to is this node's own, also where the rest is cut short
     await this.#options.history.record(tree, 'command', claims);
-    const root = rootsOf(this.#options.admin.state).get(tree) as DatasetName;
-    for (const kind of ['filesystem', 'volume'] as const) {
-      const names = taken.filter((one) => one.kind === kind).map(({ name }) => absoluteName(root, name));
-      if (names.length > 0) await zfs.setProperties(names, ownProperties(kind, 'people'));
-    }
+    await this.#makeWritable(tree, taken);
     await look(
       tree,
       taken.map(({ name }) => name),
@@ -136,6 +133,22 @@ export class Ownership {
       from: owner.node,
     }));
     return { datasets, letRead };
+  }
+
+  /** What only gave others a parent becomes a dataset that people can mount and write to. */
+  async #makeWritable(tree: TreeName, taken: readonly Dataset[]): Promise<void> {
+    const { admin, zfs } = this.#options;
+    const root = rootsOf(admin.state).get(tree) as DatasetName;
+    const namesOf = (some: readonly Dataset[]) => some.map(({ name }) => absoluteName(root, name));
+    const placeholders = namesOf(taken.filter(isPlaceholder));
+    // In this order: as long as it is readonly, taking it again makes good what was cut short
+    if (placeholders.length > 0) await zfs.inheritProperty(placeholders, PLACEHOLDER_PROPERTY);
+    const neverMounted = namesOf(taken.filter(({ properties }) => properties.canmount === 'off'));
+    if (neverMounted.length > 0) await zfs.setProperties(neverMounted, { canmount: 'noauto' });
+    for (const kind of ['filesystem', 'volume'] as const) {
+      const names = namesOf(taken.filter((one) => one.kind === kind));
+      if (names.length > 0) await zfs.setProperties(names, ownProperties(kind, 'people'));
+    }
   }
 
   /**

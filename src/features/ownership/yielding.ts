@@ -20,6 +20,7 @@ import {
 } from '../../core/ids.ts';
 import { supersedes } from '../../core/ownership.ts';
 import { EVERYTHING } from '../../core/plan/filter.ts';
+import { isPlaceholder } from '../../core/plan/steps.ts';
 import { Turns } from '../../log/turns.ts';
 import { markReplicas } from '../../transfer/replica-properties.ts';
 import type { OwnershipOptions } from './ownership.ts';
@@ -125,7 +126,12 @@ export class Yielding {
     }
     await markReplicas(
       zfs,
-      datasets.map(({ id, name, kind }) => ({ dataset: id, name: absoluteName(root, name), kind })),
+      datasets.map((dataset) => ({
+        dataset: dataset.id,
+        name: absoluteName(root, dataset.name),
+        kind: dataset.kind,
+        isPlaceholder: isPlaceholder(dataset),
+      })),
     );
     await look(
       tree,
