@@ -28,11 +28,20 @@ export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer
   const bookmark = bookmarkFor(shared, base);
   // A bookmark cannot be held: where somebody destroys it, the stream fails, and the next plan goes without
   if (bookmark !== undefined) return { request: { snapshot: to, base: bookmark }, ends: [to] };
-  const from = resolve(shared, base);
+  const from = resolve(shared, { dataset: baseDataset(shared.graph, snapshot.dataset, base), guid: base.guid });
   return {
     request: { snapshot: to, base: { ...from, intermediates: base.intermediates } },
     ends: [to, from],
   };
+}
+
+/**
+ * Where the base of a stream is: a clone can be sent from no other copy of its origin than the one that it hangs off (zfs-send.8), though a lineage holder may have the same snapshot. One outside
+ * the tree has been found by the id that was asked for.
+ */
+function baseDataset(graph: Graph, sent: DatasetId, base: NonNullable<WantedStream['base']>): DatasetId {
+  const origin = graph.get(sent)?.origin;
+  return origin?.snapshot === base.guid ? (origin.dataset ?? base.dataset) : base.dataset;
 }
 
 /** The bookmark that stands for a base whose snapshot is gone. */
@@ -56,7 +65,14 @@ export async function findOrigins(
   zfs: Zfs,
 ): Promise<Map<DatasetId, HeldSnapshot>> {
   const asked = new Set(streams.flatMap(({ snapshot, base }) => [snapshot.dataset, ...(base ? [base.dataset] : [])]));
-  const missing = new Set([...asked].filter((id) => graph.get(id) === undefined));
+  const hangsOutside = ({ snapshot, base }: WantedStream): boolean => {
+    const origin = graph.get(snapshot.dataset)?.origin;
+    return origin?.dataset === null && origin.snapshot === base?.guid;
+  };
+  const missing = new Set([
+    ...[...asked].filter((id) => graph.get(id) === undefined),
+    ...streams.filter(hangsOutside).flatMap(({ base }) => (base === null ? [] : [base.dataset])),
+  ]);
   if (missing.size === 0) return new Map();
   const cloneOf = new Map<SnapshotGuid, DatasetName>();
   for (const { name, origin } of graph.datasets.values()) {
