@@ -1,5 +1,6 @@
 /** Replays what an owner did to its datasets as the same ZFS commands here: no data, one step after the other (design §7). */
 import type { PreservationStarted, RootExchangeStarted } from '../core/events.ts';
+import { MOVED_PROPERTY } from '../core/graph/lineage.ts';
 import {
   absoluteName,
   type DatasetName,
@@ -64,7 +65,10 @@ export class MetadataReplay {
         const origin = { dataset: this.#name(step.origin.name), snapshot: step.origin.snapshot.name };
         const [grownFrom] = await zfs.listOnly([origin.dataset]);
         const chain = chainOf(grownFrom?.properties ?? {});
-        await zfs.clone(origin, name, replicaProperties(step.dataset, chain, grownFrom?.kind));
+        await zfs.clone(origin, name, {
+          ...replicaProperties(step.dataset, chain, grownFrom?.kind),
+          ...(isLineage(step.name) && { [MOVED_PROPERTY]: 'on' }),
+        });
         break;
       }
       case 'rename-snapshot':

@@ -1,10 +1,18 @@
 /** What a mirror destroys: by its own rules only, and never what somebody still needs (design §9). */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Departed, KeepRule } from '../../src/core/events.ts';
+import type { Departed, KeepRule, Properties } from '../../src/core/events.ts';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
 import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
-import { type DatasetId, ROOT_STAND_IN, type SnapshotGuid } from '../../src/core/ids.ts';
+import { MOVED_PROPERTY } from '../../src/core/graph/lineage.ts';
+import {
+  type DatasetId,
+  lineageId,
+  lineageName,
+  ROOT_STAND_IN,
+  type SnapshotGuid,
+  type SnapshotName,
+} from '../../src/core/ids.ts';
 import { departureKey, departures } from '../../src/core/plan/departures.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
@@ -138,6 +146,41 @@ describe('what an owner destroyed', () => {
 
   it('never includes the root, nor the newest snapshot of anything', () => {
     expect(planFor(graph('. @r2', 'a @4'), received(graph('. @r', 'a @1')), AT_ONCE).steps).toEqual([]);
+  });
+});
+
+describe('a lineage holder that nothing hangs off any more', () => {
+  /** A replica with a holder, whose snapshot was received for clones or moved out of a dataset that was here. */
+  function withHolder(properties: Properties): Graph {
+    const guid = '4711' as SnapshotGuid;
+    const [model = expect.fail()] = received(graph('. @r', 'a @1'))
+      .sorted()
+      .filter(({ name }) => name === 'a');
+    const [one = expect.fail()] = model.snapshots;
+    const snapshots = [{ ...one, guid, name: 'origin' as SnapshotName }];
+    const holder = { ...model, id: lineageId(guid), name: lineageName(guid), properties, snapshots, received: guid };
+    const base = received(graph('. @r', 'b @1'));
+    return new Graph(base.root, new Map(base.datasets).set(holder.id, holder));
+  }
+
+  const source = graph('. @r', 'b @1');
+  const destroyed = `destroy ${lineageName('4711' as SnapshotGuid)}`;
+
+  it('goes at once where its snapshot was received for its clones', () => {
+    expect(planFor(source, withHolder({}), {}).steps.map(inWords)).toEqual([destroyed]);
+  });
+
+  it('stays as long as the rules say where its snapshot was here before them', () => {
+    const moved = withHolder({ [MOVED_PROPERTY]: 'on' });
+    expect(planFor(source, moved, {}).steps).toEqual([]);
+    const waiting = planFor(source, moved, { graceMs: 3 * HOUR_MS });
+    expect(waiting.steps).toEqual([]);
+    expect(waiting.retained.map(({ reason }) => reason)).toEqual(['grace']);
+    expect(planFor(source, moved, { graceMs: HOUR_MS }).steps.map(inWords)).toEqual([destroyed]);
+    expect(planFor(source, moved, { keep: { last: 1 } }).steps.map(inWords)).toEqual([destroyed]);
+    expect(departures(source, moved, REPLICA.follows)).toEqual([
+      { dataset: lineageId('4711' as SnapshotGuid), snapshot: null },
+    ]);
   });
 });
 

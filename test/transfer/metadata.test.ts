@@ -1,5 +1,6 @@
 /** What an owner did to its datasets, done here in the same way. */
 import { expect, it } from 'vitest';
+import { isMovedHere } from '../../src/core/graph/lineage.ts';
 import { lineageId, lineageName, parseRelativeName, parseTransferId, uuidFrom } from '../../src/core/ids.ts';
 import type { CloneStep } from '../../src/core/plan/steps.ts';
 import { History } from '../../src/log/history.ts';
@@ -36,5 +37,6 @@ it('a lineage holder that is a clone itself comes without a stream, and is the f
   await replay.execute(holder);
   const [there] = await zfs.listOnly([dataset(`tank/${holder.name}`)]);
   expect(there?.origin?.guid).toBe(snapshot.guid);
+  expect(there && isMovedHere(there), 'its snapshots are to be kept as they were').toBe(true);
   expect(replay.takeChanged().changed).toEqual([there?.name]);
 });

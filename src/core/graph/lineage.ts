@@ -10,6 +10,14 @@ import { type Dataset, Graph } from './graph.ts';
 /** What the snapshot of a lineage holder is called here, whatever it is called where it comes from. */
 const LINEAGE_SNAPSHOT = 'origin' as SnapshotName;
 
+/** A lineage holder carries this property where its snapshots were moved out of a dataset that is here, or was, by a promote: they were not received for its clones alone. */
+export const MOVED_PROPERTY = 'pando:moved';
+
+/** Whether it holds what was kept here before anything hung off it, and so is kept or given up by the rules of the mirror, like any dataset. */
+export function isMovedHere({ properties }: Pick<Dataset, 'properties'>): boolean {
+  return properties[MOVED_PROPERTY] === 'on';
+}
+
 /**
  * The graph with a dataset for each origin that is to be had nowhere else; the graph itself where there is none. `isNowhere` is asked about each origin, and says
  * so at least of those that lie outside the tree.

@@ -1,6 +1,7 @@
 /** What the owner of a mirror has destroyed of that which is kept here. */
 import type { Departed } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
+import { isMovedHere } from '../graph/lineage.ts';
 import { type DatasetId, isLineage, type SnapshotGuid } from '../ids.ts';
 
 /** Identity of a departure: a snapshot is the same in whichever dataset a promote has put it. */
@@ -20,7 +21,8 @@ export function departures(source: Graph, local: Graph, follows: (dataset: Datas
     if (!follows(dataset)) continue;
     const there = source.get(dataset.id);
     if (there === undefined) {
-      if (dataset.name !== '' && !isLineage(dataset.name)) found.push({ dataset: dataset.id, snapshot: null });
+      if (dataset.name !== '' && (!isLineage(dataset.name) || isMovedHere(dataset)))
+        found.push({ dataset: dataset.id, snapshot: null });
     } else {
       found.push(...departedSnapshots(dataset, atSource, there));
     }

@@ -5,11 +5,13 @@
  * 2. A dataset goes when its owner destroyed it longer ago than the grace period, and all that it has came from there.
  * 3. The newest snapshot of a dataset stays, since what the dataset holds is that; so does the newest that this node has in common with any peer: increments build on it.
  * 4. What has clones or children stays. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
- * 5. A lineage holder goes with its last clone, whatever the rules say.
+ * 5. A lineage holder goes with its last clone, whatever the rules say; but not one that got its snapshots from a dataset here, which kept them before: it is a dataset that its owner
+ *    destroyed, or no more than old snapshots where a keep rule says how many of them stay.
  * 6. What this node owns, what the mirror's globs leave out, and what has a conflict is none of this.
  */
 import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
+import { isMovedHere } from '../graph/lineage.ts';
 import { type DatasetId, isLineage, parentOf, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 import { departures } from './departures.ts';
@@ -39,10 +41,12 @@ export function planRetention(input: RetentionInput): Retained[] {
   return retained;
 }
 
-/** A lineage holder was made for its clones, and goes with the last of them under every rule. */
-function planLineage({ copy, wanted }: RetentionInput): void {
+/** A lineage holder was made for its clones, and goes with the last of them (5). */
+function planLineage({ copy, wanted, retention }: RetentionInput): void {
   const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isForeign(id));
-  const unwanted = holders.filter(({ id }) => wanted.get(id) === undefined);
+  const unwanted = holders.filter((one) => {
+    return wanted.get(one.id) === undefined && !(isMovedHere(one) && retention.keep === 'all');
+  });
   if (unwanted.length === 0) return;
   const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
   for (const { id, snapshots } of unwanted) if (!snapshots.some(({ guid }) => origins.has(guid))) copy.destroy(id);
@@ -144,7 +148,7 @@ class RetentionPlanner {
     for (const dataset of copy.values()) {
       const isDeparted = source.get(dataset.id) === undefined && !copy.isForeign(dataset.id);
       const name = copy.nameOf(dataset.id);
-      if (isDeparted && name !== '' && !isLineage(name)) found.set(dataset.id, dataset);
+      if (isDeparted && name !== '' && (!isLineage(name) || isMovedHere(dataset))) found.set(dataset.id, dataset);
     }
     return found;
   }
