@@ -1,9 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { EventBody } from '../../src/core/events.ts';
-import { type BookmarkName, type HoldTag, streamIdOf, type TreeName } from '../../src/core/ids.ts';
+import {
+  type BookmarkName,
+  type HoldTag,
+  type NodeId,
+  type RelativeName,
+  streamIdOf,
+  type TreeName,
+} from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { Step } from '../../src/core/plan/steps.ts';
+import type { Step, Waiting } from '../../src/core/plan/steps.ts';
 import { Follower } from '../../src/features/mirrors/follower.ts';
 import { History } from '../../src/log/history.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
@@ -139,6 +146,80 @@ describe('a follower', () => {
     await tell({ type: 'hold.released', dataset: id, guid, tag: 'mine' as HoldTag }, snapshotCreated(1, 2));
     expect(syncs).toBe(3);
     await follower.stop();
+  });
+
+  describe('of a tree that is mirrored from two peers', () => {
+    const place = { tree: IMAGES, root: dataset('alpha/copy'), ...EVERYTHING };
+    const [first, second] = [2, 3].map((key) => ({ ...place, from: signerOf(key).node }));
+    const waiting: Waiting = { dataset: datasetId('web'), name: 'web' as RelativeName, reason: 'origin-waits' };
+    let synced: NodeId[];
+    /** What the syncs with the first peer leave for others to bring. */
+    let left: readonly Waiting[];
+    let follower: Follower;
+
+    beforeEach(async () => {
+      synced = [];
+      left = [waiting];
+      const mirrors = {
+        list: () => [first, second].filter((mirror) => mirror !== undefined),
+        sync: async (_tree: TreeName, _options: unknown, from = first?.from ?? expect.fail()) => {
+          synced.push(from);
+          const plan = { steps: [], conflicts: [], waiting: from === first?.from ? left : [], retained: [] };
+          return {
+            tree: IMAGES,
+            from,
+            plan: { ...plan, contested: [], estimatedBytes: 0 },
+            steps: [],
+            bytes: 0,
+          };
+        },
+      };
+      const { history } = alpha.node;
+      follower = new Follower({ history, mirrors, timers: new FakeTimers(), onSynced: () => undefined });
+      follower.start();
+      await settled();
+      expect(synced).toEqual([first?.from, second?.from]);
+      synced = [];
+    });
+
+    afterEach(() => follower.stop());
+
+    function settled(): Promise<void> {
+      return new Promise((resolve) => setImmediate(resolve));
+    }
+
+    /** The node's own stream of the tree says that. */
+    async function happens(cause: 'received' | 'command', ...bodies: EventBody[]): Promise<void> {
+      await alpha.node.history.record(IMAGES, cause, bodies);
+      await settled();
+    }
+
+    it('syncs the one that waits once the other has brought something', async () => {
+      await happens('received', ...smallTree(1));
+      expect(synced).toEqual([first?.from]);
+      left = [];
+      await happens('received', snapshotCreated(1, 2));
+      await happens('received', snapshotCreated(1, 3));
+      expect(synced, 'it waits no more').toEqual([first?.from, first?.from]);
+    });
+
+    it('syncs the one that waits once the other peer tells something, and that one', async () => {
+      const told = await History.open({ log: new MemoryLog(), signer: signerOf(3), now: () => 1_800_000_000_000 });
+      await told.record(IMAGES, 'observed', smallTree(1));
+      for await (const batch of told.records(streamIdOf(signerOf(3).node, IMAGES), 1))
+        await alpha.node.history.ingest(batch);
+      await settled();
+      expect(synced).toEqual([first?.from, second?.from]);
+    });
+
+    it('syncs both once a dataset has another owner', async () => {
+      await happens('command', ...smallTree(1));
+      expect(synced).toEqual([]);
+      const { id } = alpha.node.history.graph(alpha.node.history.ownStream(IMAGES)).sorted()[0] ?? expect.fail();
+      const owner = { node: signerOf(3).node, epoch: 2 };
+      await happens('received', { type: 'ownership.claimed', dataset: id, owner });
+      expect(synced).toEqual([first?.from, second?.from]);
+    });
   });
 
   it('does not complain of a sync that somebody here ended, nor of a mirror that is none any more', async () => {

@@ -69,6 +69,10 @@ async function guidOf({ zfs }: WorldNode, name: string, snapshot: string): Promi
   return (await zfs.listSnapshots([at(name, snapshot)]))[0]?.guid;
 }
 
+function isAtHolder(origin: Awaited<ReturnType<typeof originOf>>): boolean {
+  return origin?.reference.dataset.includes('/.pando/lineage/') === true;
+}
+
 async function originOf({ zfs }: WorldNode, name: string) {
   return (await zfs.listOnly([dataset(name)]))[0]?.origin ?? null;
 }
@@ -190,6 +194,25 @@ describe('a mirror of two owners', () => {
     expect(stepsOf(await sync(gamma, beta))).toEqual(['receive-clone web done']);
     expect(await originOf(gamma, 'gamma/images/web')).toMatchObject({ reference: at('gamma/images/base', '1') });
     expect(gamma.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('takes no lineage holder from the one for what it takes from the other', async () => {
+    await sync(gamma, alpha);
+    await sync(gamma, beta);
+    // At alpha the clone will hang off a holder, at beta it hangs off the replica of what alpha destroyed
+    await take(alpha, 'alpha/images/base', '2');
+    await alpha.zfs.destroySnapshot(at('alpha/images/base', '1'));
+    await alpha.node.verifier.verify(IMAGES);
+    await mirror(alpha, beta, 'alpha/images');
+    await sync(alpha, beta);
+    expect(isAtHolder(await originOf(alpha, 'alpha/images/web'))).toBe(true);
+    await sync(gamma, alpha);
+    expect(gamma.node.mirrors.wanted(gamma.node.mirrors.get(IMAGES, alpha.node.id)).sorted()).toMatchObject([
+      { name: '' },
+      { name: 'base' },
+    ]);
+    expect(isAtHolder(await originOf(gamma, 'gamma/images/web'))).toBe(false);
+    expect(await guidOf(gamma, 'gamma/images/web', 'w1')).toBe(await guidOf(beta, 'beta/images/web', 'w1'));
   });
 
   it('is not told by one owner what happened to what another owns', async () => {

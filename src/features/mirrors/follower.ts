@@ -3,6 +3,7 @@ import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
 import { splitStreamId, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
+import type { Plan } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
 import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
@@ -33,8 +34,8 @@ export interface FollowerOptions {
 }
 
 /**
- * Keeps mirrors up to date by itself: syncs each once at the start, whenever its peer reports something new, and when somebody here changed the mirror
- * behind its back.
+ * Keeps mirrors up to date by itself: syncs each once at the start, whenever its peer reports something new, when somebody here changed the mirror
+ * behind its back, and when others have brought to the tree, or told of it, what this one may have waited for.
  */
 export class Follower {
   readonly #options: FollowerOptions;
@@ -42,6 +43,8 @@ export class Follower {
   /** Mirrors whose sync is running, and whether something new came meanwhile. */
   readonly #busy = new Map<MirrorKey, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
+  /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name. */
+  readonly #unfinished = new Set<MirrorKey>();
   /** How to call off the syncs that are to come by themselves. */
   readonly #wakings = new Map<MirrorKey, () => void>();
   #unsubscribe: () => void = () => undefined;
@@ -76,10 +79,16 @@ export class Follower {
   #heard({ head, events }: HistoryChange): void {
     const { node, tree } = splitStreamId(head.stream);
     const isOwn = node === this.#options.history.node;
-    const isMeddled = isOwn && events?.some(({ cause }) => cause === 'observed') === true;
-    const isOfMarks = !isOwn && events?.every(({ type }) => MARKS.has(type)) === true;
-    for (const mirror of this.#options.mirrors.list()) {
-      if (mirror.tree === tree && ((mirror.from === node && !isOfMarks) || isMeddled)) this.follow(mirror);
+    // Another owner is followed by another mirror
+    const isMeddled =
+      isOwn && events?.some(({ cause, type }) => cause === 'observed' || type === 'ownership.claimed') === true;
+    const isBrought = isOwn && events?.some(({ cause }) => cause === 'received') === true;
+    const isNews = !isOwn && events?.every(({ type }) => MARKS.has(type)) !== true;
+    for (const mirror of this.#options.mirrors.list().filter((one) => one.tree === tree)) {
+      const key = mirrorKey(mirror);
+      // What one that is at work has brought itself helps no other
+      const isHelped = this.#unfinished.has(key) && (isNews || (isBrought && !this.#busy.has(key)));
+      if (isMeddled || isHelped || (isNews && mirror.from === node)) this.follow(mirror);
     }
   }
 
@@ -100,6 +109,8 @@ export class Follower {
         state.again = false;
         const report = await this.#options.mirrors.sync(tree, options, from);
         this.#options.onSynced(tree, report);
+        if (leavesSomething(report.plan)) this.#unfinished.add(key);
+        else this.#unfinished.delete(key);
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
         const isDone = report.steps.every(({ outcome }) => outcome.result === 'done' || outcome.result === 'kept');
@@ -129,6 +140,10 @@ export class Follower {
       }),
     );
   }
+}
+
+function leavesSomething({ waiting, conflicts, contested }: Plan): boolean {
+  return waiting.length > 0 || conflicts.length > 0 || contested.length > 0;
 }
 
 /** When to sync again although the peer tells nothing new: after a failure, and when a grace period ends. */

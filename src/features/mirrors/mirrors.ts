@@ -8,6 +8,7 @@ import { Graph } from '../../core/graph/graph.ts';
 import {
   type DatasetId,
   type DatasetName,
+  isLineage,
   type NodeId,
   type RelativeName,
   streamIdOf,
@@ -248,6 +249,9 @@ export class Mirrors {
     if (others.length === 0) return wanted;
     const datasets = new Map(wanted.datasets);
     for (const { id } of others) datasets.delete(id);
+    // What hangs off a holder may follow another peer: then that one brings the holder, if it knows of one
+    const origins = new Set(Array.from(datasets.values(), ({ origin }) => origin?.dataset));
+    for (const { id, name } of wanted.datasets.values()) if (isLineage(name) && !origins.has(id)) datasets.delete(id);
     return new Graph(wanted.root, datasets);
   }
 
