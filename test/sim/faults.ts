@@ -112,6 +112,7 @@ export class Faults {
   }
 
   async #loseWrites(machine: Machine, count: number): Promise<void> {
+    machine.hasForgotten = true;
     await machine.log.goBackTo(Math.max(0, machine.log.writes - count));
   }
 

@@ -1,9 +1,9 @@
 /** A machine that a node runs on: its pool, its disk with the log, its key and its clock outlive the node's process. */
 
-import type { LocalTree, Mirror, Peer } from '../../src/core/admin.ts';
+import { type LocalTree, type Mirror, type MirrorKey, mirrorKey, type Peer } from '../../src/core/admin.ts';
 import type { Signer } from '../../src/core/codec/chain.ts';
 import { describeError, isPandoError } from '../../src/core/errors.ts';
-import type { Grant } from '../../src/core/grants.ts';
+import type { Role } from '../../src/core/grants.ts';
 import { type DatasetName, isLineage, type NodeId, relativeTo, type TreeName } from '../../src/core/ids.ts';
 import { PandoNode } from '../../src/main/node.ts';
 import { MemoryCompressor } from '../../src/transfer/compression/memory-compressor.ts';
@@ -29,8 +29,6 @@ const PERSON_RETRIES_MS = 5_000;
 
 /** Far above what people make in a world: what a limit leaves out has tests of its own. */
 const UNLIMITED = { filesystems: 10_000, snapshots: 100_000 };
-/** Peers read all trees, and bring what they own into them. */
-const EVERYTHING_GRANTED: readonly Grant[] = [{ trees: '*', role: 'contributor' }];
 
 /** What every machine of a world shares. */
 export interface MachineOptions {
@@ -60,9 +58,15 @@ export class Machine {
   /** What its operator wants: said again whenever the node has forgotten it. */
   readonly peers = new Map<NodeId, Peer>();
   readonly trees = new Map<TreeName, LocalTree>();
-  readonly mirrors = new Map<TreeName, Mirror>();
+  readonly mirrors = new Map<MirrorKey, Mirror>();
+  /** Trees of those in which others own datasets too: whoever works here changes only what is this node's own. */
+  readonly shared = new Set<TreeName>();
+  /** What its peers may do in all its trees: by default they read them, and bring what they own into them. */
+  peersMay: Role = 'contributor';
   /** Trees of which all that it hears comes by way of a node in wrong hands: it believes what that says. */
   readonly deceived = new Set<TreeName>();
+  /** Whether its log has lost something: also, maybe, that this node took over what can be written to here. */
+  hasForgotten = false;
   /** By how much its clock is wrong, in ms. */
   skewMs = 0;
   readonly #options: MachineOptions;
@@ -100,6 +104,16 @@ export class Machine {
 
   get address(): string {
     return `${this.name}:1`;
+  }
+
+  /** Where it keeps each tree, those of its own and those it mirrors. */
+  get roots(): ReadonlyMap<TreeName, DatasetName> {
+    return new Map([...this.mirrors.values(), ...this.trees.values()].map(({ tree, root }) => [tree, root]));
+  }
+
+  /** Its mirrors of one tree. */
+  mirrorsOf(tree: TreeName): Mirror[] {
+    return Array.from(this.mirrors.values()).filter((mirror) => mirror.tree === tree);
   }
 
   /** The node while it is up. */
@@ -182,11 +196,15 @@ export class Machine {
     };
   }
 
-  /** Whoever tells of clones that never come can have lineage holders received, and given up when it tells otherwise. */
+  /**
+   * Whoever tells of clones that never come can have lineage holders received, and given up when it tells otherwise. So can one of several owners, whose clone comes
+   * before the dataset that it hangs off.
+   */
   #graceOf(dataset: DatasetName): number | null {
     for (const { tree, root, graceMs } of this.mirrors.values()) {
       const name = relativeTo(root, dataset);
-      if (name !== undefined) return this.deceived.has(tree) && isLineage(name) ? 0 : graceMs;
+      if (name === undefined) continue;
+      return isLineage(name) && (this.deceived.has(tree) || this.shared.has(tree)) ? 0 : graceMs;
     }
     return null;
   }
@@ -268,21 +286,21 @@ export class Machine {
 
   #knowsAll(node: PandoNode): boolean {
     const trees = new Set(node.trees.list().map(({ tree }) => tree));
-    const mirrors = new Set(node.mirrors.list().map(({ tree }) => tree));
+    const mirrors = new Set(node.mirrors.list().map(mirrorKey));
     return (
       Array.from(this.peers.keys()).every((peer) => node.peers.get(peer) !== undefined) &&
       Array.from(this.trees.keys()).every((tree) => trees.has(tree)) &&
-      Array.from(this.mirrors.keys()).every((tree) => mirrors.has(tree))
+      Array.from(this.mirrors.keys()).every((mirror) => mirrors.has(mirror))
     );
   }
 
   async #tell(node: PandoNode): Promise<void> {
     const kept = new Set(node.trees.list().map(({ tree }) => tree));
-    const mirrored = new Set(node.mirrors.list().map(({ tree }) => tree));
+    const mirrored = new Set(node.mirrors.list().map(mirrorKey));
     for (const peer of this.peers.values())
-      if (node.peers.get(peer.peer) === undefined) await node.peers.add(peer, EVERYTHING_GRANTED);
+      if (node.peers.get(peer.peer) === undefined) await node.peers.add(peer, [{ trees: '*', role: this.peersMay }]);
     for (const tree of this.trees.values()) if (!kept.has(tree.tree)) await node.trees.add(tree);
-    for (const mirror of this.mirrors.values()) if (!mirrored.has(mirror.tree)) await node.mirrors.add(mirror);
+    for (const [key, mirror] of this.mirrors) if (!mirrored.has(key)) await node.mirrors.add(mirror);
   }
 
   #note(what: string): void {

@@ -1,5 +1,5 @@
 /** Machines, what their operators want of them, and the network between them. */
-import type { Mirror } from '../../src/core/admin.ts';
+import { type Mirror, mirrorKey } from '../../src/core/admin.ts';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
@@ -21,8 +21,14 @@ const GRACE_MS_MAX = 40_000;
 /** Trees that one node mirrors at most, beside its own. */
 const MIRRORS_MAX = 3;
 
-/** Who mirrors whose trees. `star`: all mirror one; `chain`: each mirrors from the one before; `ring`: each its neighbour's own; `mesh`: anybody anything. */
-export const TOPOLOGIES = ['star', 'chain', 'ring', 'mesh', 'mesh'] as const;
+/** Nodes in a team: each mirrors the one tree from each other. */
+const TEAM_NODES = 4;
+
+/**
+ * Who mirrors whose trees. `star`: all mirror one; `chain`: each mirrors from the one before; `ring`: each its neighbour's own; `mesh`: anybody anything. `team`: a few work in one
+ * tree, each owns a part of it, brings that to all others, and may take over what they own.
+ */
+export const TOPOLOGIES = ['star', 'chain', 'ring', 'mesh', 'mesh', 'team', 'team'] as const;
 export type Topology = (typeof TOPOLOGIES)[number];
 
 /** A violated invariant. */
@@ -42,7 +48,7 @@ export interface Hostile {
 /** How a mirror was brought up to date for the last time, or why it was not. */
 export interface LastSync {
   readonly machine: Machine;
-  readonly tree: TreeName;
+  readonly mirror: Mirror;
   readonly report: SyncReport | Error;
 }
 
@@ -120,20 +126,19 @@ export class World {
   async syncAll(): Promise<void> {
     const syncs: Promise<LastSync>[] = [];
     for (const machine of this.honest) {
-      for (const { tree } of this.mirrorsOf(machine)) syncs.push(syncOnce(machine, tree));
+      for (const mirror of this.mirrorsOf(machine)) syncs.push(syncOnce(machine, mirror));
     }
     this.lastSyncs = await this.scheduler.until(Promise.all(syncs));
   }
 
   /** What a machine mirrors from peers that do as they should. */
   mirrorsOf(machine: Machine): Mirror[] {
-    return Array.from(machine.mirrors.values()).filter(({ tree }) => !this.isFromHostile(machine, tree));
+    return Array.from(machine.mirrors.values()).filter(({ from }) => from !== this.hostile?.id);
   }
 
   /** Whether a machine mirrors a tree from a peer in wrong hands. */
-  isFromHostile({ mirrors }: Machine, tree: TreeName): boolean {
-    const from = mirrors.get(tree)?.from;
-    return from !== undefined && from === this.hostile?.id;
+  isFromHostile(machine: Machine, tree: TreeName): boolean {
+    return machine.mirrorsOf(tree).some(({ from }) => from === this.hostile?.id);
   }
 
   /** Pairs of machines that know each other. */
@@ -167,8 +172,24 @@ export class World {
         case 'mesh':
           own(machine);
           this.#mirrorSome(machine, index);
+          return;
+        case 'team':
+          if (index % TEAM_NODES === 0) this.#gather(machines.slice(index, index + TEAM_NODES));
       }
     });
+  }
+
+  /** Has machines work in one tree, that of the first of them. */
+  #gather(team: readonly Machine[]): void {
+    const [first] = team;
+    if (first === undefined) return;
+    own(first);
+    const tree = ownTree(first);
+    for (const machine of team) {
+      machine.peersMay = 'standby';
+      machine.shared.add(tree);
+      for (const other of team) if (other !== machine) this.#mirror(machine, other, tree);
+    }
   }
 
   /** Mirrors some trees of the machines before it, so that no circle of mirrors arises, each from its owner or from another replica. */
@@ -178,8 +199,8 @@ export class World {
     for (let count = Math.min(before.length, 1 + random.below(MIRRORS_MAX)); count > 0; count -= 1) {
       const owner = random.pick(before);
       const tree = ownTree(owner);
-      if (machine.mirrors.has(tree)) continue;
-      const replicas = before.filter(({ mirrors }) => mirrors.has(tree));
+      if (machine.roots.has(tree)) continue;
+      const replicas = before.filter((other) => other.mirrorsOf(tree).length > 0);
       const source = replicas.length > 0 && random.chance(OF_REPLICAS) ? random.pick(replicas) : owner;
       this.#mirror(machine, source, tree);
     }
@@ -189,26 +210,29 @@ export class World {
     introduce(source, machine, this.random.chance(WITHOUT_ADDRESS) ? null : machine.address);
     introduce(machine, source, source.address);
     if (source.hostility !== null || source.deceived.has(tree)) machine.deceived.add(tree);
-    machine.mirrors.set(tree, {
+    const mirror: Mirror = {
       tree,
       from: source.id,
-      root: `${machine.name}/of-${tree}` as DatasetName,
+      root: machine.roots.get(tree) ?? (`${machine.name}/of-${tree}` as DatasetName),
       ...EVERYTHING,
       ...(source.hostility?.random.chance(GIVING_UP) && {
         graceMs: Math.round(source.hostility.random.between(GRACE_MS_MIN, GRACE_MS_MAX)),
       }),
-    });
+    };
+    machine.mirrors.set(mirrorKey(mirror), mirror);
   }
 }
 
-async function syncOnce(machine: Machine, tree: TreeName): Promise<LastSync> {
+async function syncOnce(machine: Machine, mirror: Mirror): Promise<LastSync> {
   const { signal } = new AbortController();
   const quiet = { onProgress: () => undefined, onPlan: () => undefined };
   try {
     if (machine.node === null) throw new Error('the node is not up');
-    return { machine, tree, report: await machine.node.mirrors.sync(tree, { ...quiet, signal, refresh: true }) };
+    const { tree, from } = mirror;
+    const report = await machine.node.mirrors.sync(tree, { ...quiet, signal, refresh: true }, from);
+    return { machine, mirror, report };
   } catch (error) {
-    return { machine, tree, report: error instanceof Error ? error : new Error(String(error)) };
+    return { machine, mirror, report: error instanceof Error ? error : new Error(String(error)) };
   }
 }
 

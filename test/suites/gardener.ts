@@ -13,6 +13,8 @@ const NAMES = 6;
 export interface Garden {
   readonly zfs: Zfs;
   readonly root: DatasetName;
+  /** What people choose from, where that is not all at and below the root that is not hidden. */
+  readonly choose?: () => Promise<readonly ListedDataset[]>;
   /** Writes a file of a dataset, and mounts it for that where need be. */
   readonly write: (dataset: DatasetName, path: string, text: string) => Promise<void>;
 }
@@ -45,7 +47,9 @@ export class Gardener {
 
   async #act({ kind, pick, second }: Action): Promise<void> {
     this.#acts += 1;
-    const datasets = (await this.#garden.zfs.list(this.#garden.root)).filter(({ name }) => !name.includes('/.pando'));
+    const { zfs, root, choose } = this.#garden;
+    const all = async () => (await zfs.list(root)).filter(({ name }) => !name.includes('/.pando'));
+    const datasets = await (choose ?? all)();
     const dataset = chosen(datasets, pick);
     if (dataset !== undefined) await this.#doings[kind]({ datasets, dataset, pick, second });
   }

@@ -1,5 +1,13 @@
 import type { Mirror } from '../../../src/core/admin.ts';
-import { type DatasetName, ID_PROPERTY, isHidden, type RelativeName, relativeTo } from '../../../src/core/ids.ts';
+import {
+  type DatasetId,
+  type DatasetName,
+  ID_PROPERTY,
+  isHidden,
+  isLineage,
+  type RelativeName,
+  relativeTo,
+} from '../../../src/core/ids.ts';
 import type { Contested } from '../../../src/core/plan/settled-names.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
 import type { Machine } from '../machine.ts';
@@ -7,8 +15,8 @@ import type { World } from '../world.ts';
 import type { Checker, Finding } from './checker.ts';
 
 /**
- * Invariant 3: what its peer has of a tree, a mirror has as well: the same names, origins, guids and order, as the two ZFS show them. It may have
- * more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, as waiting, or as a
+ * Invariant 3: what its peer has of a tree, a mirror has as well: the same names, origins, guids and order, as the two ZFS show them. Where a tree is mirrored from several peers, each
+ * counts for what it owns. A mirror may have more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, as waiting, or as a
  * name that was given twice, is between people.
  */
 export const convergence: Checker = {
@@ -27,9 +35,9 @@ export const convergence: Checker = {
 
 async function differencesOf(world: World, machine: Machine, mirror: Mirror): Promise<string[]> {
   const source = world.machineOf(mirror.from);
-  const root = source.trees.get(mirror.tree)?.root ?? source.mirrors.get(mirror.tree)?.root;
+  const root = source.roots.get(mirror.tree);
   if (root === undefined) return ['its peer does not keep the tree'];
-  const last = world.lastSyncs.find((sync) => sync.machine === machine && sync.tree === mirror.tree)?.report;
+  const last = world.lastSyncs.find((sync) => sync.mirror === mirror)?.report;
   const told = last === undefined || last instanceof Error ? [] : [...last.plan.conflicts, ...last.plan.waiting];
   // No simulated mirror lies at a pool, the one place where a root that diverged would have to stay
   const excused = new Set<string>(
@@ -38,6 +46,7 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const contested = last === undefined || last instanceof Error ? [] : last.plan.contested;
   // What a peer in wrong hands began to send there waits for it to go on
   const isAwaited = world.isFromHostile(source, mirror.tree);
+  const follows = followedBy(machine, source, mirror);
   const theirs = (await tree(source, root)).filter((one) => !(isAwaited && isOnlyBegun(one)));
   const ours = await tree(machine, mirror.root);
   const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
@@ -45,12 +54,15 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   for (const guid of all) times.set(guid, (times.get(guid) ?? 0) + 1);
   const copies = all.filter((guid) => times.get(guid) !== 1);
   const guids = new Set(all.filter((guid) => times.get(guid) === 1));
+  // A lineage holder comes with what hangs off it, and that may come from another peer
+  const needed = new Set(theirs.filter((one) => follows(idOf(one))).map(({ origin }) => origin?.reference.dataset));
   return theirs.flatMap((dataset) => {
     const id = idOf(dataset);
-    if (excused.has(id)) return [];
+    if (excused.has(id) || !follows(id)) return [];
     const copy = ours.find((one) => idOf(one) === id);
     const name = relative(root, dataset);
-    if (copy === undefined) return [`${name} is missing`];
+    if (copy === undefined)
+      return isLineage(name as RelativeName) && !needed.has(dataset.name) ? [] : [`${name} is missing`];
     return [
       ...(relative(mirror.root, copy) === name || isBelow(name, contested, theirs, root)
         ? []
@@ -66,10 +78,20 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
         copy,
       ),
       ...(source.trees.has(mirror.tree) || dataset.origin !== null
-        ? originDifferences(root, dataset, copy, guids)
+        ? originDifferences({ root, ourRoot: mirror.root }, dataset, copy, guids)
         : []),
     ];
   });
+}
+
+/** Whether a mirror takes a dataset from its peer: the peer owns it, or this node mirrors the tree from nobody who does, and does not own it itself. */
+function followedBy(machine: Machine, source: Machine, { tree, from }: Mirror): (id: string) => boolean {
+  const peers = new Set(machine.mirrorsOf(tree).map((one) => one.from));
+  const [ours, theirs] = [machine, source].map(({ node }) => node?.trees.graph(tree));
+  return (id) => {
+    const owner = (ours?.get(id as DatasetId) ?? theirs?.get(id as DatasetId))?.owner.node;
+    return owner !== machine.id && (owner === undefined || owner === from || !peers.has(owner));
+  };
 }
 
 function isOnlyBegun({ resumeToken, snapshots }: ListedDataset): boolean {
@@ -136,12 +158,14 @@ function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDa
 
 /** A copy may stand alone, and hang off what its owner has no more. Where a peer that is a replica itself has a copy, this one may have the clone. */
 function originDifferences(
-  root: DatasetName,
+  { root, ourRoot }: { readonly root: DatasetName; readonly ourRoot: DatasetName },
   theirs: ListedDataset,
   ours: ListedDataset,
   guids: ReadonlySet<string>,
 ): string[] {
   const there = ours.origin?.guid ?? null;
   if (there === null || there === theirs.origin?.guid || !guids.has(there)) return [];
+  // Where an owner destroyed what a clone of another owner hangs off, the replica of that hangs off the same
+  if (isLineage(relativeTo(ourRoot, ours.origin?.reference.dataset as DatasetName) ?? ('' as RelativeName))) return [];
   return [`${relative(root, theirs)} hangs off ${there} instead of ${theirs.origin?.guid ?? 'nothing'}`];
 }

@@ -13,7 +13,7 @@ export const logIsTruth: Checker = {
     const found: Finding[] = [];
     for (const machine of world.honest) {
       const { node } = machine;
-      for (const { tree, root } of [...machine.trees.values(), ...machine.mirrors.values()]) {
+      for (const [tree, root] of machine.roots) {
         const isAwaited = world.isFromHostile(machine, tree);
         const shown = await shownBy(machine, root, isAwaited);
         const folded = node === null ? ['nothing: the node is not up'] : foldedTo(node.trees.graph(tree));

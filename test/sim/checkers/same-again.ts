@@ -5,7 +5,8 @@ export const sameAgain: Checker = {
   invariant: 5,
   async check({ lastSyncs }) {
     const found: Finding[] = [];
-    for (const { machine, tree, report } of lastSyncs) {
+    for (const { machine, mirror, report } of lastSyncs) {
+      const { tree } = mirror;
       if (report instanceof Error) found.push({ machine: machine.name, what: `${tree}: ${report.message}` });
       else {
         for (const { step, outcome } of report.steps) {

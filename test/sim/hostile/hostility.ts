@@ -71,9 +71,9 @@ export class Hostility {
 
   /** Does harm to what the machine keeps, its own or not. */
   async act(machine: Machine): Promise<void> {
-    const kept = [...machine.trees.values(), ...machine.mirrors.values()];
-    if (kept.length === 0) return;
-    const { root } = this.random.pick(kept);
+    const roots = [...machine.roots.values()];
+    if (roots.length === 0) return;
+    const root = this.random.pick(roots);
     try {
       if (this.random.chance(0.5)) await this.#claimAll(machine);
       else await this.#wreck(machine, root);
