@@ -170,6 +170,21 @@ describe('a lineage holder that nothing hangs off any more', () => {
     expect(planFor(source, withHolder({}), {}).steps.map(inWords)).toEqual([destroyed]);
   });
 
+  it('stays when somebody has taken a snapshot of it here', () => {
+    const local = withHolder({});
+    const [holder = expect.fail()] = [...local.datasets.values()].filter(({ name }) => name.startsWith('.pando'));
+    const snapshots = [
+      ...holder.snapshots,
+      ...graph('. @mine')
+        .sorted()
+        .flatMap((one) => one.snapshots),
+    ];
+    const datasets = new Map(local.datasets).set(holder.id, { ...holder, snapshots });
+    const planned = planFor(source, new Graph(local.root, datasets), {});
+    expect(planned.steps).toEqual([]);
+    expect(planned.retained.map(({ reason }) => reason)).toEqual(['taken-here']);
+  });
+
   it('stays as long as the rules say where its snapshot was here before them', () => {
     const moved = withHolder({ [MOVED_PROPERTY]: 'on' });
     expect(planFor(source, moved, {}).steps).toEqual([]);

@@ -1,6 +1,6 @@
 /** Several nodes write to one tree, each to what it owns (design §7: wanted is, for each dataset, its owner's view). */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { lineageName, type RelativeName, type SnapshotGuid } from '../../src/core/ids.ts';
+import { lineageName, type RelativeName, type SnapshotGuid, type SnapshotName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from './memory-world.ts';
@@ -126,6 +126,9 @@ describe('a clone that another node made of what it mirrors', () => {
     ]);
     expect(await originOf(alpha, 'alpha/images/web')).toMatchObject({ guid });
     expect(stepsOf(await sync(alpha, beta))).toEqual([]);
+    const holder = { tree: IMAGES, name: lineageName(guid), snapshot: 'mine' as SnapshotName };
+    const snapshot = alpha.node.trees.snapshot(holder, { recursive: false });
+    await expect(snapshot, 'nobody changes it').rejects.toMatchObject({ code: 'DATASET_NOT_OWNED' });
   });
 
   it('takes nothing of the original along when it is promoted by hand', async () => {
@@ -206,7 +209,7 @@ describe('a mirror of two owners', () => {
     await mirror(alpha, beta, 'alpha/images');
     await sync(alpha, beta);
     expect(isAtHolder(await originOf(alpha, 'alpha/images/web'))).toBe(true);
-    await sync(gamma, alpha);
+    expect(stepsOf(await sync(gamma, alpha))).toEqual(['receive-incremental base done']);
     expect(gamma.node.mirrors.wanted(gamma.node.mirrors.get(IMAGES, alpha.node.id)).sorted()).toMatchObject([
       { name: '' },
       { name: 'base' },

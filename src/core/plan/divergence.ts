@@ -60,7 +60,8 @@ function planForClone(copy: WorkingCopy, wanted: Dataset): Conflict | undefined 
  * anew as the clone that it is; so does what only its former owner wrote to.
  */
 function planAnew(copy: WorkingCopy, here: Dataset, wanted: Dataset): Conflict | undefined {
-  if (wanted.snapshots.length === 0 || (here.origin !== null && !areClones(copy, here, wanted))) return undefined;
+  const isNoClone = here.origin === null && wanted.origin?.dataset == null;
+  if (wanted.snapshots.length === 0 || !(isNoClone || areClones(copy, here, wanted))) return undefined;
   return keepAside(copy, wanted, { lastCommon: null, localOnly: [] });
 }
 

@@ -12,7 +12,7 @@
 import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
 import { isMovedHere } from '../graph/lineage.ts';
-import { type DatasetId, isLineage, parentOf, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, lineageName, parentOf, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 import { departures } from './departures.ts';
 import { isPlaceholder, type PlanInput, type Retained, type Retention } from './steps.ts';
@@ -37,19 +37,26 @@ export function planRetention(input: RetentionInput): Retained[] {
   const { keep, graceMs } = input.retention;
   const givesUp = keep !== 'all' || graceMs !== null;
   const retained = givesUp ? new RetentionPlanner(input).run() : [];
-  planLineage(input);
-  return retained;
+  return [...retained, ...planLineage(input)];
 }
 
 /** A lineage holder was made for its clones, and goes with the last of them (5). */
-function planLineage({ copy, wanted, retention }: RetentionInput): void {
+function planLineage({ copy, source, retention }: RetentionInput): Retained[] {
   const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isForeign(id));
   const unwanted = holders.filter((one) => {
-    return wanted.get(one.id) === undefined && !(isMovedHere(one) && retention.keep === 'all');
+    return source.get(one.id) === undefined && !(isMovedHere(one) && retention.keep === 'all');
   });
-  if (unwanted.length === 0) return;
+  if (unwanted.length === 0) return [];
   const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
-  for (const { id, snapshots } of unwanted) if (!snapshots.some(({ guid }) => origins.has(guid))) copy.destroy(id);
+  return unwanted.flatMap(({ id, snapshots }): Retained[] => {
+    if (snapshots.some(({ guid }) => origins.has(guid))) return [];
+    const name = copy.nameOf(id);
+    const newest = snapshots.at(-1);
+    if (newest === undefined || name !== lineageName(newest.guid))
+      return [{ dataset: id, name, snapshot: null, reason: 'taken-here' }];
+    copy.destroy(id);
+    return [];
+  });
 }
 
 class RetentionPlanner {

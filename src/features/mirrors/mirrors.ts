@@ -249,7 +249,7 @@ export class Mirrors {
     if (others.length === 0) return wanted;
     const datasets = new Map(wanted.datasets);
     for (const { id } of others) datasets.delete(id);
-    // What hangs off a holder may follow another peer: then that one brings the holder, if it knows of one
+    // One that nobody needs follows somebody only to be given up
     const origins = new Set(Array.from(datasets.values(), ({ origin }) => origin?.dataset));
     for (const { id, name } of wanted.datasets.values()) if (isLineage(name) && !origins.has(id)) datasets.delete(id);
     return new Graph(wanted.root, datasets);

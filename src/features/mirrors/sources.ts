@@ -9,6 +9,7 @@
  * 4. Into a tree that this node shares itself comes only what belongs to who may contribute to it, from its owner or from another such.
  * 5. What a peer claims that may take it over is the peer's, whoever owned it before (core/ownership.ts).
  * 6. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
+ * 7. A lineage holder belongs to nobody, whatever it says: it comes with what hangs off it.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
@@ -17,7 +18,14 @@ import { isAllowed } from '../../core/grants.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
 import { withLineage } from '../../core/graph/lineage.ts';
 import type { ObservedDataset } from '../../core/graph/observed.ts';
-import { type DatasetId, type NodeId, type SnapshotGuid, streamIdOf, type TreeName } from '../../core/ids.ts';
+import {
+  type DatasetId,
+  isLineage,
+  type NodeId,
+  type SnapshotGuid,
+  streamIdOf,
+  type TreeName,
+} from '../../core/ids.ts';
 import { foremost } from '../../core/ownership.ts';
 import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
@@ -184,16 +192,16 @@ export class Sources {
 
   #settle({ basis, mirrors, local, views }: Knowledge): Map<Mirror, Source> {
     const { node } = this.#options.history;
+    const known = { node, mirrors, local, views };
+    const followedFrom = new Map(
+      mirrors.map((mirror) => {
+        return [mirror, followed(mirror, { ...known, mayBring: (owner) => this.#mayBring(owner, mirror.tree) })];
+      }),
+    );
     const heard = Array.from(views, ([mirror, graph]) => ({
       mirror,
       graph,
-      follows: followed(mirror, {
-        node,
-        mirrors,
-        local,
-        views,
-        mayBring: (owner) => this.#mayBring(owner, mirror.tree),
-      }),
+      follows: withHolders(mirror, views, followedFrom),
     }));
     const { graphs, contested } = settleNames(heard, local, ({ owner }) => owner.node === node);
     return new Map(
@@ -269,6 +277,36 @@ function followed(
     if (owner === node || !mayBring(owner)) return false;
     if (peers.has(owner)) return owner === mirror.from;
     return (mirrors.find((one) => views.get(one)?.get(id) !== undefined) ?? mirrors[0]) === mirror;
+  };
+}
+
+type Follows = (dataset: Dataset) => boolean;
+
+/**
+ * The same, and lineage holders: each comes from whatever peers have something to be taken that hangs off it. One that nobody needs is for the first of them to
+ * give up, or what one mirror gives up another would bring again.
+ */
+function withHolders(
+  mirror: Mirror,
+  views: ReadonlyMap<Mirror, Graph>,
+  followedFrom: ReadonlyMap<Mirror, Follows>,
+): Follows {
+  const follows = followedFrom.get(mirror);
+  const needed = new Map<Mirror, ReadonlySet<DatasetId | null>>();
+  const neededBy = (one: Mirror): ReadonlySet<DatasetId | null> => {
+    const before = needed.get(one);
+    if (before !== undefined) return before;
+    const clones = Array.from(views.get(one)?.datasets.values() ?? []).filter((dataset) =>
+      followedFrom.get(one)?.(dataset),
+    );
+    const origins = new Set(clones.flatMap(({ origin }) => (origin === null ? [] : [origin.dataset])));
+    needed.set(one, origins);
+    return origins;
+  };
+  return (dataset) => {
+    if (!isLineage(dataset.name)) return follows?.(dataset) === true;
+    const needing = Array.from(views.keys()).filter((one) => neededBy(one).has(dataset.id));
+    return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
   };
 }
 

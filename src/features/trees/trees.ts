@@ -7,6 +7,7 @@ import {
   absoluteName,
   type DatasetName,
   isHidden,
+  isLineage,
   parentOf,
   parseRelativeName,
   type RelativeName,
@@ -135,7 +136,9 @@ export class Trees {
     const graph = this.graph(tree);
     const root = this.rootOf(tree);
     const first = requireDataset(graph, name);
-    const below = options.recursive ? graph.sorted().filter((dataset) => isBelow(dataset, first)) : [];
+    const below = options.recursive
+      ? graph.sorted().filter((dataset) => isBelow(dataset, first) && !isLineage(dataset.name))
+      : [];
     const datasets = [first, ...below];
     for (const dataset of datasets) this.#requireOwned(tree, dataset);
     const names = datasets.map((dataset) => dataset.name);
@@ -249,8 +252,9 @@ export class Trees {
   }
 
   #requireOwned(tree: TreeName, dataset: Dataset): void {
-    if (this.#isOwned(dataset)) return;
     const { name, owner } = dataset;
+    if (isLineage(name)) throw keptForClones(place(tree, name));
+    if (this.#isOwned(dataset)) return;
     throw new PandoError(
       'DATASET_NOT_OWNED',
       `"${place(tree, name)}" is a replica; only its owner ${owner.node} changes it. Do it there.`,
@@ -273,6 +277,14 @@ function place(tree: TreeName, name: RelativeName): string {
 
 function isBelow(dataset: Dataset, above: Dataset): boolean {
   return dataset.id !== above.id && (above.name === '' || dataset.name.startsWith(`${above.name}/`));
+}
+
+function keptForClones(dataset: string): PandoError {
+  return new PandoError(
+    'DATASET_NOT_OWNED',
+    `"${dataset}" only keeps what clones hang off, and goes with them: nobody changes it. Change the clones.`,
+    { dataset },
+  );
 }
 
 function unknownTree(tree: TreeName): PandoError {

@@ -1,3 +1,4 @@
+import { basename, dirname } from 'node:path/posix';
 import type { Mirror } from '../../../src/core/admin.ts';
 import {
   type DatasetId,
@@ -33,6 +34,14 @@ export const convergence: Checker = {
   },
 };
 
+/** A dataset and its copy, each with all that is there beside it. */
+interface Places {
+  readonly dataset: ListedDataset;
+  readonly all: readonly ListedDataset[];
+  readonly copy: ListedDataset;
+  readonly copies: readonly ListedDataset[];
+}
+
 async function differencesOf(world: World, machine: Machine, mirror: Mirror): Promise<string[]> {
   const source = world.machineOf(mirror.from);
   const root = source.roots.get(mirror.tree);
@@ -47,6 +56,7 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   // What a peer in wrong hands began to send there waits for it to go on
   const isAwaited = world.isFromHostile(source, mirror.tree);
   const follows = followedBy(machine, source, mirror);
+  const isShared = machine.shared.has(mirror.tree);
   const theirs = (await tree(source, root)).filter((one) => !(isAwaited && isOnlyBegun(one)));
   const ours = await tree(machine, mirror.root);
   const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
@@ -56,32 +66,40 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const guids = new Set(all.filter((guid) => times.get(guid) === 1));
   // A lineage holder comes with what hangs off it, and that may come from another peer
   const needed = new Set(theirs.filter((one) => follows(idOf(one))).map(({ origin }) => origin?.reference.dataset));
-  return theirs.flatMap((dataset) => {
-    const id = idOf(dataset);
-    if (excused.has(id) || !follows(id)) return [];
-    const copy = ours.find((one) => idOf(one) === id);
+  const isNeeded = (one: ListedDataset): boolean => !isShared || !isHolder(relative(root, one)) || needed.has(one.name);
+  const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
+  const tellsOrigin = (dataset: ListedDataset, copy: ListedDataset): boolean =>
+    (source.trees.has(mirror.tree) || dataset.origin !== null) && !(isShared && hangsOffHolder(mirror, copy));
+  const compared = theirs.filter((one) => !excused.has(idOf(one)) && follows(idOf(one)));
+  return compared.flatMap((dataset) => {
+    const copy = ours.find((one) => idOf(one) === idOf(dataset));
     const name = relative(root, dataset);
-    if (copy === undefined)
-      return isLineage(name as RelativeName) && !needed.has(dataset.name) ? [] : [`${name} is missing`];
+    if (copy === undefined) return isNeeded(dataset) ? [`${name} is missing`] : [];
+    const places = { dataset, all: theirs, copy, copies: ours };
+    const isCalledSo =
+      relative(mirror.root, copy) === name || isNamedTwice(name) || (isShared && isAtSamePlace(places));
+    const lacking = [
+      ...copies,
+      ...machine.guids.givenUp,
+      ...heldBeside(ours, copy),
+      ...olderThanAlone(dataset, copy, machine),
+      ...(isShared ? olderThanCommon(dataset, copy) : []),
+    ];
     return [
-      ...(relative(mirror.root, copy) === name || isBelow(name, contested, theirs, root)
-        ? []
-        : [`${name} is called ${relative(mirror.root, copy)}`]),
-      ...snapshotDifferences(
-        name,
-        withoutExcused(dataset, [
-          ...copies,
-          ...machine.guids.givenUp,
-          ...heldBeside(ours, copy),
-          ...olderThanAlone(dataset, copy, machine),
-        ]),
-        copy,
-      ),
-      ...(source.trees.has(mirror.tree) || dataset.origin !== null
-        ? originDifferences({ root, ourRoot: mirror.root }, dataset, copy, guids)
-        : []),
+      ...(isCalledSo ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
+      ...snapshotDifferences(name, withoutExcused(dataset, lacking), copy),
+      ...(tellsOrigin(dataset, copy) ? originDifferences(root, dataset, copy, guids) : []),
     ];
   });
+}
+
+/** As the replica of what its owner destroyed does, where a clone of another owner hangs off that. */
+function hangsOffHolder({ root }: Mirror, { origin }: ListedDataset): boolean {
+  return origin !== null && isHolder(relativeTo(root, origin.reference.dataset) ?? '');
+}
+
+function isHolder(name: string): boolean {
+  return isLineage(name as RelativeName);
 }
 
 /** Whether a mirror takes a dataset from its peer: the peer owns it, or this node mirrors the tree from nobody who does, and does not own it itself. */
@@ -138,6 +156,24 @@ function olderThanAlone(theirs: ListedDataset, ours: ListedDataset, { guids }: M
   return theirs.snapshots.slice(0, Math.max(0, at)).map(({ guid }) => guid);
 }
 
+/** What a former owner had destroyed before it was sent, and the next owner still has: a replica that has newer ones cannot receive it any more. */
+function olderThanCommon(theirs: ListedDataset, ours: ListedDataset): string[] {
+  const here = new Set(ours.snapshots.map(({ guid }) => guid));
+  const at = theirs.snapshots.findLastIndex(({ guid }) => here.has(guid));
+  return theirs.snapshots.slice(0, Math.max(0, at)).flatMap(({ guid }) => (here.has(guid) ? [] : [guid]));
+}
+
+/** Whether both are called the same below the same dataset: that may have another name where its owner has one of that name itself. */
+function isAtSamePlace({ dataset, all, copy, copies }: Places): boolean {
+  const above = idAbove(dataset, all);
+  return above !== null && above === idAbove(copy, copies) && basename(dataset.name) === basename(copy.name);
+}
+
+function idAbove(dataset: ListedDataset, all: readonly ListedDataset[]): string | null {
+  const parent = all.find(({ name }) => name === dirname(dataset.name));
+  return parent === undefined ? null : idOf(parent);
+}
+
 /**
  * What was destroyed by hand on the machine of the mirror does not come again, once the mirror has newer snapshots. What its peer keeps several copies of
  * may be here once.
@@ -158,14 +194,12 @@ function snapshotDifferences(name: string, theirs: ListedDataset, ours: ListedDa
 
 /** A copy may stand alone, and hang off what its owner has no more. Where a peer that is a replica itself has a copy, this one may have the clone. */
 function originDifferences(
-  { root, ourRoot }: { readonly root: DatasetName; readonly ourRoot: DatasetName },
+  root: DatasetName,
   theirs: ListedDataset,
   ours: ListedDataset,
   guids: ReadonlySet<string>,
 ): string[] {
   const there = ours.origin?.guid ?? null;
   if (there === null || there === theirs.origin?.guid || !guids.has(there)) return [];
-  // Where an owner destroyed what a clone of another owner hangs off, the replica of that hangs off the same
-  if (isLineage(relativeTo(ourRoot, ours.origin?.reference.dataset as DatasetName) ?? ('' as RelativeName))) return [];
   return [`${relative(root, theirs)} hangs off ${there} instead of ${theirs.origin?.guid ?? 'nothing'}`];
 }
