@@ -15,6 +15,12 @@ import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode
 
 const BASE = 'base' as RelativeName;
 const WEB = 'web' as RelativeName;
+const QUIETLY = {
+  signal: new AbortController().signal,
+  onPlan: () => undefined,
+  onProgress: () => undefined,
+  refresh: true,
+};
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -105,6 +111,28 @@ describe('a node that lost its log', () => {
     expect((await syncImages(alpha)).steps.map(({ step }) => `${step.kind} ${step.name}`)).toEqual([
       'receive-incremental web',
     ]);
+  });
+
+  it('takes a peer for the owner only until that one tells that it has no such dataset', async () => {
+    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
+    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
+    const gamma = await world.start('gamma');
+    for (const peer of [alpha, beta]) {
+      await introduce(peer, gamma);
+      await mirror(gamma, peer.node.id);
+      await gamma.node.mirrors.sync(IMAGES, QUIETLY, peer.node.id);
+    }
+    expect(ownersIn(gamma)).toMatchObject({ web: beta.node.id });
+    await gamma.node.stop();
+    const again = await world.start('gamma', { ...gamma, log: new MemoryLog() });
+    await introduce(alpha, again);
+    await mirror(again, alpha.node.id);
+    expect(ownersIn(again), 'nothing was heard yet').toMatchObject({ web: alpha.node.id });
+    await introduce(beta, again);
+    await mirror(again, beta.node.id);
+    for (const { node } of [alpha, beta]) await again.node.mirrors.sync(IMAGES, QUIETLY, node.id);
+    await again.node.verifier.verify(IMAGES);
+    expect(ownersIn(again)).toMatchObject({ base: alpha.node.id, web: beta.node.id });
   });
 
   it("releases the holds of its own that nobody knows of any more, and nobody else's", async () => {

@@ -6,6 +6,7 @@ import type { Role } from '../../src/core/grants.ts';
 import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { Taken } from '../../src/features/ownership/ownership.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 const ROOT = '' as RelativeName;
@@ -279,6 +280,19 @@ describe('an owner that is gone', () => {
     await alpha.node.observer.stop();
     expect(ownerOf(alpha)).toEqual({ node: alpha.node.id, epoch: 1 });
     expect((await propertiesOf(alpha, 'alpha/images/web'))?.readonly).toBeUndefined();
+  });
+
+  it('yields what it has forgotten and finds again, to whoever claimed that meanwhile', async () => {
+    await alpha.node.stop();
+    await take(beta, { withoutOwner: true });
+    alpha = await world.start('alpha', { ...alpha, log: new MemoryLog() });
+    await introduce(alpha, beta);
+    await grant('standby');
+    await beta.node.grants.give(alpha.node.id, { trees: '*', role: 'reader' });
+    await alpha.node.hub.sync(beta.node.id, { refresh: true });
+    await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    await yielded(alpha, beta);
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toMatchObject({ readonly: 'on' });
   });
 
   it('yields once it is granted, to what was claimed before', async () => {

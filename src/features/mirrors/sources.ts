@@ -106,10 +106,10 @@ export class Sources {
   /** Who owns a dataset that is here, by what the peer says now that it follows; undefined where that says nothing. */
   saidOwnerOf(tree: TreeName, id: DatasetId): Ownership | undefined {
     const { mirrors, views, local } = this.#knowledge(tree);
-    const owner = local.get(id)?.owner.node;
-    const own = mirrors.find(({ from }) => from === owner);
+    const known = local.get(id)?.owner;
+    const own = mirrors.find(({ from }) => from === known?.node);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
-    const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner;
+    const said = (server && views.get(server)?.get(id)?.owner) ?? (known && mistakenOwner(views, id, known));
     // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
     const isOwn = this.#options.admin.state.trees.has(tree);
     return isOwn && said?.node === this.#options.history.node ? undefined : said;
@@ -308,6 +308,13 @@ function withHolders(
     const needing = Array.from(views.keys()).filter((one) => neededBy(one).has(dataset.id));
     return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
   };
+}
+
+/** Whose it is that was taken for a peer's when it was found, before that had told that it has no such dataset (see {@link Sources.ownerOf}). Only who says so in the same epoch: more would be a claim. */
+function mistakenOwner(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
+  const server = serverOfNew(views, id);
+  const said = server && views.get(server)?.get(id)?.owner;
+  return said?.node === server?.from && said?.epoch === known.epoch ? said : undefined;
 }
 
 /** Belief 2. */

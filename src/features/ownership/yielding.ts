@@ -58,7 +58,8 @@ export class Yielding {
     const { history, admin } = this.#options;
     const stopHistory = history.onChange(({ head, events }) => {
       const { node, tree } = splitStreamId(head.stream);
-      if (events?.some(saysOwner) !== false && this.#mayTake(node, tree)) void this.#yield(tree);
+      const isNews = node === history.node ? this.#isClaimed(tree, events) : this.#mayTake(node, tree);
+      if (isNews && events?.some(saysOwner) !== false) void this.#yield(tree);
     });
     let { grants } = admin.state;
     const stopAdmin = admin.onChange((state) => {
@@ -78,6 +79,17 @@ export class Yielding {
     this.#unsubscribe();
     for (const cancel of this.#retries.values()) cancel();
     await this.#turns.idle();
+  }
+
+  /** Whether something that has only now been found here was claimed before. */
+  #isClaimed(tree: TreeName, events: readonly Event[] | null): boolean {
+    const created = (events ?? []).filter((event) => event.type === 'dataset.created');
+    if (created.length === 0) return false;
+    const claimOf = this.#options.claims(tree);
+    return created.some(({ dataset, owner }) => {
+      const claim = claimOf(dataset);
+      return owner.node === this.#options.history.node && claim !== undefined && supersedes(claim, owner);
+    });
   }
 
   #mayTake(peer: NodeId, tree: TreeName): boolean {
