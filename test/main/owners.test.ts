@@ -107,6 +107,15 @@ describe('a clone that another node made of what it mirrors', () => {
     expect(await powers(alpha, 'alpha/images/web')).toEqual(['on', 'off', 'off', 'off']);
   });
 
+  it('does not come back once its owner has destroyed it', async () => {
+    await sync(alpha, beta);
+    await beta.node.trees.destroy({ tree: IMAGES, name: 'web' as RelativeName });
+    expect(stepsOf(await sync(beta, alpha))).toEqual([]);
+    expect(stepsOf(await sync(alpha, beta)), 'others keep it, by their own rules').toEqual([]);
+    expect(stepsOf(await sync(beta, alpha))).toEqual([]);
+    expect(await guidOf(alpha, 'alpha/images/web', 'w1')).toBeDefined();
+  });
+
   it('is not for others to change', async () => {
     await sync(alpha, beta);
     const web = { tree: IMAGES, name: 'web' as RelativeName };

@@ -178,6 +178,7 @@ export class Sources {
   /** What this node owned, and has no more, is brought back by nobody: it may have destroyed it. */
   #mayBring(owner: NodeId, tree: TreeName): boolean {
     const { trees, grants } = this.#options.admin.state;
+    if (owner === this.#options.history.node) return false;
     return !trees.has(tree) || isAllowed(grants, owner, tree, 'contribute');
   }
 
