@@ -212,6 +212,27 @@ describe('a follower', () => {
       expect(synced).toEqual([first?.from, second?.from]);
     });
 
+    it('syncs both once one peer has destroyed what the other may have still', async () => {
+      left = [];
+      await happens('received', ...smallTree(1));
+      synced = [];
+      const told = await History.open({ log: new MemoryLog(), signer: signerOf(3), now: () => 1_800_000_000_000 });
+      await told.record(IMAGES, 'observed', smallTree(1));
+      const stream = streamIdOf(signerOf(3).node, IMAGES);
+      for await (const batch of told.records(stream, 1)) await alpha.node.history.ingest(batch);
+      await settled();
+      expect(synced).toEqual([second?.from]);
+      const { id, name } = told.graph(stream).sorted()[0] ?? expect.fail();
+      const { head, events } = {
+        head: told.head(stream)?.seq ?? 0,
+        events: [{ type: 'dataset.destroyed', dataset: id, name }],
+      };
+      await told.record(IMAGES, 'observed', events as EventBody[]);
+      for await (const batch of told.records(stream, head + 1)) await alpha.node.history.ingest(batch);
+      await settled();
+      expect(synced).toEqual([second?.from, first?.from, second?.from]);
+    });
+
     it('syncs both once a dataset has another owner', async () => {
       await happens('command', ...smallTree(1));
       expect(synced).toEqual([]);

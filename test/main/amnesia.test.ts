@@ -98,19 +98,32 @@ describe('a node that lost its log', () => {
     await syncImages(alpha);
     const owners = { root: alpha.node.id, base: alpha.node.id, web: beta.node.id };
     expect(ownersIn(alpha)).toEqual(owners);
+    // It has what beta owns as well, and is told that this is alpha's, before beta has a say
+    const gamma = await world.start('gamma');
+    await introduce(alpha, gamma);
+    await mirror(gamma, alpha.node.id);
+    await syncImages(gamma);
     await alpha.node.stop();
     alpha = await world.start('alpha', { ...alpha, log: new MemoryLog() });
     await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
-    await introduce(alpha, beta);
-    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
-    await alpha.node.mirrors.add(contributions);
-    await syncImages(alpha);
-    await alpha.node.verifier.verify(IMAGES);
+    for (const [peer, replica] of [
+      [gamma, 'gamma'],
+      [beta, 'beta'],
+    ] as const) {
+      await introduce(alpha, peer);
+      await alpha.node.grants.give(peer.node.id, { trees: '*', role: 'contributor' });
+      await peer.node.grants.give(alpha.node.id, { trees: '*', role: 'contributor' });
+      await alpha.node.hub.reach(peer.node.id);
+      await peer.node.mirrors.sync(IMAGES, QUIETLY, alpha.node.id);
+      expect(ownersIn(alpha), `before ${replica} was heard`).toMatchObject({ web: alpha.node.id });
+      await alpha.node.mirrors.add({ ...contributions, from: peer.node.id });
+      await alpha.node.mirrors.sync(IMAGES, QUIETLY, peer.node.id);
+      await alpha.node.verifier.verify(IMAGES);
+    }
     expect(ownersIn(alpha)).toEqual(owners);
     await beta.zfs.snapshot([at('beta/copy/web', 'w2')]);
-    expect((await syncImages(alpha)).steps.map(({ step }) => `${step.kind} ${step.name}`)).toEqual([
-      'receive-incremental web',
-    ]);
+    const { steps } = await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
+    expect(steps.map(({ step }) => `${step.kind} ${step.name}`)).toEqual(['receive-incremental web']);
   });
 
   it('takes a peer for the owner only until that one tells that it has no such dataset', async () => {

@@ -25,6 +25,9 @@ const MARKS: ReadonlySet<string> = new Set<Event['type']>([
   'hold.released',
 ]);
 
+/** What has a dataset follow another peer than before: where several have it, or one takes it over. */
+const MOVES_ON: ReadonlySet<string> = new Set<Event['type']>(['dataset.destroyed', 'ownership.claimed']);
+
 export interface FollowerOptions {
   readonly history: History;
   readonly mirrors: Pick<Mirrors, 'list' | 'sync'>;
@@ -84,11 +87,13 @@ export class Follower {
       isOwn && events?.some(({ cause, type }) => cause === 'observed' || type === 'ownership.claimed') === true;
     const isBrought = isOwn && events?.some(({ cause }) => cause === 'received') === true;
     const isNews = !isOwn && events?.every(({ type }) => MARKS.has(type)) !== true;
+    const movesOn = events?.some(({ type }) => MOVES_ON.has(type)) !== false;
     for (const mirror of this.#options.mirrors.list().filter((one) => one.tree === tree)) {
       const key = mirrorKey(mirror);
+      const isConcerned = mirror.from === node || movesOn || this.#unfinished.has(key);
       // What one that is at work has brought itself helps no other
-      const isHelped = this.#unfinished.has(key) && (isNews || (isBrought && !this.#busy.has(key)));
-      if (isMeddled || isHelped || (isNews && mirror.from === node)) this.follow(mirror);
+      const isHelped = isBrought && this.#unfinished.has(key) && !this.#busy.has(key);
+      if (isMeddled || isHelped || (isNews && isConcerned)) this.follow(mirror);
     }
   }
 

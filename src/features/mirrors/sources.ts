@@ -106,13 +106,15 @@ export class Sources {
   /** Who owns a dataset that is here, by what the peer says now that it follows; undefined where that says nothing. */
   saidOwnerOf(tree: TreeName, id: DatasetId): Ownership | undefined {
     const { mirrors, views, local } = this.#knowledge(tree);
+    const { node } = this.#options.history;
     const known = local.get(id)?.owner;
+    if (known?.node === node) return mistakenOwner(views, id, known);
     const own = mirrors.find(({ from }) => from === known?.node);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
     const said = (server && views.get(server)?.get(id)?.owner) ?? (known && mistakenOwner(views, id, known));
     // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
     const isOwn = this.#options.admin.state.trees.has(tree);
-    return isOwn && said?.node === this.#options.history.node ? undefined : said;
+    return isOwn && said?.node === node ? undefined : said;
   }
 
   /** What peers that may take over datasets of the tree claim of each (belief 5), as it is now; undefined where none claims it. */
@@ -311,7 +313,7 @@ function withHolders(
   };
 }
 
-/** Whose it is that was taken for a peer's when it was found, before that had told that it has no such dataset (see {@link Sources.ownerOf}). Only who says so in the same epoch: more would be a claim. */
+/** Whose it is that was taken for a peer's when it was found, before that had told that it has no such dataset (see {@link Sources.ownerOf}), or for this node's own. Only who says so in the same epoch: more would be a claim. */
 function mistakenOwner(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
   const server = serverOfNew(views, id);
   const said = server && views.get(server)?.get(id)?.owner;
