@@ -1,6 +1,6 @@
 /** Each checker finds what it is there for, in a world where nothing is wrong but that. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { DatasetName, HoldTag, SnapshotName } from '../../src/core/ids.ts';
+import type { DatasetName, HoldTag, RelativeName, SnapshotName, TreeName } from '../../src/core/ids.ts';
 import { boundedMemory } from './checkers/bounded-memory.ts';
 import type { Checker } from './checkers/checker.ts';
 import { convergence } from './checkers/convergence.ts';
@@ -107,6 +107,57 @@ describe('the checkers', () => {
     vi.spyOn(replica, 'timers', 'get').mockReturnValue(10);
     expect(await findings()).toEqual(['boundedMemory: n0', 'boundedMemory: n1']);
   });
+});
+
+describe('in a team, the checkers', () => {
+  const web = 'n0/own/web' as DatasetName;
+  let copies: readonly Machine[];
+
+  beforeEach(async () => {
+    world = new World(new Random(1), new Trace(), 3);
+    await world.build('team');
+    [owner, ...copies] = world.machines as [Machine, ...Machine[]];
+    await owner.zfs.create(web);
+    owner.zfs.write(web, 'file', 'text');
+    await owner.zfs.snapshot([{ ...SNAPSHOT, dataset: web }]);
+    await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
+    await world.syncAll();
+    await findings();
+  });
+
+  it('find nothing where nothing is wrong, also once one has taken over what another owned', async () => {
+    expect(await findings()).toEqual([]);
+    await world.scheduler.until(taken());
+    await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
+    await world.syncAll();
+    expect(await findings()).toEqual([]);
+    expect(ownersOfWeb()).toEqual([copies[0]?.id, copies[0]?.id, copies[0]?.id]);
+  });
+
+  it('find two owners, in two epochs, of which one has not heard of the other', async () => {
+    await world.scheduler.until(taken({ withoutOwner: true }));
+    expect(await findings()).toContain('oneOwner: n1');
+  });
+
+  it('find a copy that others than its owner can write to', async () => {
+    await copies[1]?.zfs.setProperties(['n2/of-tree-n0/web' as DatasetName], { readonly: 'off' });
+    expect(await findings()).toEqual(['oneOwner: n2']);
+  });
+
+  /** The second machine makes the dataset its own. */
+  function taken({ withoutOwner = false } = {}): Promise<unknown> {
+    const { node } = copies[0] ?? expect.fail('there are others');
+    const name = 'web' as RelativeName;
+    return node?.ownership.take({ tree: treeOf(), name, recursive: false, withoutOwner }) ?? expect.fail('it is up');
+  }
+
+  function ownersOfWeb() {
+    return world.machines.map(({ node }) => node?.trees.graph(treeOf()).named('web' as RelativeName)?.owner.node);
+  }
+
+  function treeOf(): TreeName {
+    return [...owner.shared][0] ?? expect.fail('they share a tree');
+  }
 });
 
 function tree() {
