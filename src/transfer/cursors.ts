@@ -3,6 +3,7 @@
  * (zfs-bookmark.8). They cost next to nothing and keep nothing from being destroyed; `zfs rollback` to before one asks for `-r`, which destroys it. Where the ZFS has no bookmarks
  * there are none, and layers say themselves who has received them (`layer-receivers.ts`).
  */
+import { allEnded } from '../core/all-ended.ts';
 import { isPandoError } from '../core/errors.ts';
 import type { Bookmark, Snapshot } from '../core/events.ts';
 import { type Dataset, type Graph, snapshotOf } from '../core/graph/graph.ts';
@@ -89,12 +90,11 @@ export class Cursors {
   async #carryOut(tree: TreeName, root: DatasetName, peer: NodeId, moves: readonly Move[]): Promise<void> {
     const needed = moves.filter(({ to, outdated }) => to !== undefined || outdated.length > 0);
     if (needed.length === 0) return;
-    const results = await Promise.allSettled(needed.map((move) => this.#move(root, peer, move)));
-    await this.#options.look(
-      tree,
-      needed.map(({ dataset }) => dataset.name),
+    const names = needed.map(({ dataset }) => dataset.name);
+    await allEnded(
+      needed.map((move) => this.#move(root, peer, move)),
+      () => this.#options.look(tree, names),
     );
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
   /** The new one first, and the others only once that is seen to stand for what it should: there is always one to go on from. */

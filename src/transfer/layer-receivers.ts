@@ -2,6 +2,7 @@
  * What cursors are elsewhere (`cursors.ts`), for the layers of a ZFS that has no bookmarks: each says itself which peers have received it, so that garbage collection leaves it. Increments
  * need nothing like it here.
  */
+import { allEnded } from '../core/all-ended.ts';
 import type { Dataset } from '../core/graph/graph.ts';
 import {
   absoluteName,
@@ -60,14 +61,11 @@ export class LayerReceivers {
         return text === undefined ? [] : [{ dataset, text }];
       });
       if (changes.length === 0) return;
-      const results = await Promise.allSettled(
+      const names = changes.map(({ dataset }) => dataset.name);
+      await allEnded(
         changes.map(({ dataset, text }) => this.#say(absoluteName(root, dataset.name), text)),
+        () => look(tree, names),
       );
-      await look(
-        tree,
-        changes.map(({ dataset }) => dataset.name),
-      );
-      for (const result of results) if (result.status === 'rejected') throw result.reason;
     });
   }
 

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { NodeId } from '../../src/core/ids.ts';
 import { RECONNECT_DELAY_MAX_MS, RECONNECT_DELAY_MIN_MS } from '../../src/sync/back-off.ts';
 import { CONNECT_WAIT_MS, Hub, type PeerDirectory } from '../../src/sync/hub.ts';
@@ -277,50 +277,41 @@ test('a new address is tried at once', async () => {
   await connected(a, b);
 });
 
-test('a peer that restarts replaces its dead connection', async () => {
-  const network = new MemoryNetwork();
-  const [small, large] = orderedIdentities();
-  for (const [dialling, waiting] of [
-    [small, large],
-    [large, small],
-  ] as const) {
-    const [a, b] = [await memoryNode(network, dialling), await memoryNode(network, waiting)];
+describe.each([0, 1])('a peer that restarts, in the order %i of their ids', (first) => {
+  let a: Awaited<ReturnType<typeof memoryNode>>;
+  let b: typeof a;
+  let again: typeof a;
+
+  beforeEach(async () => {
+    const network = new MemoryNetwork();
+    const identities = orderedIdentities();
+    const [dialling, waiting] = [identities[first], identities[1 - first]];
+    [a, b] = [await memoryNode(network, dialling), await memoryNode(network, waiting)];
     a.directory.set(b.node, b.address);
     b.directory.set(a.node, null);
     await Promise.all([a.hub.start(), b.hub.start()]);
     await connected(a, b);
-    const old = b.hub.session(a.node);
-    const again = await memoryNode(network, dialling);
+    again = await memoryNode(network, dialling);
     again.directory.set(b.node, b.address);
+  });
+
+  afterEach(() => Promise.all([again.hub.close(), a.hub.close(), b.hub.close()]));
+
+  test('replaces its dead connection', async () => {
+    const old = b.hub.session(a.node);
     const replaced = whenConnected(b);
     await again.hub.start();
     await replaced;
     expect(b.hub.session(a.node)).not.toBe(old);
     expect(await again.hub.sync(b.node)).toMatchObject({ changed: false });
-    await Promise.all([again.hub.close(), a.hub.close(), b.hub.close()]);
-  }
-});
+  });
 
-test('a sync goes on over the connection that takes the place of its own', async () => {
-  const network = new MemoryNetwork();
-  const [small, large] = orderedIdentities();
-  for (const [dialling, waiting] of [
-    [small, large],
-    [large, small],
-  ] as const) {
-    const [a, b] = [await memoryNode(network, dialling), await memoryNode(network, waiting)];
-    a.directory.set(b.node, b.address);
-    b.directory.set(a.node, null);
+  test('has a sync go on over the connection that takes the place of its own', async () => {
     a.refresh = () => new Promise(() => undefined);
-    await Promise.all([a.hub.start(), b.hub.start()]);
-    await connected(a, b);
     const syncing = b.hub.sync(a.node, { refresh: true });
-    const again = await memoryNode(network, dialling);
-    again.directory.set(b.node, b.address);
     await again.hub.start();
     expect(await syncing).toMatchObject({ changed: false });
-    await Promise.all([again.hub.close(), a.hub.close(), b.hub.close()]);
-  }
+  });
 });
 
 test('calls are answered by the handlers of the hub, and data connections by its data handler', async () => {

@@ -1,4 +1,5 @@
 /** Holds (zfs-hold.8), with as few transactions of ZFS as it takes. */
+import { allEnded } from '../../core/all-ended.ts';
 import type { HoldTag } from '../../core/ids.ts';
 import { firstOf, zfsFailure } from '../failure.ts';
 import type { HoldReference, SnapshotReference, ZfsCapabilities } from '../zfs.ts';
@@ -81,8 +82,7 @@ export class Holds {
       ...this.#divided(snapshots, true).map((names) => ({ options: ['-r'], names })),
       ...this.#divided(snapshots, false).map((names) => ({ options: [], names })),
     ];
-    const results = await Promise.allSettled(commands.map(run));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    await allEnded(commands.map(run));
   }
 
   #divided(snapshots: readonly HoldReference[], reachingDown: boolean): string[][] {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { allEnded } from '../../core/all-ended.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import { type DatasetName, parseDatasetName, parseSnapshotGuid, type SnapshotGuid } from '../../core/ids.ts';
 import { firstOf, zfsFailure } from '../failure.ts';
@@ -98,8 +99,7 @@ export class Reader {
         signal,
       });
     };
-    const results = await Promise.allSettled(this.#runner.divided(names, SNAPSHOTS_SIDE_BY_SIDE_MIN).map(list));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    await allEnded(this.#runner.divided(names, SNAPSHOTS_SIDE_BY_SIDE_MIN).map(list));
     return snapshots;
   }
 
