@@ -23,25 +23,19 @@ export interface Shared {
 
 /** Throws `TRANSFER_REFUSED` for a snapshot that this node's graph does not have (any more). */
 export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer {
-  const to = resolve(shared, snapshot);
+  const to = resolve(shared, snapshot, false);
   if (base === null) return { request: { snapshot: to, base: null }, ends: [to] };
   const bookmark = bookmarkFor(shared, base);
   // A bookmark cannot be held: where somebody destroys it, the stream fails, and the next plan goes without
   if (bookmark !== undefined) return { request: { snapshot: to, base: bookmark }, ends: [to] };
-  const from = resolve(shared, { dataset: baseDataset(shared.graph, snapshot.dataset, base), guid: base.guid });
+  const origin = shared.graph.get(snapshot.dataset)?.origin;
+  // A clone can be sent from no other copy of its origin than the one that it hangs off (zfs-send.8), though a lineage holder may have the same snapshot
+  const dataset = origin?.snapshot === base.guid ? (origin.dataset ?? base.dataset) : base.dataset;
+  const from = resolve(shared, { dataset, guid: base.guid }, hangsOutside(shared.graph, { snapshot, base }));
   return {
     request: { snapshot: to, base: { ...from, intermediates: base.intermediates } },
     ends: [to, from],
   };
-}
-
-/**
- * Where the base of a stream is: a clone can be sent from no other copy of its origin than the one that it hangs off (zfs-send.8), though a lineage holder may have the same snapshot. One outside
- * the tree has been found by the id that was asked for.
- */
-function baseDataset(graph: Graph, sent: DatasetId, base: NonNullable<WantedStream['base']>): DatasetId {
-  const origin = graph.get(sent)?.origin;
-  return origin?.snapshot === base.guid ? (origin.dataset ?? base.dataset) : base.dataset;
 }
 
 /** The bookmark that stands for a base whose snapshot is gone. */
@@ -65,13 +59,11 @@ export async function findOrigins(
   zfs: Zfs,
 ): Promise<Map<DatasetId, HeldSnapshot>> {
   const asked = new Set(streams.flatMap(({ snapshot, base }) => [snapshot.dataset, ...(base ? [base.dataset] : [])]));
-  const hangsOutside = ({ snapshot, base }: WantedStream): boolean => {
-    const origin = graph.get(snapshot.dataset)?.origin;
-    return origin?.dataset === null && origin.snapshot === base?.guid;
-  };
   const missing = new Set([
     ...[...asked].filter((id) => graph.get(id) === undefined),
-    ...streams.filter(hangsOutside).flatMap(({ base }) => (base === null ? [] : [base.dataset])),
+    ...streams
+      .filter((stream) => hangsOutside(graph, stream))
+      .flatMap(({ base }) => (base === null ? [] : [base.dataset])),
   ]);
   if (missing.size === 0) return new Map();
   const cloneOf = new Map<SnapshotGuid, DatasetName>();
@@ -86,13 +78,21 @@ export async function findOrigins(
   return found;
 }
 
+/** Whether a stream of a clone begins with an origin that lies outside the tree. */
+function hangsOutside(graph: Graph, { snapshot, base }: Pick<WantedStream, 'snapshot' | 'base'>): boolean {
+  const origin = graph.get(snapshot.dataset)?.origin;
+  return origin?.dataset === null && origin.snapshot === base?.guid;
+}
+
+/** `isOutside`: it lies outside the tree, though a lineage holder in it has the same snapshot. */
 function resolve(
   { graph, root, origins }: Shared,
   { dataset: id, guid }: { readonly dataset: DatasetId; readonly guid: SnapshotGuid },
+  isOutside: boolean,
 ): HeldSnapshot {
   const outside = origins.get(id);
-  if (outside?.guid === guid) return outside;
   const dataset = graph.get(id);
+  if (outside?.guid === guid && (isOutside || dataset === undefined)) return outside;
   const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
   if (dataset === undefined || snapshot === undefined) {
     throw new PandoError(

@@ -17,7 +17,7 @@ import { MemoryLog } from '../../src/log/memory-log.ts';
 import { systemTimers } from '../../src/sync/timers.ts';
 import type { StepOutcome } from '../../src/transfer/progress.ts';
 import { datasetId } from '../core/graph-language.ts';
-import { smallTree, snapshotCreated } from '../log/bodies.ts';
+import { datasetId as datasetNumbered, smallTree, snapshotCreated } from '../log/bodies.ts';
 import { signerOf } from '../log/identity.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, ROOT, type WorldNode } from '../main/memory-world.ts';
 import { FakeTimers } from '../sync/fake-timers.ts';
@@ -156,9 +156,11 @@ describe('a follower', () => {
     /** What the syncs with the first peer leave for others to bring. */
     let left: readonly Waiting[];
     let follower: Follower;
+    let peers: Map<number, History>;
 
     beforeEach(async () => {
       synced = [];
+      peers = new Map();
       left = [waiting];
       const mirrors = {
         list: () => [first, second].filter((mirror) => mirror !== undefined),
@@ -203,34 +205,49 @@ describe('a follower', () => {
       expect(synced, 'it waits no more').toEqual([first?.from, first?.from]);
     });
 
-    it('syncs the one that waits once the other peer tells something, and that one', async () => {
-      const told = await History.open({ log: new MemoryLog(), signer: signerOf(3), now: () => 1_800_000_000_000 });
-      await told.record(IMAGES, 'observed', smallTree(1));
-      for await (const batch of told.records(streamIdOf(signerOf(3).node, IMAGES), 1))
-        await alpha.node.history.ingest(batch);
+    /** A peer, by its key, tells that of the tree. */
+    async function tells(key: number, ...bodies: EventBody[]): Promise<void> {
+      const stream = streamIdOf(signerOf(key).node, IMAGES);
+      const told =
+        peers.get(key) ??
+        (await History.open({ log: new MemoryLog(), signer: signerOf(key), now: () => 1_800_000_000_000 }));
+      peers.set(key, told);
+      const known = told.head(stream)?.seq ?? 0;
+      await told.record(IMAGES, 'observed', bodies);
+      for await (const batch of told.records(stream, known + 1)) await alpha.node.history.ingest(batch);
       await settled();
+    }
+
+    const [web, name] = [datasetNumbered(1), 'd1' as RelativeName];
+
+    it('syncs the one that waits once the other peer makes room for it, and not for snapshots there', async () => {
+      await tells(3, ...smallTree(1));
+      synced = [];
+      await tells(3, snapshotCreated(1, 2));
+      expect(synced).toEqual([second?.from]);
+      synced = [];
+      await tells(3, { type: 'dataset.renamed', dataset: web, from: name, to: 'elsewhere' as RelativeName });
       expect(synced).toEqual([first?.from, second?.from]);
     });
 
-    it('syncs both once one peer has destroyed what the other may have still', async () => {
+    it('syncs both once one peer has given up what the other has, and not what that never had', async () => {
       left = [];
       await happens('received', ...smallTree(1));
+      await tells(3, ...smallTree(1));
       synced = [];
-      const told = await History.open({ log: new MemoryLog(), signer: signerOf(3), now: () => 1_800_000_000_000 });
-      await told.record(IMAGES, 'observed', smallTree(1));
-      const stream = streamIdOf(signerOf(3).node, IMAGES);
-      for await (const batch of told.records(stream, 1)) await alpha.node.history.ingest(batch);
-      await settled();
+      await tells(3, { type: 'dataset.destroyed', dataset: web, name });
       expect(synced).toEqual([second?.from]);
-      const { id, name } = told.graph(stream).sorted()[0] ?? expect.fail();
-      const { head, events } = {
-        head: told.head(stream)?.seq ?? 0,
-        events: [{ type: 'dataset.destroyed', dataset: id, name }],
-      };
-      await told.record(IMAGES, 'observed', events as EventBody[]);
-      for await (const batch of told.records(stream, head + 1)) await alpha.node.history.ingest(batch);
-      await settled();
-      expect(synced).toEqual([second?.from, first?.from, second?.from]);
+      await tells(3, ...smallTree(1).slice(1));
+      await tells(2, ...smallTree(1));
+      synced = [];
+      await tells(3, { type: 'dataset.destroyed', dataset: web, name });
+      expect(synced).toEqual([first?.from, second?.from]);
+    });
+
+    it('goes by nobody that the tree is not mirrored from', async () => {
+      await tells(4, ...smallTree(1));
+      await tells(4, { type: 'dataset.destroyed', dataset: web, name });
+      expect(synced).toEqual([]);
     });
 
     it('syncs both once a dataset has another owner', async () => {

@@ -57,4 +57,21 @@ describe('taking over a dataset that its owner has mounted', () => {
     const web = alpha.node.trees.graph(IMAGES).named(WEB);
     expect(web?.snapshots.map(({ name }) => name)).toEqual(['1', '2']);
   });
+
+  it('works for what the owner never took a snapshot of, and keeps aside what it wrote there', async () => {
+    const empty = 'empty' as RelativeName;
+    await execa('zfs', ['create', '-p', below(alpha.pool, 'images/empty/below')]);
+    await writeFile(join(alpha.pool.mountpoint, 'images/empty/before'), 'x');
+    await execa('zfs', ['snapshot', `${below(alpha.pool, 'images/empty/below')}@1`]);
+    await syncTree(beta, IMAGES);
+    await beta.node.ownership.take({ tree: IMAGES, name: empty, recursive: true, withoutOwner: false });
+    await execa('zfs', ['mount', below(beta.pool, 'copy/empty')]);
+    await writeFile(join(beta.pool.mountpoint, 'copy/empty/after'), 'x');
+    await execa('zfs', ['snapshot', `${below(beta.pool, 'copy/empty')}@2`]);
+    const known = () => alpha.node.trees.graph(IMAGES).named(empty);
+    await expect.poll(() => known()?.owner.node).toBe(beta.node.id);
+    await syncTree(alpha, IMAGES);
+    expect(known()?.snapshots.map(({ name }) => name)).toEqual(['2']);
+    expect(await alpha.node.diverged.list(IMAGES)).toMatchObject([{ from: below(alpha.pool, 'images/empty') }]);
+  });
 });

@@ -41,6 +41,14 @@ interface Program {
   readonly pid: number;
 }
 
+/** Where datasets are mounted, without what is mounted below those: unmounted lazily they take that along, also where the daemon behind them is gone. */
+async function zfsMounts(enter: readonly string[]): Promise<string[]> {
+  const { stdout } = await execa('nsenter', [...enter, 'cat', '/proc/self/mounts']);
+  const mounts = stdout.split('\n').map((line) => line.split(' '));
+  const paths = mounts.flatMap(([, path, type]) => (path !== undefined && type === 'fuse.zfs' ? [path] : []));
+  return paths.filter((path) => !paths.some((other) => path.startsWith(`${other}/`)));
+}
+
 export class Host {
   readonly name: string;
   readonly pool: string;
@@ -72,7 +80,7 @@ export class Host {
     await untilTrue(async () => (await namespaceOf(anchor.pid)) !== (await namespaceOf(process.pid)));
     const enter = insideOf(anchor.pid);
     // A dataset that other tests have mounted would stay in use here for as long as this host lives
-    await execa('nsenter', [...enter, 'umount', '--all', '--types', 'fuse.zfs', '--lazy']);
+    for (const path of await zfsMounts(enter)) await execa('nsenter', [...enter, 'umount', '--lazy', path]);
     for (const path of ZFS_DIRECTORIES) await execa('nsenter', [...enter, 'mount', '-t', 'tmpfs', 'tmpfs', path]);
     const zfsFuse = started('nsenter', [...enter, 'zfs-fuse', '--no-daemon', '--no-kstat-mount']);
     const answers = async () => (await execa('nsenter', [...enter, 'zpool', 'list'], { reject: false })).exitCode === 0;

@@ -2,6 +2,7 @@
 import type { Snapshot } from '../events.ts';
 import { bookmarkOf, type Dataset, snapshotOf } from '../graph/graph.ts';
 import type { SnapshotGuid } from '../ids.ts';
+import { FIRST_EPOCH } from '../ownership.ts';
 import { ROOT_NAME } from './stand-in.ts';
 import { type Conflict, isPlaceholder, type PreserveStep } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
@@ -57,11 +58,11 @@ function planForClone(copy: WorkingCopy, wanted: Dataset): Conflict | undefined 
 
 /**
  * A dataset without snapshots cannot be received into: nothing can but an increment, and that needs a snapshot to follow on. A clone that a promote has left like that goes aside, and comes
- * anew as the clone that it is; so does what only its former owner wrote to.
+ * anew as the clone that it is; so does what another node took over, and its former owner never took a snapshot of.
  */
 function planAnew(copy: WorkingCopy, here: Dataset, wanted: Dataset): Conflict | undefined {
-  const isNoClone = here.origin === null && wanted.origin?.dataset == null;
-  if (wanted.snapshots.length === 0 || !(isNoClone || areClones(copy, here, wanted))) return undefined;
+  const wasTakenOver = wanted.owner.epoch > FIRST_EPOCH && here.origin === null && wanted.origin?.dataset == null;
+  if (wanted.snapshots.length === 0 || !(wasTakenOver || areClones(copy, here, wanted))) return undefined;
   return keepAside(copy, wanted, { lastCommon: null, localOnly: [] });
 }
 

@@ -41,10 +41,11 @@ export function planRetention(input: RetentionInput): Retained[] {
 }
 
 /** A lineage holder was made for its clones, and goes with the last of them (5). */
-function planLineage({ copy, source, retention }: RetentionInput): Retained[] {
+function planLineage({ copy, wanted, retention }: RetentionInput): Retained[] {
   const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isForeign(id));
+  const goesAsDataset = retention.keep === 'all' || retention.graceMs !== null;
   const unwanted = holders.filter((one) => {
-    return source.get(one.id) === undefined && !(isMovedHere(one) && retention.keep === 'all');
+    return wanted.get(one.id) === undefined && !(isMovedHere(one) && goesAsDataset);
   });
   if (unwanted.length === 0) return [];
   const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
@@ -52,7 +53,8 @@ function planLineage({ copy, source, retention }: RetentionInput): Retained[] {
     if (snapshots.some(({ guid }) => origins.has(guid))) return [];
     const name = copy.nameOf(id);
     const newest = snapshots.at(-1);
-    if (newest === undefined || name !== lineageName(newest.guid))
+    // A promote leaves it without any; then ZFS tells whether it was written to, when it is destroyed
+    if (newest !== undefined && name !== lineageName(newest.guid))
       return [{ dataset: id, name, snapshot: null, reason: 'taken-here' }];
     copy.destroy(id);
     return [];

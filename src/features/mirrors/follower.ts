@@ -1,9 +1,10 @@
-import { type MirrorKey, type MirrorPlace, mirrorKey } from '../../core/admin.ts';
+import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
-import { splitStreamId, type TreeName } from '../../core/ids.ts';
+import type { Dataset, Graph } from '../../core/graph/graph.ts';
+import { type DatasetId, type NodeId, splitStreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
-import type { Plan } from '../../core/plan/steps.ts';
+import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
 import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
@@ -25,8 +26,12 @@ const MARKS: ReadonlySet<string> = new Set<Event['type']>([
   'hold.released',
 ]);
 
-/** What has a dataset follow another peer than before: where several have it, or one takes it over. */
-const MOVES_ON: ReadonlySet<string> = new Set<Event['type']>(['dataset.destroyed', 'ownership.claimed']);
+/** What can free a name that a dataset of another peer waits for. */
+const MAKES_ROOM: ReadonlySet<string> = new Set<Event['type']>([
+  'dataset.destroyed',
+  'dataset.renamed',
+  'ownership.claimed',
+]);
 
 export interface FollowerOptions {
   readonly history: History;
@@ -48,6 +53,8 @@ export class Follower {
   readonly #runs = new Set<Promise<void>>();
   /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name. */
   readonly #unfinished = new Set<MirrorKey>();
+  /** Mirrors whose last sync failed: they are tried again in time, and when their own peer tells something. */
+  readonly #failed = new Set<MirrorKey>();
   /** How to call off the syncs that are to come by themselves. */
   readonly #wakings = new Map<MirrorKey, () => void>();
   #unsubscribe: () => void = () => undefined;
@@ -81,20 +88,43 @@ export class Follower {
 
   #heard({ head, events }: HistoryChange): void {
     const { node, tree } = splitStreamId(head.stream);
-    const isOwn = node === this.#options.history.node;
-    // Another owner is followed by another mirror
-    const isMeddled =
-      isOwn && events?.some(({ cause, type }) => cause === 'observed' || type === 'ownership.claimed') === true;
-    const isBrought = isOwn && events?.some(({ cause }) => cause === 'received') === true;
-    const isNews = !isOwn && events?.every(({ type }) => MARKS.has(type)) !== true;
-    const movesOn = events?.some(({ type }) => MOVES_ON.has(type)) !== false;
-    for (const mirror of this.#options.mirrors.list().filter((one) => one.tree === tree)) {
+    const mirrors = this.#options.mirrors.list().filter((mirror) => mirror.tree === tree);
+    if (node === this.#options.history.node) this.#happened(mirrors, events);
+    else if (events?.every(({ type }) => MARKS.has(type)) !== true) this.#told(mirrors, node, events);
+  }
+
+  /** Something was logged of the tree here. */
+  #happened(mirrors: readonly Mirror[], events: HistoryChange['events']): void {
+    const isMeddled = events?.some(({ cause }) => cause === 'observed') === true;
+    const isBrought = events?.some(({ cause }) => cause === 'received') === true;
+    const hasNewOwner = events?.some(({ type }) => type === 'ownership.claimed') === true;
+    for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
-      const isConcerned = mirror.from === node || movesOn || this.#unfinished.has(key);
       // What one that is at work has brought itself helps no other
       const isHelped = isBrought && this.#unfinished.has(key) && !this.#busy.has(key);
-      if (isMeddled || isHelped || (isNews && isConcerned)) this.follow(mirror);
+      if (isMeddled || isHelped || (hasNewOwner && !this.#failed.has(key))) this.follow(mirror);
     }
+  }
+
+  /** A peer has told something of the tree. Mirrors of others wait for their turn where the last sync failed. */
+  #told(mirrors: readonly Mirror[], node: NodeId, events: HistoryChange['events']): void {
+    if (!mirrors.some(({ from }) => from === node)) return;
+    for (const mirror of mirrors) {
+      const key = mirrorKey(mirror);
+      const isHelped = this.#unfinished.has(key) && events?.some(({ type }) => MAKES_ROOM.has(type)) !== false;
+      const isConcerned = !this.#failed.has(key) && (isHelped || this.#movesTo(mirror, events));
+      if (mirror.from === node || isConcerned) this.follow(mirror);
+    }
+  }
+
+  /** Whether what a peer has done concerns something at the peer of this mirror. */
+  #movesTo({ tree, from }: MirrorPlace, events: HistoryChange['events']): boolean {
+    const { history } = this.#options;
+    const stream = streamIdOf(from, tree);
+    if (events === null || history.faults().some((fault) => fault.stream === stream) || history.head(stream) === null)
+      return events === null;
+    const graph = history.graph(stream);
+    return events.some((event) => movesTo(graph, event));
   }
 
   #isMirrored(place: MirrorPlace): boolean {
@@ -114,6 +144,7 @@ export class Follower {
         state.again = false;
         const report = await this.#options.mirrors.sync(tree, options, from);
         this.#options.onSynced(tree, report);
+        this.#failed.delete(key);
         if (leavesSomething(report.plan)) this.#unfinished.add(key);
         else this.#unfinished.delete(key);
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
@@ -123,6 +154,8 @@ export class Follower {
         state.again ||= isSecondLook;
       } while (state.again && !this.#stopping.signal.aborted);
     } catch (error) {
+      this.#unfinished.delete(key);
+      this.#failed.add(key);
       if (this.#stopping.signal.aborted || !this.#isMirrored({ tree, from })) return;
       this.#wakeUp({ tree, from }, RETRY_MS);
       // Somebody here ended it, and knows
@@ -147,8 +180,33 @@ export class Follower {
   }
 }
 
+/** Whether a dataset of that graph follows another peer now, since one has it no more or has taken it over, or has to share its name with what another peer has. */
+function movesTo(graph: Graph, event: Event): boolean {
+  switch (event.type) {
+    case 'dataset.destroyed':
+    case 'ownership.claimed':
+      return graph.get(event.dataset) !== undefined;
+    case 'dataset.created':
+      return isOther(graph.named(event.name), event.dataset);
+    case 'dataset.renamed':
+      return isOther(graph.named(event.to), event.dataset);
+    default:
+      return false;
+  }
+}
+
+function isOther(found: Dataset | undefined, id: DatasetId): boolean {
+  return found !== undefined && found.id !== id;
+}
+
+/** What another mirror can bring, or make room for. */
+const HELPED: ReadonlySet<string> = new Set<(Waiting | Conflict)['reason']>([
+  ...(['origin-waits', 'parent-waits'] as const),
+  ...(['name-taken', 'parent-missing', 'origin-missing', 'rename-blocked', 'not-owned-together'] as const),
+]);
+
 function leavesSomething({ waiting, conflicts, contested }: Plan): boolean {
-  return waiting.length > 0 || conflicts.length > 0 || contested.length > 0;
+  return contested.length > 0 || [...waiting, ...conflicts].some(({ reason }) => HELPED.has(reason));
 }
 
 /** When to sync again although the peer tells nothing new: after a failure, and when a grace period ends. */

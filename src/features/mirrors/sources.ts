@@ -26,8 +26,9 @@ import {
   streamIdOf,
   type TreeName,
 } from '../../core/ids.ts';
-import { foremost } from '../../core/ownership.ts';
+import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
 import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
+import { hasReplicaMarks } from '../../core/replica-marks.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 
@@ -61,6 +62,8 @@ export class Sources {
   readonly #options: SourcesOptions;
   readonly #known = new Map<TreeName, Knowledge>();
   readonly #heard = new Map<TreeName, readonly (Graph | undefined)[]>();
+  /** Datasets whose owner was guessed when they were found, since this node runs: who says afterwards that they are its own is believed, as before anybody had. */
+  readonly #guessed = new Map<TreeName, Set<DatasetId>>();
 
   constructor(options: SourcesOptions) {
     this.#options = options;
@@ -91,10 +94,31 @@ export class Sources {
     const { mirrors, views } = this.#knowledge(tree);
     const server = serverOfNew(views, id);
     if (server !== undefined) return views.get(server)?.get(id)?.owner;
-    if (this.#options.admin.state.trees.has(tree))
-      return isReplica(seen) ? this.#ownerByAnybody(mirrors, id) : undefined;
+    if (this.#options.admin.state.trees.has(tree)) {
+      const told = isReplica(seen) ? this.#ownerByAnybody(mirrors, id) : undefined;
+      if (told === undefined && hasReplicaMarks(seen.kind, seen.properties) && this.#mayHaveForgotten(tree, mirrors))
+        this.#guess(tree, id);
+      return told;
+    }
     const unheard = mirrors.find((mirror) => !this.#isHeard(mirror)) ?? (isReplica(seen) ? mirrors[0] : undefined);
-    return unheard === undefined ? undefined : { node: unheard.from, epoch: 1 };
+    if (unheard === undefined) return undefined;
+    this.#guess(tree, id);
+    return { node: unheard.from, epoch: FIRST_EPOCH };
+  }
+
+  /** Whether others can have brought it: the tree is mirrored from somebody, or the log knows nothing of it but that it is kept. Whoever makes a mirror a tree of their own knows what they do. */
+  #mayHaveForgotten(tree: TreeName, mirrors: readonly Mirror[]): boolean {
+    const { history } = this.#options;
+    return mirrors.length > 0 || (history.head(history.ownStream(tree))?.seq ?? 0) <= 1;
+  }
+
+  #guess(tree: TreeName, id: DatasetId): void {
+    const guessed = this.#guessed.get(tree) ?? new Set();
+    this.#guessed.set(tree, guessed.add(id));
+  }
+
+  #isGuess(tree: TreeName, id: DatasetId): boolean {
+    return this.#guessed.get(tree)?.has(id) === true;
   }
 
   /** A replica does not become this node's own because its owner may not contribute any more. */
@@ -108,10 +132,14 @@ export class Sources {
     const { mirrors, views, local } = this.#knowledge(tree);
     const { node } = this.#options.history;
     const known = local.get(id)?.owner;
-    if (known?.node === node) return mistakenOwner(views, id, known);
+    if (known?.node === node) return this.#isGuess(tree, id) ? claimantOf(views, id, known) : undefined;
     const own = mirrors.find(({ from }) => from === known?.node);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
-    const said = (server && views.get(server)?.get(id)?.owner) ?? (known && mistakenOwner(views, id, known));
+    const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner;
+    if (own !== undefined && known !== undefined && said === undefined) {
+      // It has no such dataset, which is no news where it was more than a guess that this is its
+      return views.has(own) && this.#isGuess(tree, id) ? claimantOf(views, id, known) : undefined;
+    }
     // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
     const isOwn = this.#options.admin.state.trees.has(tree);
     return isOwn && said?.node === node ? undefined : said;
@@ -201,10 +229,14 @@ export class Sources {
         return [mirror, followed(mirror, { ...known, mayBring: (owner) => this.#mayBring(owner, mirror.tree) })];
       }),
     );
+    const needing = needingHolders(views, followedFrom);
     const heard = Array.from(views, ([mirror, graph]) => ({
       mirror,
       graph,
-      follows: withHolders(mirror, views, followedFrom),
+      follows: (dataset: Dataset) =>
+        isLineage(dataset.name)
+          ? isHolderOf(mirror, needing(dataset.id), views)
+          : followedFrom.get(mirror)?.(dataset) === true,
     }));
     const { graphs, contested } = settleNames(heard, local, ({ owner }) => owner.node === node);
     return new Map(
@@ -220,7 +252,9 @@ export class Sources {
   #isNowhere(mirror: Mirror, { dataset, snapshot }: Origin, local: Graph, mirrors: readonly Mirror[]): boolean {
     if (dataset === null) return true;
     const here = local.get(dataset);
-    if (here === undefined || here.owner.node === mirror.from || snapshotOf(here, snapshot) !== undefined) return false;
+    // What this node owned does not come back
+    if (here === undefined) return this.#raw(mirror)?.get(dataset)?.owner.node === this.#options.history.node;
+    if (here.owner.node === mirror.from || snapshotOf(here, snapshot) !== undefined) return false;
     if (here.owner.node === this.#options.history.node) return true;
     const owner = mirrors.find(({ from }) => from === here.owner.node);
     const there = owner === undefined ? undefined : this.#raw(owner)?.get(dataset);
@@ -285,39 +319,36 @@ function followed(
 
 type Follows = (dataset: Dataset) => boolean;
 
-/**
- * The same, and lineage holders: each comes from whatever peers have something to be taken that hangs off it. One that nobody needs is for the first of them to
- * give up, or what one mirror gives up another would bring again.
- */
-function withHolders(
-  mirror: Mirror,
+/** Belief 7: tells of a lineage holder which mirrors have something to be taken that hangs off it. */
+function needingHolders(
   views: ReadonlyMap<Mirror, Graph>,
   followedFrom: ReadonlyMap<Mirror, Follows>,
-): Follows {
-  const follows = followedFrom.get(mirror);
-  const needed = new Map<Mirror, ReadonlySet<DatasetId | null>>();
-  const neededBy = (one: Mirror): ReadonlySet<DatasetId | null> => {
-    const before = needed.get(one);
-    if (before !== undefined) return before;
-    const clones = Array.from(views.get(one)?.datasets.values() ?? []).filter((dataset) =>
-      followedFrom.get(one)?.(dataset),
+): (holder: DatasetId) => readonly Mirror[] {
+  const hangingOff = (mirror: Mirror): ReadonlySet<DatasetId | null> => {
+    const clones = Array.from(views.get(mirror)?.datasets.values() ?? []).filter(
+      (dataset) => dataset.origin !== null && followedFrom.get(mirror)?.(dataset) === true,
     );
-    const origins = new Set(clones.flatMap(({ origin }) => (origin === null ? [] : [origin.dataset])));
-    needed.set(one, origins);
-    return origins;
+    return new Set(clones.flatMap(({ origin }) => origin?.dataset ?? []));
   };
-  return (dataset) => {
-    if (!isLineage(dataset.name)) return follows?.(dataset) === true;
-    const needing = Array.from(views.keys()).filter((one) => neededBy(one).has(dataset.id));
-    return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
+  let needed: ReadonlyMap<Mirror, ReadonlySet<DatasetId | null>> | undefined;
+  return (holder) => {
+    needed ??= new Map(Array.from(views.keys(), (mirror) => [mirror, hangingOff(mirror)]));
+    return Array.from(needed).flatMap(([mirror, origins]) => (origins.has(holder) ? [mirror] : []));
   };
 }
 
-/** Whose it is that was taken for a peer's when it was found, before that had told that it has no such dataset (see {@link Sources.ownerOf}), or for this node's own. Only who says so in the same epoch: more would be a claim. */
-function mistakenOwner(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
-  const server = serverOfNew(views, id);
-  const said = server && views.get(server)?.get(id)?.owner;
-  return said?.node === server?.from && said?.epoch === known.epoch ? said : undefined;
+/** One that nobody needs is for the first mirror to give up, or what one gives up another would bring again. */
+function isHolderOf(mirror: Mirror, needing: readonly Mirror[], views: ReadonlyMap<Mirror, Graph>): boolean {
+  return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
+}
+
+/** The peer that says it is its own, in the epoch that is known: in a later one that would be a claim. Of several the one with the smaller id (invariant 2). */
+function claimantOf(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
+  const said = Array.from(views, ([mirror, view]) => ({ mirror, owner: view.get(id)?.owner }));
+  const own = said.flatMap(({ mirror, owner }) =>
+    owner !== undefined && owner.node === mirror.from && owner.epoch === known.epoch ? [owner] : [],
+  );
+  return foremost(own);
 }
 
 /** Belief 2. */

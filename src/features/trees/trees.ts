@@ -264,7 +264,7 @@ export class Trees {
 
   #requirePlaceFor(tree: TreeName, name: RelativeName): void {
     const parent = parentOf(name);
-    if (parent === undefined || isHidden(name)) {
+    if (parent === undefined || isHidden(name) || isLineage(name)) {
       throw new PandoError('NAME_INVALID', `"${place(tree, name)}" cannot be the name of a dataset; choose another.`);
     }
     requireDataset(this.graph(tree), parent);
