@@ -112,8 +112,8 @@ export class Follower {
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
       const isHelped = this.#unfinished.has(key) && events?.some(({ type }) => MAKES_ROOM.has(type)) !== false;
-      const isConcerned = !this.#failed.has(key) && (isHelped || this.#movesTo(mirror, events));
-      if (mirror.from === node || isConcerned) this.follow(mirror);
+      if (mirror.from === node) this.follow(mirror);
+      else if (!this.#failed.has(key) && (isHelped || this.#movesTo(mirror, events))) this.follow(mirror);
     }
   }
 
