@@ -52,12 +52,12 @@ export function mirrorKey({ tree, from }: MirrorPlace): MirrorKey {
 }
 
 /** The mirrors of one tree, in the order in which they were added. */
-export function mirrorsOf({ mirrors }: AdminState, tree: TreeName): Mirror[] {
+export function mirrorsOf({ mirrors }: Pick<AdminState, 'mirrors'>, tree: TreeName): Mirror[] {
   return Array.from(mirrors.values()).filter((mirror) => mirror.tree === tree);
 }
 
 /** Where this node keeps each tree, its own and those it mirrors. */
-export function rootsOf({ trees, mirrors }: AdminState): ReadonlyMap<TreeName, DatasetName> {
+export function rootsOf({ trees, mirrors }: Pick<AdminState, 'trees' | 'mirrors'>): ReadonlyMap<TreeName, DatasetName> {
   return new Map([...mirrors.values(), ...trees.values()].map(({ tree, root }) => [tree, root]));
 }
 

@@ -137,7 +137,10 @@ describe('a clone that another node made of what it mirrors', () => {
     expect(stepsOf(await sync(alpha, beta))).toEqual([]);
     const holder = { tree: IMAGES, name: lineageName(guid), snapshot: 'mine' as SnapshotName };
     const snapshot = alpha.node.trees.snapshot(holder, { recursive: false });
-    await expect(snapshot, 'nobody changes it').rejects.toMatchObject({ code: 'DATASET_NOT_OWNED' });
+    const refusal = { code: 'DATASET_NOT_OWNED', message: expect.stringContaining('only keeps what clones hang off') };
+    await expect(snapshot, 'nobody changes it').rejects.toMatchObject(refusal);
+    const base = { tree: IMAGES, name: 'base' as RelativeName };
+    expect(await codeOf(alpha.node.trees.rename(base, lineageName('4711' as SnapshotGuid)))).toBe('NAME_INVALID');
   });
 
   it('takes nothing of the original along when it is promoted by hand', async () => {

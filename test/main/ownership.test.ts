@@ -1,6 +1,6 @@
 /** A standby takes over what another node owns: who may, what follows, and what becomes of what only the former owner has. */
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { Role } from '../../src/core/grants.ts';
 import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
@@ -189,24 +189,14 @@ describe('taking over a replica', () => {
     });
 
     it('is finished by asking again where it was cut short', async () => {
-      const { zfs } = beta;
-      const set = zfs.setProperties.bind(zfs);
-      zfs.setProperties = async () => {
-        zfs.setProperties = set;
-        throw new PandoError('ZFS_FAILED', 'no');
-      };
+      vi.spyOn(beta.zfs, 'setProperties').mockRejectedValueOnce(new PandoError('ZFS_FAILED', 'no'));
       expect(await codeOf(take(beta, { name: EMPTY }))).toBe('ZFS_FAILED');
       await take(beta, { name: EMPTY });
       expect(await propertiesOf(beta, 'beta/images/empty')).toMatchObject({ readonly: 'off', canmount: 'noauto' });
     });
 
     it('can be yielded to another where it was cut short, and received then', async () => {
-      const { zfs } = beta;
-      const inherit = zfs.inheritProperty.bind(zfs);
-      zfs.inheritProperty = async () => {
-        zfs.inheritProperty = inherit;
-        throw new PandoError('ZFS_FAILED', 'no');
-      };
+      vi.spyOn(beta.zfs, 'inheritProperty').mockRejectedValueOnce(new PandoError('ZFS_FAILED', 'no'));
       expect(await codeOf(take(beta, { name: EMPTY }))).toBe('ZFS_FAILED');
       await beta.node.grants.give(alpha.node.id, { trees: 'images', role: 'standby' });
       await yielded(alpha, beta, EMPTY);

@@ -1,6 +1,14 @@
 /** A machine that a node runs on: its pool, its disk with the log, its key and its clock outlive the node's process. */
 
-import { type LocalTree, type Mirror, type MirrorKey, mirrorKey, type Peer } from '../../src/core/admin.ts';
+import {
+  type LocalTree,
+  type Mirror,
+  type MirrorKey,
+  mirrorKey,
+  mirrorsOf,
+  type Peer,
+  rootsOf,
+} from '../../src/core/admin.ts';
 import type { Signer } from '../../src/core/codec/chain.ts';
 import { describeError, isPandoError } from '../../src/core/errors.ts';
 import type { Role } from '../../src/core/grants.ts';
@@ -108,12 +116,12 @@ export class Machine {
 
   /** Where it keeps each tree, those of its own and those it mirrors. */
   get roots(): ReadonlyMap<TreeName, DatasetName> {
-    return new Map([...this.mirrors.values(), ...this.trees.values()].map(({ tree, root }) => [tree, root]));
+    return rootsOf(this);
   }
 
   /** Its mirrors of one tree. */
   mirrorsOf(tree: TreeName): Mirror[] {
-    return Array.from(this.mirrors.values()).filter((mirror) => mirror.tree === tree);
+    return mirrorsOf(this, tree);
   }
 
   /** The node while it is up. */
