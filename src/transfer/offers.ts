@@ -17,13 +17,13 @@ export interface Offer {
 export interface Shared {
   readonly graph: Graph;
   readonly root: DatasetName;
-  /** Where the origins of its clones lie that the peer asked for by the ids of their lineage holders (see {@link findOrigins}). */
+  /** Where the origins of its clones lie that the peer asked for, by the ids of their lineage holders, and where those lie that clones outside of the tree hang off, by the ids of the clones (see {@link findOrigins}). */
   readonly origins: ReadonlyMap<DatasetId, HeldSnapshot>;
 }
 
 /** Throws `TRANSFER_REFUSED` for a snapshot that this node's graph does not have (any more). */
 export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer {
-  const to = resolve(shared, snapshot, false);
+  const to = resolve(shared, snapshot);
   if (base === null) return { request: { snapshot: to, base: null }, ends: [to] };
   const bookmark = bookmarkFor(shared, base);
   // A bookmark cannot be held: where somebody destroys it, the stream fails, and the next plan goes without
@@ -31,7 +31,8 @@ export function offerOf(shared: Shared, { snapshot, base }: WantedStream): Offer
   const origin = shared.graph.get(snapshot.dataset)?.origin;
   // A clone can be sent from no other copy of its origin than the one that it hangs off (zfs-send.8), though a lineage holder may have the same snapshot
   const dataset = origin?.snapshot === base.guid ? (origin.dataset ?? base.dataset) : base.dataset;
-  const from = resolve(shared, { dataset, guid: base.guid }, hangsOutside(shared.graph, { snapshot, base }));
+  const outside = hangsOutside(shared.graph, { snapshot, base }) ? shared.origins.get(snapshot.dataset) : undefined;
+  const from = outside?.guid === base.guid ? outside : resolve(shared, { dataset, guid: base.guid });
   return {
     request: { snapshot: to, base: { ...from, intermediates: base.intermediates } },
     ends: [to, from],
@@ -59,21 +60,22 @@ export async function findOrigins(
   zfs: Zfs,
 ): Promise<Map<DatasetId, HeldSnapshot>> {
   const asked = new Set(streams.flatMap(({ snapshot, base }) => [snapshot.dataset, ...(base ? [base.dataset] : [])]));
-  const missing = new Set([
-    ...[...asked].filter((id) => graph.get(id) === undefined),
-    ...streams
-      .filter((stream) => hangsOutside(graph, stream))
-      .flatMap(({ base }) => (base === null ? [] : [base.dataset])),
-  ]);
-  if (missing.size === 0) return new Map();
-  const cloneOf = new Map<SnapshotGuid, DatasetName>();
-  for (const { name, origin } of graph.datasets.values()) {
-    if (origin !== null && missing.has(lineageId(origin.snapshot)))
-      cloneOf.set(origin.snapshot, absoluteName(root, name));
+  const missing = new Set([...asked].filter((id) => graph.get(id) === undefined));
+  const hanging = new Set(
+    streams.filter((stream) => hangsOutside(graph, stream)).map(({ snapshot }) => snapshot.dataset),
+  );
+  if (missing.size === 0 && hanging.size === 0) return new Map();
+  const clones = new Map<DatasetName, DatasetId>();
+  for (const { id, name, origin } of graph.datasets.values()) {
+    const isAsked = hanging.has(id) || (origin !== null && missing.has(lineageId(origin.snapshot)));
+    if (isAsked) clones.set(absoluteName(root, name), id);
   }
   const found = new Map<DatasetId, HeldSnapshot>();
-  for (const { origin } of await zfs.listOnly([...cloneOf.values()])) {
-    if (origin?.guid != null) found.set(lineageId(origin.guid), { ...origin.reference, guid: origin.guid });
+  for (const { name, origin } of await zfs.listOnly([...clones.keys()])) {
+    if (origin?.guid == null) continue;
+    const place = { ...origin.reference, guid: origin.guid };
+    // Several places can have the snapshot: whoever asks for it alone may have it from any
+    found.set(lineageId(origin.guid), place).set(clones.get(name) as DatasetId, place);
   }
   return found;
 }
@@ -84,15 +86,13 @@ function hangsOutside(graph: Graph, { snapshot, base }: Pick<WantedStream, 'snap
   return origin?.dataset === null && origin.snapshot === base?.guid;
 }
 
-/** `isOutside`: it lies outside the tree, though a lineage holder in it has the same snapshot. */
 function resolve(
   { graph, root, origins }: Shared,
   { dataset: id, guid }: { readonly dataset: DatasetId; readonly guid: SnapshotGuid },
-  isOutside: boolean,
 ): HeldSnapshot {
   const outside = origins.get(id);
   const dataset = graph.get(id);
-  if (outside?.guid === guid && (isOutside || dataset === undefined)) return outside;
+  if (outside?.guid === guid && dataset === undefined) return outside;
   const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, guid);
   if (dataset === undefined || snapshot === undefined) {
     throw new PandoError(
