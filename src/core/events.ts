@@ -96,6 +96,10 @@ export interface Origin {
 export interface Ownership {
   readonly node: NodeId;
   readonly epoch: number;
+  /**
+   * Nobody said so: whoever tells it took that node for the owner when it found the dataset, since it knew no better (a node that lost its log). Who says that it is its own is believed.
+   */
+  readonly isGuess?: true | undefined;
 }
 
 /** Properties set on a dataset itself (source `local`), by name. */
@@ -444,7 +448,11 @@ export const holdSchema = z.object({
     .transform((text) => text as HoldTag),
 });
 export const originSchema = z.object({ dataset: datasetId.nullable(), snapshot: snapshotGuid });
-export const ownershipSchema = z.object({ node: nodeId, epoch: z.int().positive() });
+export const ownershipSchema = z.object({
+  node: nodeId,
+  epoch: z.int().positive(),
+  isGuess: z.literal(true).optional(),
+});
 const keepRuleSchema: z.ZodType<KeepRule, KeepRule> = z.union([
   z.literal('all'),
   z.partialRecord(z.enum(KEEP_COUNTS), z.int().positive()).refine((counts) => Object.keys(counts).length > 0),

@@ -3,10 +3,26 @@
  * is a matter of grants.
  */
 import { PandoError } from './errors.ts';
-import type { Ownership } from './events.ts';
+import type { Ownership, Properties } from './events.ts';
+import type { NodeId } from './ids.ts';
 
 /** The epoch of what nobody has ever taken over. */
 export const FIRST_EPOCH = 1;
+
+/** What a node puts on a dataset that it took over, until it yields that: whose it is and in which epoch, so that this outlives its log. */
+export const OWNER_PROPERTY = 'pando:owner';
+
+/** The value of {@link OWNER_PROPERTY}: `NODEID/EPOCH`. */
+export function ownerMark({ node, epoch }: Ownership): string {
+  return `${node}/${epoch}`;
+}
+
+/** What the node took over by the mark that the dataset carries; undefined for none, and for that of another node, whose pool this was. */
+export function markedOwner(properties: Properties, node: NodeId): Ownership | undefined {
+  const [marked, epoch] = properties[OWNER_PROPERTY]?.split('/') ?? [];
+  if (marked !== node || !/^[1-9][0-9]*$/.test(epoch ?? '')) return undefined;
+  return Number.isSafeInteger(Number(epoch)) ? { node, epoch: Number(epoch) } : undefined;
+}
 
 /**
  * Whether a dataset goes over to a claim. It does to one of a later epoch, and of two that were taken in one epoch to that of the smaller id. What was never taken over goes to nobody in that epoch: to say "mine" of what is new to a node is
@@ -25,7 +41,8 @@ export function foremost(claims: readonly Ownership[]): Ownership | undefined {
 }
 
 function goesBefore(one: Ownership, other: Ownership): boolean {
-  return one.epoch === other.epoch ? one.node < other.node : one.epoch > other.epoch;
+  if (one.epoch !== other.epoch) return one.epoch > other.epoch;
+  return one.isGuess === other.isGuess ? one.node < other.node : other.isGuess === true;
 }
 
 /** The epoch of a new claim, behind all that are known. Throws `ARGUMENT_INVALID` where somebody claimed the last one that there is. */

@@ -13,6 +13,7 @@
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { RootExchangeStarted } from '../core/events.ts';
 import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
+import { OWNER_PROPERTY } from '../core/ownership.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
 import { STREAM_PROPERTY } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
@@ -34,7 +35,7 @@ export interface RootExchange {
 const OWN_PROPERTIES: ReadonlySet<string> = new Set([
   ...['canmount', 'readonly', 'reservation', 'refreservation', 'volsize', 'volblocksize'],
   ...['encryption', 'keyformat', 'keylocation', 'pbkdf2iters'],
-  ...[ID_PROPERTY, PLACEHOLDER_PROPERTY, STREAM_PROPERTY],
+  ...[ID_PROPERTY, OWNER_PROPERTY, PLACEHOLDER_PROPERTY, STREAM_PROPERTY],
 ]);
 
 /** Gives the successor what people set on the root (where it is mounted, how it is compressed): what lies below inherits that. Idempotent. */

@@ -256,6 +256,7 @@ describe('Events as bytes', () => {
       { ...claimed, owner: { node: `A${node.slice(1)}`.replace(/^AA/, 'AB'), epoch: 1 } },
     ],
     ['an epoch of zero', { ...claimed, owner: { node, epoch: 0 } }],
+    ['a guess that is none', { ...claimed, owner: { node, epoch: 1, isGuess: false } }],
     ['properties that are a list', { ...created, properties: ['a'] }],
     [
       'too many properties',
@@ -409,6 +410,8 @@ describe('Checkpoints as chunks', () => {
     ['with a guid that is none', [changed(10, columns.with(0, 'guid'))]],
     ['with a received snapshot that is none', [changed(9, 'guid')]],
     ['with too many snapshots in a row', [changed(10, new Array(24_001).fill(1))]],
+    ['with a guess about what it does not hold', [chunk, pack([5, at, root, [], [], [datasetId(77)]])]],
+    ['with a guess that names no dataset', [chunk, pack([5, at, root, [], [], ['web']])]],
   ])('are refused %s', (_, chunks) => {
     expect(() => readBack(chunks, false)).toThrow(expect.objectContaining({ code: 'CODEC_INVALID' }));
   });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { EVENT_VERSION, type Ownership, type TreeEventBody } from '../../src/core/events.ts';
+import { EVENT_VERSION, type Ownership, type Properties, type TreeEventBody } from '../../src/core/events.ts';
 import { difference } from '../../src/core/graph/difference.ts';
 import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { fold } from '../../src/core/graph/fold.ts';
@@ -8,6 +8,8 @@ import { type Dataset, Graph } from '../../src/core/graph/graph.ts';
 import type { ObservationScope, ObservedDataset } from '../../src/core/graph/observed.ts';
 import { reconcile } from '../../src/core/graph/reconcile.ts';
 import type { RelativeName } from '../../src/core/ids.ts';
+import { OWNER_PROPERTY, ownerMark } from '../../src/core/ownership.ts';
+import { REPLICA_PROPERTIES } from '../../src/core/replica-marks.ts';
 import { asEvent } from '../log/bodies.ts';
 import { arbitraryHistory, grow, startForest } from './forest.ts';
 import { datasetId, graph, OWNER, SELF } from './graph-language.ts';
@@ -253,6 +255,42 @@ describe('what a peer says of who owns a dataset', () => {
     const owned = (owner: Ownership): Graph => Object.assign(Object.create(tree), { datasets: datasets(owner) });
     expect(told(owned({ ...OWNER, epoch: 2 }), tree, { said: other })).toEqual([]);
     expect(told(owned({ node: SELF, epoch: 1 }), tree, { said: OWNER })).toEqual([]);
+  });
+
+  it('confirms a guess, and corrects one of its own only where nobody can write to it', () => {
+    const owned = (owner: Ownership, properties: Properties = {}): Graph =>
+      new Graph(tree.root, new Map(Array.from(tree.datasets, ([id, one]) => [id, { ...one, owner, properties }])));
+    const guessed = { ...OWNER, isGuess: true } as const;
+    expect(told(owned(guessed), tree, { said: OWNER })).toMatchObject([{ owner: OWNER }]);
+    expect(told(owned(OWNER), tree, { said: { ...other, isGuess: true } }), 'by another guess').toEqual([]);
+    const mine = { ...other, isGuess: true } as const;
+    const marks = REPLICA_PROPERTIES.filesystem;
+    expect(told(owned(mine, marks), owned(mine, marks), { said: OWNER })).toMatchObject([{ owner: OWNER }]);
+    const writable = { ...marks, readonly: 'off' };
+    expect(told(owned(mine, writable), owned(mine, writable), { said: OWNER })).toEqual([]);
+  });
+});
+
+describe('a dataset that carries that this node took it over', () => {
+  const tree = graph('base @a');
+  const taken = { node: SELF, epoch: 3 };
+  const properties = { [OWNER_PROPERTY]: ownerMark(taken) };
+  const known = (owner: Ownership) =>
+    new Graph(tree.root, new Map(Array.from(tree.datasets, ([id, one]) => [id, { ...one, owner, properties }])));
+
+  it("is this node's, though its log knows nothing of that, or nothing of the dataset", () => {
+    expect(told(known(OWNER), known(OWNER), { said: OWNER })).toEqual([
+      { type: 'ownership.claimed', dataset: datasetId('base'), owner: taken },
+    ]);
+    const empty = new Graph(tree.root, new Map());
+    expect(told(empty, known(OWNER), { said: OWNER })).toContainEqual(
+      expect.objectContaining({ type: 'dataset.created', dataset: datasetId('base'), owner: taken }),
+    );
+  });
+
+  it('is not where somebody took it over since', () => {
+    const later = known({ ...OWNER, epoch: 4 });
+    expect(told(later, later)).toEqual([]);
   });
 });
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Event, EventBody, Snapshot } from '../../src/core/events.ts';
+import type { DatasetCreated, Event, EventBody, Snapshot } from '../../src/core/events.ts';
 import { fold } from '../../src/core/graph/fold.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph } from '../../src/core/graph/graph.ts';
 import type {
@@ -25,7 +25,7 @@ export function treeAdded(root = 'tank/images'): EventBody {
   return { type: 'tree.added', root: root as DatasetName };
 }
 
-export function datasetCreated(number: number, name = `d${number}`, origin: Dataset['origin'] = null): EventBody {
+export function datasetCreated(number: number, name = `d${number}`, origin: Dataset['origin'] = null): DatasetCreated {
   return {
     type: 'dataset.created',
     dataset: datasetId(number),
@@ -104,7 +104,11 @@ function fittingBody(graph: Graph, kind: number, which: number, detail: number, 
         changed: { compression: null, note: `n${detail}` },
       };
     case 2:
-      return { type: 'ownership.claimed', dataset: dataset.id, owner: { node: owner.node, epoch: number } };
+      return {
+        type: 'ownership.claimed',
+        dataset: dataset.id,
+        owner: detail % 3 === 0 ? { ...owner, isGuess: true } : { node: owner.node, epoch: number },
+      };
     case 3:
       if (dataset.name !== '') {
         return { type: 'dataset.renamed', dataset: dataset.id, from: dataset.name, to: `r${number}` as RelativeName };

@@ -11,7 +11,7 @@ import {
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
-import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+import { at, dataset, IMAGES, introduce, MemoryWorld, surviving, syncImages, type WorldNode } from './memory-world.ts';
 
 const BASE = 'base' as RelativeName;
 const WEB = 'web' as RelativeName;
@@ -115,7 +115,9 @@ describe('a node that lost its log', () => {
       await peer.node.grants.give(alpha.node.id, { trees: '*', role: 'contributor' });
       await alpha.node.hub.reach(peer.node.id);
       await peer.node.mirrors.sync(IMAGES, QUIETLY, alpha.node.id);
-      expect(ownersIn(alpha), `before ${replica} was heard`).toMatchObject({ web: alpha.node.id });
+      // From gamma it hears who owned it before it forgot
+      const known = peer === gamma ? alpha : beta;
+      expect(ownersIn(alpha), `before ${replica} was heard`).toMatchObject({ web: known.node.id });
       await alpha.node.mirrors.add({ ...contributions, from: peer.node.id });
       await alpha.node.mirrors.sync(IMAGES, QUIETLY, peer.node.id);
       await alpha.node.verifier.verify(IMAGES);
@@ -124,6 +126,34 @@ describe('a node that lost its log', () => {
     await beta.zfs.snapshot([at('beta/copy/web', 'w2')]);
     const { steps } = await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
     expect(steps.map(({ step }) => `${step.kind} ${step.name}`)).toEqual(['receive-incremental web']);
+  });
+
+  it('still knows that it only guessed, once it was restarted before anybody had a say', async () => {
+    for (const [who, whom] of [
+      [alpha, beta],
+      [beta, alpha],
+    ] as const) {
+      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
+    }
+    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
+    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
+    const contributions = { tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING };
+    await alpha.node.mirrors.add(contributions);
+    await syncImages(alpha);
+    await alpha.node.stop();
+    await beta.node.stop();
+    alpha = await world.start('alpha', { ...alpha, log: surviving(new MemoryLog()) });
+    await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    expect(ownersIn(alpha)).toMatchObject({ web: alpha.node.id });
+    await alpha.node.stop();
+    alpha = await world.start('alpha', alpha);
+    beta = await world.start('beta', beta);
+    await introduce(alpha, beta);
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'contributor' });
+    await alpha.node.mirrors.add(contributions);
+    await syncImages(alpha);
+    await alpha.node.verifier.verify(IMAGES);
+    expect(ownersIn(alpha)).toEqual({ root: alpha.node.id, base: alpha.node.id, web: beta.node.id });
   });
 
   it('takes a peer for the owner only until that one tells that it has no such dataset', async () => {

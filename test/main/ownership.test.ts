@@ -1,9 +1,11 @@
 /** A standby takes over what another node owns: who may, what follows, and what becomes of what only the former owner has. */
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { Role } from '../../src/core/grants.ts';
 import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
+import { OWNER_PROPERTY } from '../../src/core/ownership.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { Taken } from '../../src/features/ownership/ownership.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
@@ -242,6 +244,36 @@ describe('taking over a replica', () => {
   });
 });
 
+describe('a standby that took over and lost its log', () => {
+  beforeEach(async () => {
+    await grant('standby');
+    await take(beta);
+    await yielded(alpha, beta);
+  });
+
+  /** It is started with that log, and shares the tree again, and hears of nobody who would know. */
+  async function restarted(log: MemoryLog): Promise<void> {
+    await alpha.node.stop();
+    await beta.node.stop();
+    beta = await world.start('beta', { ...beta, log });
+  }
+
+  it('still owns that, in the epoch in which it took it', async () => {
+    await restarted(new MemoryLog());
+    await beta.node.trees.add({ tree: IMAGES, root: dataset('beta/images') });
+    expect(ownerOf(beta)).toEqual({ node: beta.node.id, epoch: 2 });
+  });
+
+  it('does not once it has yielded', async () => {
+    await beta.node.grants.give(alpha.node.id, { trees: 'images', role: 'standby' });
+    await syncImages(alpha);
+    await take(alpha);
+    await yielded(beta, alpha);
+    expect(await propertiesOf(beta, 'beta/images/web')).not.toHaveProperty(OWNER_PROPERTY);
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toHaveProperty(OWNER_PROPERTY);
+  });
+});
+
 describe('an owner that is gone', () => {
   it('is not asked, and yields when it comes back, with what only it has kept aside', async () => {
     await grant('standby');
@@ -296,8 +328,16 @@ describe('an owner that is gone', () => {
   });
 });
 
+/** Far more than a look at a tree in memory takes, where nothing holds it up. */
+async function turnsOfTheLoop(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await setImmediate();
+}
+
 describe('two standbys that take over the same', () => {
-  it('come to one owner: the later epoch, and in one epoch the smaller id', async () => {
+  let first: WorldNode;
+  let second: WorldNode;
+
+  beforeEach(async () => {
     const gamma = await world.start('gamma');
     await introduce(alpha, gamma);
     await gamma.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('gamma/images'), ...EVERYTHING });
@@ -314,12 +354,35 @@ describe('two standbys that take over the same', () => {
       { trees: '*', role: 'standby' },
     ]);
     await alpha.node.stop();
-    const [first, second] = beta.node.id < gamma.node.id ? [beta, gamma] : [gamma, beta];
+    [first, second] = beta.node.id < gamma.node.id ? [beta, gamma] : [gamma, beta];
+  });
+
+  it('come to one owner: the later epoch, and in one epoch the smaller id', async () => {
     await Promise.all([take(first, { withoutOwner: true }), take(second, { withoutOwner: true })]);
     await yielded(second, first);
     expect(ownerOf(first)).toEqual({ node: first.node.id, epoch: ownerOf(second)?.epoch });
     alpha = await world.start('alpha', alpha);
     await yielded(alpha, first);
+  });
+
+  it('leave nothing that can be written to at the one that yields, though it hears of the other in the middle of it', async () => {
+    const set = second.zfs.setProperties.bind(second.zfs);
+    const looks: Promise<unknown>[] = [];
+    vi.spyOn(second.zfs, 'setProperties').mockImplementationOnce(async (...given) => {
+      await take(first, { withoutOwner: true });
+      await second.node.hub.sync(first.node.id, { refresh: true });
+      // It looks at its ZFS for a peer that asks
+      const look = first.node.hub.sync(second.node.id, { refresh: true });
+      looks.push(look);
+      await Promise.race([look, turnsOfTheLoop(100)]);
+      return set(...given);
+    });
+    await take(second, { withoutOwner: true });
+    await Promise.all(looks);
+    await yielded(second, first);
+    const root = `${second.pool}/images/web`;
+    await expect.poll(async () => (await propertiesOf(second, root))?.readonly).toBe('on');
+    expect(await propertiesOf(second, root)).not.toHaveProperty(OWNER_PROPERTY);
   });
 });
 

@@ -41,6 +41,8 @@ import { pack, unpack, unpackTrusted } from './msgpack.ts';
 const CHECKPOINT_VERSION = 3;
 /** That of chunks with images, which nodes from before there were any refuse. */
 const IMAGES_VERSION = 4;
+/** That of chunks which tell whose owner is a guess, refused by nodes that would take it for more. */
+const GUESSES_VERSION = 5;
 /** Snapshots, bookmarks and datasets in one chunk, so that a chunk stays well below a wire frame. */
 const CHUNK_ENTRIES_MAX = 4_000;
 
@@ -85,6 +87,8 @@ type Chunk = readonly [
   root: DatasetName | null,
   rows: readonly DatasetRow[],
   images?: readonly ImageRow[],
+  /** Datasets of chunks before this one. */
+  guesses?: readonly DatasetId[],
 ];
 
 function columnsOf(snapshots: readonly Snapshot[], start: number, end: number): SnapshotColumns {
@@ -150,9 +154,18 @@ export function* encodeCheckpoint(graph: Graph, at: number): Generator<Uint8Arra
     }
   }
   yield pack([CHECKPOINT_VERSION, at, graph.root, rows] satisfies Chunk);
+  yield* encodeGuesses(graph, at);
   // One by one: the configuration of an image is as large as many datasets
   for (const { name, manifest, config, layers, taggedAt } of graph.images.values()) {
     yield pack([IMAGES_VERSION, at, graph.root, [], [[name, manifest, config, layers, taggedAt]]] satisfies Chunk);
+  }
+}
+
+function* encodeGuesses(graph: Graph, at: number): Generator<Uint8Array> {
+  const guesses = Array.from(graph.datasets.values()).flatMap(({ id, owner }) => (owner.isGuess === true ? [id] : []));
+  for (let start = 0; start < guesses.length; start += CHUNK_ENTRIES_MAX) {
+    const some = guesses.slice(start, start + CHUNK_ENTRIES_MAX);
+    yield pack([GUESSES_VERSION, at, graph.root, [], [], some] satisfies Chunk);
   }
 }
 
@@ -191,6 +204,12 @@ const chunkFields = [z.int().nonnegative(), datasetName.nullable(), z.array(rowS
 const chunkSchema = z.union([
   z.tuple([z.literal(CHECKPOINT_VERSION), ...chunkFields]),
   z.tuple([z.literal(IMAGES_VERSION), ...chunkFields, z.array(imageSchema)]),
+  z.tuple([
+    z.literal(GUESSES_VERSION),
+    ...chunkFields,
+    z.array(imageSchema),
+    z.array(datasetId).max(CHUNK_ENTRIES_MAX),
+  ]),
 ]);
 
 function checkChunk(value: unknown): Chunk {
@@ -265,6 +284,7 @@ export class CheckpointReader {
     this.#root = chunk[2];
     for (const row of chunk[3]) this.#addRow(row);
     for (const row of chunk[4] ?? []) this.#addImage(row);
+    for (const id of chunk[5] ?? []) this.#addGuess(id);
   }
 
   /** Timestamp of the last event that the graph covers; every chunk tells it, so that the first is enough to know. */
@@ -296,6 +316,12 @@ export class CheckpointReader {
     const image: TaggedImage = { name, manifest, config, layers, taggedAt };
     this.#entries += imageEntries(image);
     this.#images.set(name, image);
+  }
+
+  #addGuess(id: DatasetId): void {
+    const known = this.#datasets.get(id);
+    if (known === undefined) throw new PandoError('CODEC_INVALID', `A checkpoint guesses who owns unknown ${id}.`);
+    this.#datasets.set(id, { ...known, owner: { ...known.owner, isGuess: true } });
   }
 
   #addRow(row: DatasetRow): void {

@@ -30,7 +30,7 @@ import {
   type SnapshotGuid,
   shortDatasetId,
 } from '../ids.ts';
-import { FIRST_EPOCH, supersedes } from '../ownership.ts';
+import { markedOwner, supersedes } from '../ownership.ts';
 import { hasReplicaMarks } from '../replica-marks.ts';
 import { GraphDraft } from './draft.ts';
 import { fold } from './fold.ts';
@@ -122,7 +122,7 @@ interface NewPromoted {
  * Tells of datasets that were cloned and promoted since (belief 3), one after the other, since one can hang off the next. Told as if it had come with all its snapshots, each would
  * leave the other clones of what it was promoted over without their origins.
  */
-function tellNewPromoted(narration: Narration, found: readonly Identified[], { ownerOf }: ReconcileOptions): void {
+function tellNewPromoted(narration: Narration, found: readonly Identified[], options: ReconcileOptions): void {
   const added = new Map(
     found.filter(({ id }) => narration.graph.get(id) === undefined).map((one) => [one.observed.name, one]),
   );
@@ -139,7 +139,7 @@ function tellNewPromoted(narration: Narration, found: readonly Identified[], { o
     const promoted = newPromoted(narration.graph, clone, ones, found);
     if (promoted === undefined) continue;
     const { former, snapshot, taken } = promoted;
-    const created = creation(clone, { dataset: former, snapshot }, ownerOf(clone.id, clone.observed));
+    const created = creation(clone, { dataset: former, snapshot }, ownerOfNew(clone, options));
     const name = narration.graph.named(created.name) === undefined ? created.name : nameInBetween(clone.id);
     narration.tell([
       ...taken.map(
@@ -354,25 +354,33 @@ function propertyEvents({ id, observed }: Identified, known: Dataset): TreeEvent
  * it here, so that nothing is lost by giving it up.
  */
 function isForgottenReplica({ owner, kind }: Dataset, { properties }: ObservedDataset, self: NodeId): boolean {
-  return owner.node === self && owner.epoch === FIRST_EPOCH && hasReplicaMarks(kind, properties);
+  return owner.node === self && owner.isGuess === true && hasReplicaMarks(kind, properties);
 }
 
-/** A claim that goes before what is known; else the word of whoever should know, unless it is of an earlier epoch (invariant 2). */
+/** What this node took over and its log forgot; a claim that goes before what is known; else the word of whoever should know, unless it is of an earlier epoch (invariant 2). */
 function ownerNow(known: Dataset, seen: ObservedDataset, { self, saidOwnerOf, claimOf }: ReconcileOptions): Ownership {
   const { id, owner } = known;
   const { properties } = seen;
+  const marked = markedOwner(properties, self);
+  if (marked !== undefined && supersedes(marked, owner)) return marked;
   const claim = claimOf(id);
   const mayGo = owner.node !== self || properties.readonly === 'on';
   if (claim !== undefined && mayGo && supersedes(claim, owner)) return claim;
   const said = saidOwnerOf(id);
   const isOwn = owner.node === self && !isForgottenReplica(known, seen, self);
-  return said === undefined || isOwn || said.epoch < owner.epoch ? owner : said;
+  if (said === undefined || isOwn || said.epoch < owner.epoch) return owner;
+  // What somebody only guesses corrects nothing that was said
+  return said.isGuess === true && owner.isGuess !== true ? owner : said;
+}
+
+function ownerOfNew({ id, observed }: Identified, { self, ownerOf }: ReconcileOptions): Ownership {
+  return markedOwner(observed.properties, self) ?? ownerOf(id, observed);
 }
 
 function ownershipEvents(known: Dataset, observed: ObservedDataset, options: ReconcileOptions): TreeEventBody[] {
   const { id, owner } = known;
   const now = ownerNow(known, observed, options);
-  return now.node === owner.node && now.epoch === owner.epoch
+  return now.node === owner.node && now.epoch === owner.epoch && now.isGuess === owner.isGuess
     ? []
     : [{ type: 'ownership.claimed', dataset: id, owner: now }];
 }
@@ -440,7 +448,7 @@ export function reconcile(
   observed: readonly ObservedDataset[],
   options: ReconcileOptions,
 ): Reconciliation {
-  const { scope, mint, ownerOf } = options;
+  const { scope, mint } = options;
   const found = identify(graph, observed, mint);
   const narration = new Narration(graph);
   // What held the origin of a clone can only have gone after that was promoted over it
@@ -466,7 +474,7 @@ export function reconcile(
       changes.push(...back, ...snapshotEvents(id, left, now.snapshots));
       continue;
     }
-    const owner = known === undefined ? ownerOf(id, now) : ownerNow(known, now, options);
+    const owner = known === undefined ? ownerOfNew(dataset, options) : ownerNow(known, now, options);
     changes.push(...toldAnew(known, creation(dataset, origin, owner)), ...snapshotEvents(id, [], now.snapshots));
   }
   narration.tell(changes);

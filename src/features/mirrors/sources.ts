@@ -62,8 +62,6 @@ export class Sources {
   readonly #options: SourcesOptions;
   readonly #known = new Map<TreeName, Knowledge>();
   readonly #heard = new Map<TreeName, readonly (Graph | undefined)[]>();
-  /** Datasets whose owner was guessed when they were found, since this node runs: who says afterwards that they are its own is believed, as before anybody had. */
-  readonly #guessed = new Map<TreeName, Set<DatasetId>>();
 
   constructor(options: SourcesOptions) {
     this.#options = options;
@@ -91,34 +89,23 @@ export class Sources {
    * change it here.
    */
   ownerOf(tree: TreeName, id: DatasetId, seen: ObservedDataset): Ownership | undefined {
-    const { mirrors, views } = this.#knowledge(tree);
+    const known = this.#knowledge(tree);
+    const { mirrors, views } = known;
     const server = serverOfNew(views, id);
     if (server !== undefined) return views.get(server)?.get(id)?.owner;
     if (this.#options.admin.state.trees.has(tree)) {
       const told = isReplica(seen) ? this.#ownerByAnybody(mirrors, id) : undefined;
-      if (told === undefined && hasReplicaMarks(seen.kind, seen.properties) && this.#mayHaveForgotten(tree, mirrors))
-        this.#guess(tree, id);
-      return told;
+      const isForgotten = hasReplicaMarks(seen.kind, seen.properties) && this.#mayHaveForgotten(known, tree);
+      return told ?? (isForgotten ? guess(this.#options.history.node) : undefined);
     }
     const unheard = mirrors.find((mirror) => !this.#isHeard(mirror)) ?? (isReplica(seen) ? mirrors[0] : undefined);
-    if (unheard === undefined) return undefined;
-    this.#guess(tree, id);
-    return { node: unheard.from, epoch: FIRST_EPOCH };
+    return unheard === undefined ? undefined : guess(unheard.from);
   }
 
-  /** Whether others can have brought it: the tree is mirrored from somebody, or the log knows nothing of it but that it is kept. Whoever makes a mirror a tree of their own knows what they do. */
-  #mayHaveForgotten(tree: TreeName, mirrors: readonly Mirror[]): boolean {
+  /** Whether others can have brought it. Not where people make a tree of their own of what was a mirror, and the log knows that it was. */
+  #mayHaveForgotten({ mirrors, local }: Knowledge, tree: TreeName): boolean {
     const { history } = this.#options;
-    return mirrors.length > 0 || (history.head(history.ownStream(tree))?.seq ?? 0) <= 1;
-  }
-
-  #guess(tree: TreeName, id: DatasetId): void {
-    const guessed = this.#guessed.get(tree) ?? new Set();
-    this.#guessed.set(tree, guessed.add(id));
-  }
-
-  #isGuess(tree: TreeName, id: DatasetId): boolean {
-    return this.#guessed.get(tree)?.has(id) === true;
+    return mirrors.length > 0 || local.datasets.size > 0 || (history.head(history.ownStream(tree))?.seq ?? 0) <= 1;
   }
 
   /** A replica does not become this node's own because its owner may not contribute any more. */
@@ -132,13 +119,13 @@ export class Sources {
     const { mirrors, views, local } = this.#knowledge(tree);
     const { node } = this.#options.history;
     const known = local.get(id)?.owner;
-    if (known?.node === node) return this.#isGuess(tree, id) ? claimantOf(views, id, known) : undefined;
+    if (known?.node === node) return known.isGuess === true ? knownBetter(views, id, known) : undefined;
     const own = mirrors.find(({ from }) => from === known?.node);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
     const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner;
     if (own !== undefined && known !== undefined && said === undefined) {
       // It has no such dataset, which is no news where it was more than a guess that this is its
-      return views.has(own) && this.#isGuess(tree, id) ? claimantOf(views, id, known) : undefined;
+      return views.has(own) && known.isGuess === true ? knownBetter(views, id, known) : undefined;
     }
     // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
     const isOwn = this.#options.admin.state.trees.has(tree);
@@ -325,8 +312,10 @@ function needingHolders(
   followedFrom: ReadonlyMap<Mirror, Follows>,
 ): (holder: DatasetId) => readonly Mirror[] {
   const hangingOff = (mirror: Mirror): ReadonlySet<DatasetId | null> => {
+    // One that has no snapshot waits for its first, and what it hangs off with it
     const clones = Array.from(views.get(mirror)?.datasets.values() ?? []).filter(
-      (dataset) => dataset.origin !== null && followedFrom.get(mirror)?.(dataset) === true,
+      (dataset) =>
+        dataset.origin !== null && dataset.snapshots.length > 0 && followedFrom.get(mirror)?.(dataset) === true,
     );
     return new Set(clones.flatMap(({ origin }) => origin?.dataset ?? []));
   };
@@ -342,13 +331,17 @@ function isHolderOf(mirror: Mirror, needing: readonly Mirror[], views: ReadonlyM
   return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
 }
 
-/** The peer that says it is its own, in the epoch that is known: in a later one that would be a claim. Of several the one with the smaller id (invariant 2). */
-function claimantOf(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
+/**
+ * Who owns a dataset whose owner was guessed: the peer that says it is its own, else whoever others say. Only in the epoch that is known: in a later one that would be a claim. Undefined where everybody
+ * guesses, and this guess is as good (invariant 2).
+ */
+function knownBetter(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
   const said = Array.from(views, ([mirror, view]) => ({ mirror, owner: view.get(id)?.owner }));
-  const own = said.flatMap(({ mirror, owner }) =>
-    owner !== undefined && owner.node === mirror.from && owner.epoch === known.epoch ? [owner] : [],
-  );
-  return foremost(own);
+  const told = said.flatMap(({ mirror, owner }) => (owner?.epoch === known.epoch ? [{ mirror, owner }] : []));
+  const own = told.flatMap(({ mirror, owner }) => (owner.node === mirror.from ? [owner] : []));
+  const sure = told.flatMap(({ owner }) => (owner.isGuess === true ? [] : [owner]));
+  const better = foremost(own.some(({ isGuess }) => isGuess !== true) || sure.length === 0 ? own : sure);
+  return better !== undefined && foremost([better, known]) === better ? better : undefined;
 }
 
 /** Belief 2. */
@@ -357,8 +350,12 @@ function serverOfNew(views: ReadonlyMap<Mirror, Graph>, id: DatasetId): Mirror |
     (one): one is { mirror: Mirror; owner: Ownership } => one.owner !== undefined,
   );
   const claims = having.filter(({ mirror, owner }) => owner.node === mirror.from);
-  claims.sort((a, b) => b.owner.epoch - a.owner.epoch || (a.owner.node < b.owner.node ? -1 : 1));
-  return (claims[0] ?? having[0])?.mirror;
+  const first = foremost(claims.map(({ owner }) => owner));
+  return (claims.find(({ owner }) => owner === first) ?? having[0])?.mirror;
+}
+
+function guess(node: NodeId): Ownership {
+  return { node, epoch: FIRST_EPOCH, isGuess: true };
 }
 
 function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {

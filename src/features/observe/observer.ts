@@ -155,6 +155,11 @@ export class Observer {
     });
   }
 
+  /** Runs a task while nobody looks at the tree, and once whoever does now has looked: for what is only half true until it ends. */
+  unobserved<Result>(tree: TreeName, task: () => Promise<Result>): Promise<Result> {
+    return this.#turns.run(tree, task);
+  }
+
   /** Logs what a transfer brought: listed datasets, and single snapshots that came into others. Those of `asked` that are not listed are gone for certain. */
   settle(
     watched: WatchedTree,

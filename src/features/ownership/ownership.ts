@@ -22,7 +22,7 @@ import {
   type RelativeName,
   type TreeName,
 } from '../../core/ids.ts';
-import { epochAfter } from '../../core/ownership.ts';
+import { epochAfter, OWNER_PROPERTY, ownerMark } from '../../core/ownership.ts';
 import { isPlaceholder, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
 import { withinTime } from '../../sync/timers.ts';
@@ -45,6 +45,8 @@ export interface OwnershipOptions extends OwnershipParts {
   /** Datasets for which a sync would do something now. */
   readonly unsynced: (mirror: MirrorPlace) => ReadonlySet<DatasetId>;
   readonly look: (tree: TreeName, names: readonly RelativeName[]) => Promise<unknown>;
+  /** Runs a task while nobody looks at the tree. */
+  readonly unobserved: <Result>(tree: TreeName, task: () => Promise<Result>) => Promise<Result>;
 }
 
 export interface TakeRequest {
@@ -98,7 +100,7 @@ export class Ownership {
   }
 
   async #takeAlone(request: TakeRequest, signal: AbortSignal): Promise<Taken> {
-    const { look } = this.#options;
+    const { look, unobserved } = this.#options;
     const { tree, withoutOwner } = request;
     const { node } = this.#options.history;
     const former = new Set(
@@ -107,9 +109,22 @@ export class Ownership {
         .filter((owner) => owner !== node),
     );
     if (!withoutOwner) for (const owner of former) await this.#consult(request, owner, signal);
-    const taken = this.#replicas(request);
-    if (taken.length === 0) return { datasets: [], letRead: [] };
+    if (this.#replicas(request).length === 0) return { datasets: [], letRead: [] };
     const letRead = await this.#letRead(tree, former);
+    const datasets = await this.#options.turns.run(tree, async () => {
+      const claimed = await unobserved(tree, () => this.#claimAll(request));
+      const names = claimed.map(({ name }) => name);
+      if (names.length > 0) await look(tree, names);
+      return claimed;
+    });
+    return { datasets, letRead };
+  }
+
+  /** Nobody looks meanwhile: what somebody else claims in the middle of it is yielded afterwards, or it would be given up while it can already be written to. */
+  async #claimAll(request: TakeRequest): Promise<Taken['datasets']> {
+    const { tree } = request;
+    const { node } = this.#options.history;
+    const taken = this.#replicas(request);
     const claims = taken
       .filter(({ owner }) => owner.node !== node)
       .map(
@@ -121,18 +136,24 @@ export class Ownership {
       );
     // The claim first: what can be written to is this node's own, also where the rest is cut short
     await this.#options.history.record(tree, 'command', claims);
-    await this.#makeWritable(tree, taken);
-    await look(
-      tree,
-      taken.map(({ name }) => name),
-    );
     const epochs = new Map(claims.map(({ dataset, owner }) => [dataset, owner.epoch]));
     const datasets = taken.map(({ id, name, owner }) => ({
       name,
       epoch: epochs.get(id) ?? owner.epoch,
       from: owner.node,
     }));
-    return { datasets, letRead };
+    await this.#markAsTaken(tree, datasets);
+    await this.#makeWritable(tree, taken);
+    return datasets;
+  }
+
+  async #markAsTaken(tree: TreeName, datasets: Taken['datasets']): Promise<void> {
+    const { admin, history, zfs } = this.#options;
+    const root = rootsOf(admin.state).get(tree) as DatasetName;
+    for (const epoch of new Set(datasets.map((one) => one.epoch))) {
+      const names = datasets.flatMap((one) => (one.epoch === epoch ? [absoluteName(root, one.name)] : []));
+      await zfs.setProperties(names, { [OWNER_PROPERTY]: ownerMark({ node: history.node, epoch }) });
+    }
   }
 
   /** What only gave others a parent becomes a dataset that people can mount and write to. */

@@ -8,7 +8,7 @@
  */
 import { type Mirror, rootsOf } from '../../core/admin.ts';
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
-import type { Event, Properties } from '../../core/events.ts';
+import type { DatasetCreated, Event, OwnershipClaimed, Properties } from '../../core/events.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import {
   absoluteName,
@@ -18,10 +18,9 @@ import {
   splitStreamId,
   type TreeName,
 } from '../../core/ids.ts';
-import { supersedes } from '../../core/ownership.ts';
+import { OWNER_PROPERTY, supersedes } from '../../core/ownership.ts';
 import { EVERYTHING } from '../../core/plan/filter.ts';
 import { isPlaceholder } from '../../core/plan/steps.ts';
-import { Turns } from '../../log/turns.ts';
 import { markReplicas } from '../../transfer/replica-properties.ts';
 import type { OwnershipOptions } from './ownership.ts';
 import type { OwnershipParts } from './parts.ts';
@@ -44,7 +43,6 @@ interface Claimed {
 
 export class Yielding {
   readonly #options: YieldingOptions;
-  readonly #turns = new Turns<TreeName>();
   readonly #retries = new Map<TreeName, () => void>();
   #stopped = false;
   #unsubscribe: () => void = () => undefined;
@@ -78,15 +76,15 @@ export class Yielding {
     this.#stopped = true;
     this.#unsubscribe();
     for (const cancel of this.#retries.values()) cancel();
-    await this.#turns.idle();
+    await this.#options.turns.idle();
   }
 
-  /** Whether something that has only now been found here was claimed before. */
+  /** Whether something that has only now been found here, or found to be this node's own, was claimed before. */
   #isClaimed(tree: TreeName, events: readonly Event[] | null): boolean {
-    const created = (events ?? []).filter((event) => event.type === 'dataset.created');
-    if (created.length === 0) return false;
+    const said = (events ?? []).filter(saysOwner);
+    if (said.length === 0) return false;
     const claimOf = this.#options.claims(tree);
-    return created.some(({ dataset, owner }) => {
+    return said.some(({ dataset, owner }) => {
       const claim = claimOf(dataset);
       return owner.node === this.#options.history.node && claim !== undefined && supersedes(claim, owner);
     });
@@ -97,7 +95,7 @@ export class Yielding {
   }
 
   #yield(tree: TreeName): Promise<void> {
-    return this.#turns.run(tree, async () => {
+    return this.#options.turns.run(tree, async () => {
       this.#retries.get(tree)?.();
       try {
         const claimed = this.#stopped ? [] : this.#claimed(tree);
@@ -145,6 +143,9 @@ export class Yielding {
         isPlaceholder: isPlaceholder(dataset),
       })),
     );
+    const marked = datasets.filter(({ properties }) => properties[OWNER_PROPERTY] !== undefined);
+    const names = marked.map(({ name }) => absoluteName(root, name));
+    if (names.length > 0) await zfs.inheritProperty(names, OWNER_PROPERTY);
     await look(
       tree,
       datasets.map(({ name }) => name),
@@ -181,6 +182,6 @@ function keptWritable(
   });
 }
 
-function saysOwner({ type }: Event): boolean {
-  return type === 'ownership.claimed' || type === 'dataset.created';
+function saysOwner(event: Event): event is Event & (DatasetCreated | OwnershipClaimed) {
+  return event.type === 'ownership.claimed' || event.type === 'dataset.created';
 }

@@ -5,6 +5,7 @@ import type { OwnershipParts } from '../../features/ownership/parts.ts';
 import { TAKE } from '../../features/ownership/protocol.ts';
 import { Yielding } from '../../features/ownership/yielding.ts';
 import type { Trees } from '../../features/trees/trees.ts';
+import { Turns } from '../../log/turns.ts';
 import type { NodeBase } from './base.ts';
 import type { Looks } from './looks.ts';
 import type { Peering } from './peering.ts';
@@ -29,6 +30,7 @@ export function wireOwnership(
     timers: surroundings.timers,
     graph: (tree) => trees.graph(tree),
     claims: (tree) => mirrors.sources.claims(tree),
+    turns: new Turns(),
     allows: (peer, tree, action) => peering.grants.allows(peer, tree, action),
   };
   return { ownership: createOwnership(parts, options), yielding: createYielding(base, parts, options) };
@@ -43,6 +45,7 @@ function createOwnership(parts: OwnershipParts, { peering, looks, mirrors }: Own
     hear: (mirror) => mirrors.hear(mirror, { refresh: true }),
     unsynced: ({ tree, from }) => new Set(mirrors.plan(tree, from).steps.map(({ dataset }) => dataset)),
     look: (tree, names) => looks.at(tree, names, 'command'),
+    unobserved: (tree, task) => looks.observer.unobserved(tree, task),
   });
   peering.hub.handle(TAKE, (peer, params) => ownership.answer(peer, params));
   return ownership;
