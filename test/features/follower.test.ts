@@ -4,8 +4,10 @@ import type { EventBody } from '../../src/core/events.ts';
 import {
   type BookmarkName,
   type HoldTag,
+  lineageName,
   type NodeId,
   type RelativeName,
+  type SnapshotName,
   streamIdOf,
   type TreeName,
 } from '../../src/core/ids.ts';
@@ -17,7 +19,14 @@ import { MemoryLog } from '../../src/log/memory-log.ts';
 import { systemTimers } from '../../src/sync/timers.ts';
 import type { StepOutcome } from '../../src/transfer/progress.ts';
 import { datasetId } from '../core/graph-language.ts';
-import { datasetId as datasetNumbered, smallTree, snapshotCreated } from '../log/bodies.ts';
+import {
+  datasetCreated,
+  datasetId as datasetNumbered,
+  smallTree,
+  snapshot,
+  snapshotCreated,
+  treeAdded,
+} from '../log/bodies.ts';
 import { signerOf } from '../log/identity.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, ROOT, type WorldNode } from '../main/memory-world.ts';
 import { FakeTimers } from '../sync/fake-timers.ts';
@@ -205,6 +214,14 @@ describe('a follower', () => {
       expect(synced, 'it waits no more').toEqual([first?.from, first?.from]);
     });
 
+    it('syncs the one that waits once people here have made room for it', async () => {
+      const own = { ...datasetCreated(2, 'own'), owner: { node: alpha.node.id, epoch: 1 } };
+      await happens('command', treeAdded(), own);
+      expect(synced).toEqual([]);
+      await happens('command', { type: 'dataset.destroyed', dataset: own.dataset, name: own.name });
+      expect(synced).toEqual([first?.from]);
+    });
+
     /** A peer, by its key, tells that of the tree. */
     async function tells(key: number, ...bodies: EventBody[]): Promise<void> {
       const stream = streamIdOf(signerOf(key).node, IMAGES);
@@ -244,15 +261,59 @@ describe('a follower', () => {
       expect(synced).toEqual([first?.from, second?.from]);
     });
 
+    it('syncs both once one peer moves or gives up what clones at the other hang off', async () => {
+      left = [];
+      const [base, other] = [snapshot(1), snapshot(2)];
+      const clone = datasetCreated(2, 'clone', { dataset: web, snapshot: base.guid });
+      await tells(2, ...smallTree(2), clone);
+      await tells(3, ...smallTree(2), clone);
+      synced = [];
+      await tells(3, { type: 'snapshot.destroyed', dataset: web, guid: other.guid, name: other.name });
+      expect(synced, 'nothing hangs off that').toEqual([second?.from]);
+      synced = [];
+      await tells(3, { type: 'dataset.promoted', dataset: datasetNumbered(2) });
+      expect(synced).toEqual([first?.from, second?.from]);
+      synced = [];
+      await tells(3, { type: 'snapshot.destroyed', dataset: datasetNumbered(2), guid: base.guid, name: base.name });
+      expect(synced).toEqual([first?.from, second?.from]);
+    });
+
+    it('syncs both once something was brought, as long as it keeps a lineage holder, which may be needed no more', async () => {
+      left = [];
+      const holder = datasetCreated(2, lineageName(snapshot(1).guid));
+      await happens('received', ...smallTree(1), holder);
+      follower.follow(first ?? expect.fail());
+      follower.follow(second ?? expect.fail());
+      await settled();
+      synced = [];
+      await happens('received', snapshotCreated(1, 2));
+      expect(synced).toEqual([first?.from, second?.from]);
+      await happens('received', { type: 'dataset.destroyed', dataset: holder.dataset, name: holder.name });
+      synced = [];
+      await happens('received', snapshotCreated(1, 3));
+      expect(synced).toEqual([]);
+    });
+
     it('goes by nobody that the tree is not mirrored from', async () => {
       await tells(4, ...smallTree(1));
       await tells(4, { type: 'dataset.destroyed', dataset: web, name });
       expect(synced).toEqual([]);
     });
 
-    it('syncs both once a dataset has another owner', async () => {
-      await happens('command', ...smallTree(1));
+    it("syncs none for what a command did to this node's own, and both where it found that somebody had changed a replica by hand", async () => {
+      const own = { ...datasetCreated(2, 'own'), owner: { node: alpha.node.id, epoch: 1 } };
+      await happens('received', ...smallTree(1));
+      synced = [];
+      await happens('command', own, snapshotCreated(2, 3));
       expect(synced).toEqual([]);
+      const { guid, name: from } = snapshot(1);
+      await happens('command', { type: 'snapshot.renamed', dataset: web, guid, from, to: 'mine' as SnapshotName });
+      expect(synced).toEqual([first?.from, second?.from]);
+    });
+
+    it('syncs both once a dataset has another owner', async () => {
+      await happens('received', ...smallTree(1));
+      synced = [];
       const { id } = alpha.node.history.graph(alpha.node.history.ownStream(IMAGES)).sorted()[0] ?? expect.fail();
       const owner = { node: signerOf(3).node, epoch: 2 };
       await happens('received', { type: 'ownership.claimed', dataset: id, owner });

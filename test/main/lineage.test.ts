@@ -68,6 +68,18 @@ describe('an origin outside the tree', () => {
     expect(stepsOf(await syncImages(beta))).toEqual([]);
   });
 
+  it('comes when a clone of it has a first snapshot, and not before', async () => {
+    await alpha.zfs.destroySnapshot(at('alpha/images/web', '1'));
+    const first = await syncImages(beta);
+    expect(stepsOf(first)).toEqual(['receive-full  done']);
+    expect(first.plan.waiting).toMatchObject([{ name: 'web', reason: 'no-snapshot' }]);
+    await alpha.zfs.snapshot([at('alpha/images/web', '2')]);
+    expect(stepsOf(await syncImages(beta))).toEqual([
+      `receive-full ${lineageName(guid)} done`,
+      'receive-clone web done',
+    ]);
+  });
+
   it('goes with its last clone, although everything else is kept for ever', async () => {
     await syncImages(beta);
     await alpha.zfs.destroy(dataset('alpha/images/web'));

@@ -1,6 +1,14 @@
 /** Each checker finds what it is there for, in a world where nothing is wrong but that. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { DatasetName, HoldTag, RelativeName, SnapshotName, TreeName } from '../../src/core/ids.ts';
+import {
+  type DatasetName,
+  type HoldTag,
+  lineageName,
+  type RelativeName,
+  type SnapshotGuid,
+  type SnapshotName,
+  type TreeName,
+} from '../../src/core/ids.ts';
 import { boundedMemory } from './checkers/bounded-memory.ts';
 import type { Checker } from './checkers/checker.ts';
 import { convergence } from './checkers/convergence.ts';
@@ -90,6 +98,31 @@ describe('the checkers', () => {
     expect(await findings()).toEqual(['sameAgain: n1']);
   });
 
+  it('find no fault with a lineage holder that people wrote to, so that it stays', async () => {
+    const [elsewhere, web] = ['n0/elsewhere', 'n0/own/web'] as [DatasetName, DatasetName];
+    await owner.zfs.create(elsewhere);
+    await owner.zfs.snapshot([{ ...SNAPSHOT, dataset: elsewhere }]);
+    await owner.zfs.clone({ ...SNAPSHOT, dataset: elsewhere }, web);
+    owner.zfs.write(web, 'file', 'text');
+    await owner.zfs.snapshot([{ ...SNAPSHOT, dataset: web }]);
+    await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
+    const copy = `${COPY}/web` as DatasetName;
+    const [{ origin } = expect.fail('it is there')] = await replica.zfs.listOnly([copy]);
+    const holder = origin?.reference ?? expect.fail('it is a clone');
+    await replica.zfs.setProperties([holder.dataset], { readonly: 'off' });
+    replica.zfs.write(holder.dataset, 'file', 'by hand');
+    await replica.zfs.setProperties([holder.dataset], { readonly: 'on' });
+    await owner.guids.allow(() => owner.zfs.destroy(web));
+    await replica.guids.allow(() => replica.zfs.destroy(copy));
+    await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
+    await world.syncAll();
+    const outcomes = world.lastSyncs.flatMap(({ report }) => (report instanceof Error ? [] : report.steps));
+    expect(outcomes).toMatchObject([{ step: { kind: 'destroy-dataset' }, outcome: { result: 'kept' } }]);
+    expect(await findings()).toEqual([]);
+    await replica.zfs.rollback(holder, { destroyNewer: false });
+    expect(await findings(), 'nothing speaks for it any more').toEqual(['sameAgain: n1']);
+  });
+
   it('find a peer for whom too much waits', async () => {
     world.network.bufferedBytesMax = 1024 ** 3;
     expect(await findings()).toEqual(['boundedMemory: the network']);
@@ -142,6 +175,19 @@ describe('in a team, the checkers', () => {
   it('find a copy that others than its owner can write to', async () => {
     await copies[1]?.zfs.setProperties(['n2/of-tree-n0/web' as DatasetName], { readonly: 'off' });
     expect(await findings()).toEqual(['oneOwner: n2']);
+  });
+
+  it('find a lineage holder that anybody can write to, whoever is said to own it', async () => {
+    const [machine = expect.fail('there are others')] = copies;
+    const holder = `n1/of-tree-n0/${lineageName('1' as SnapshotGuid)}` as DatasetName;
+    for (const above of ['n1/of-tree-n0/.pando', 'n1/of-tree-n0/.pando/lineage']) {
+      const there = await machine.zfs.listOnly([above as DatasetName]);
+      if (there.length === 0) await machine.zfs.create(above as DatasetName);
+    }
+    await machine.zfs.create(holder);
+    await machine.zfs.setProperties([holder], { readonly: 'off' });
+    await world.scheduler.until(world.scheduler.pause(A_WHILE_MS));
+    expect(await findings()).toContain('oneOwner: n1');
   });
 
   /** The second machine makes the dataset its own. */

@@ -3,7 +3,7 @@
  * of its own with that one snapshot, so that all its clones hang off one copy of it.
  */
 import type { Origin, Snapshot } from '../events.ts';
-import { type DatasetId, lineageId, lineageName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import { type DatasetId, isLineage, lineageId, lineageName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
 import { NO_BOOKMARKS, NO_HOLDS } from './draft.ts';
 import { type Dataset, Graph } from './graph.ts';
 
@@ -36,6 +36,20 @@ export function withLineage(graph: Graph, isNowhere: (origin: Origin) => boolean
     datasets.set(clone.id, { ...clone, origin: { dataset: id, snapshot } });
   }
   return new Graph(graph.root, datasets);
+}
+
+/** The lineage holders that some of these datasets hang off, directly or over another holder. One that has no snapshot waits for its first, and what it hangs off with it. */
+export function neededHolders(datasets: readonly Dataset[]): ReadonlySet<DatasetId> {
+  const byId = new Map(datasets.map((dataset) => [dataset.id, dataset]));
+  const needed = new Set<DatasetId>();
+  const need = ({ origin }: Dataset): void => {
+    const holder = origin?.dataset == null ? undefined : byId.get(origin.dataset);
+    if (holder === undefined || !isLineage(holder.name) || needed.has(holder.id)) return;
+    needed.add(holder.id);
+    need(holder);
+  };
+  for (const dataset of datasets) if (dataset.snapshots.length > 0 && !isLineage(dataset.name)) need(dataset);
+  return needed;
 }
 
 function holderOf(clone: Dataset, id: DatasetId, guid: SnapshotGuid): Dataset {

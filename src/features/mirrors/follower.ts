@@ -2,7 +2,7 @@ import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey } from '../../
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
-import { type DatasetId, type NodeId, splitStreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
+import { type DatasetId, isLineage, type NodeId, splitStreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { firstDue } from '../../core/plan/retention.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
@@ -26,9 +26,10 @@ const MARKS: ReadonlySet<string> = new Set<Event['type']>([
   'hold.released',
 ]);
 
-/** What can free a name that a dataset of another peer waits for. */
+/** What can free a name that a dataset of another peer waits for, or the dataset itself from what is not to be changed with it. */
 const MAKES_ROOM: ReadonlySet<string> = new Set<Event['type']>([
   'dataset.destroyed',
+  'dataset.promoted',
   'dataset.renamed',
   'ownership.claimed',
 ]);
@@ -51,7 +52,7 @@ export class Follower {
   /** Mirrors whose sync is running, and whether something new came meanwhile. */
   readonly #busy = new Map<MirrorKey, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
-  /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name. */
+  /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name; or a lineage holder, which what others bring can make needless. */
   readonly #unfinished = new Set<MirrorKey>();
   /** Mirrors whose last sync failed: they are tried again in time, and when their own peer tells something. */
   readonly #failed = new Set<MirrorKey>();
@@ -89,21 +90,34 @@ export class Follower {
   #heard({ head, events }: HistoryChange): void {
     const { node, tree } = splitStreamId(head.stream);
     const mirrors = this.#options.mirrors.list().filter((mirror) => mirror.tree === tree);
-    if (node === this.#options.history.node) this.#happened(mirrors, events);
+    if (mirrors.length === 0) return;
+    if (node === this.#options.history.node) this.#happened(tree, mirrors, events);
     else if (events?.every(({ type }) => MARKS.has(type)) !== true) this.#told(mirrors, node, events);
   }
 
   /** Something was logged of the tree here. */
-  #happened(mirrors: readonly Mirror[], events: HistoryChange['events']): void {
-    const isMeddled = events?.some(({ cause }) => cause === 'observed') === true;
+  #happened(tree: TreeName, mirrors: readonly Mirror[], events: HistoryChange['events']): void {
+    const isMeddled = events?.some((event) => this.#isMeddling(tree, event)) === true;
     const isBrought = events?.some(({ cause }) => cause === 'received') === true;
+    const hasRoom = events?.some(({ type }) => MAKES_ROOM.has(type)) === true;
     const hasNewOwner = events?.some(({ type }) => type === 'ownership.claimed') === true;
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
       // What one that is at work has brought itself helps no other
-      const isHelped = isBrought && this.#unfinished.has(key) && !this.#busy.has(key);
-      if (isMeddled || isHelped || (hasNewOwner && !this.#failed.has(key))) this.follow(mirror);
+      const isHelped = (isBrought || hasRoom) && this.#unfinished.has(key) && !this.#busy.has(key);
+      const isNeeded =
+        hasNewOwner || (isBrought && !this.#busy.has(key) && this.#concerns(mirror, events, losesOrigin));
+      if (isMeddled || isHelped || (isNeeded && !this.#failed.has(key))) this.follow(mirror);
     }
+  }
+
+  /** Whether somebody changed the tree behind this node's back. Commands leave replicas alone: what one of them found changed there, somebody did by hand just before. */
+  #isMeddling(tree: TreeName, event: Event): boolean {
+    if (event.cause === 'observed') return true;
+    if (event.cause !== 'command' || MARKS.has(event.type) || !('dataset' in event)) return false;
+    const { history } = this.#options;
+    const dataset = history.graph(history.ownStream(tree)).get(event.dataset as DatasetId);
+    return dataset !== undefined && dataset.owner.node !== history.node;
   }
 
   /** A peer has told something of the tree. Mirrors of others wait for their turn where the last sync failed. */
@@ -113,18 +127,35 @@ export class Follower {
       const key = mirrorKey(mirror);
       const isHelped = this.#unfinished.has(key) && events?.some(({ type }) => MAKES_ROOM.has(type)) !== false;
       if (mirror.from === node) this.follow(mirror);
-      else if (!this.#failed.has(key) && (isHelped || this.#movesTo(mirror, events))) this.follow(mirror);
+      else if (!this.#failed.has(key) && (isHelped || this.#concerns(mirror, events, movesTo))) this.follow(mirror);
     }
   }
 
-  /** Whether what a peer has done concerns something at the peer of this mirror. */
-  #movesTo({ tree, from }: MirrorPlace, events: HistoryChange['events']): boolean {
+  /** Whether what was done here, or at another peer, concerns something at the peer of this mirror. */
+  #concerns(
+    { tree, from }: MirrorPlace,
+    events: HistoryChange['events'],
+    isConcerned: (graph: Graph, event: Event) => boolean,
+  ): boolean {
     const { history } = this.#options;
     const stream = streamIdOf(from, tree);
     if (events === null || history.faults().some((fault) => fault.stream === stream) || history.head(stream) === null)
       return events === null;
     const graph = history.graph(stream);
-    return events.some((event) => movesTo(graph, event));
+    return events.some((event) => isConcerned(graph, event));
+  }
+
+  #remember(key: MirrorKey, isUnfinished: boolean): void {
+    if (isUnfinished) this.#unfinished.add(key);
+    else this.#unfinished.delete(key);
+  }
+
+  #keepsHolders(tree: TreeName): boolean {
+    const { history } = this.#options;
+    const stream = history.ownStream(tree);
+    if (history.head(stream) === null) return false;
+    const { datasets } = history.graph(stream);
+    return Array.from(datasets.values()).some(({ name }) => isLineage(name));
   }
 
   #isMirrored(place: MirrorPlace): boolean {
@@ -145,8 +176,7 @@ export class Follower {
         const report = await this.#options.mirrors.sync(tree, options, from);
         this.#options.onSynced(tree, report);
         this.#failed.delete(key);
-        if (leavesSomething(report.plan)) this.#unfinished.add(key);
-        else this.#unfinished.delete(key);
+        this.#remember(key, leavesSomething(report.plan) || this.#keepsHolders(tree));
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
         const isDone = report.steps.every(({ outcome }) => outcome.result === 'done' || outcome.result === 'kept');
@@ -180,18 +210,34 @@ export class Follower {
   }
 }
 
-/** Whether a dataset of that graph follows another peer now, since one has it no more or has taken it over, or has to share its name with what another peer has. */
+/** Whether it shows now that what a dataset of that graph hangs off is nowhere but in a lineage holder. */
+function losesOrigin(graph: Graph, event: Event): boolean {
+  switch (event.type) {
+    case 'dataset.created':
+      // It came as another owner has it
+      return graph.get(event.dataset)?.snapshots.some(({ guid }) => graph.clonesOf(guid).length > 0) === true;
+    case 'dataset.destroyed':
+    case 'dataset.promoted':
+    case 'dataset.rolled-back':
+      return graph.get(event.dataset) !== undefined;
+    case 'snapshot.destroyed':
+      return graph.clonesOf(event.guid).length > 0;
+    default:
+      return false;
+  }
+}
+
+/** Whether a dataset of that graph follows another peer now, since one has it no more or has taken it over, or has to share its name with what another peer has, or has lost its origin. */
 function movesTo(graph: Graph, event: Event): boolean {
   switch (event.type) {
-    case 'dataset.destroyed':
     case 'ownership.claimed':
       return graph.get(event.dataset) !== undefined;
     case 'dataset.created':
-      return isOther(graph.named(event.name), event.dataset);
+      return isOther(graph.named(event.name), event.dataset) || losesOrigin(graph, event);
     case 'dataset.renamed':
       return isOther(graph.named(event.to), event.dataset);
     default:
-      return false;
+      return losesOrigin(graph, event);
   }
 }
 

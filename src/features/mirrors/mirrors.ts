@@ -5,6 +5,7 @@ import type { MirrorRules } from '../../core/events.ts';
 import { isAllowed } from '../../core/grants.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
 import { Graph } from '../../core/graph/graph.ts';
+import { neededHolders } from '../../core/graph/lineage.ts';
 import {
   type DatasetId,
   type DatasetName,
@@ -245,14 +246,12 @@ export class Mirrors {
     const { graph, follows } = this.sources.of(mirror);
     const local = this.#local(mirror.tree);
     const wanted = wantedGraph(graph, mirror, { local, now: this.#options.history.now() });
-    const others = Array.from(wanted.datasets.values()).filter((dataset) => !follows(dataset));
-    if (others.length === 0) return wanted;
-    const datasets = new Map(wanted.datasets);
-    for (const { id } of others) datasets.delete(id);
-    // One that nobody needs follows somebody only to be given up
-    const origins = new Set(Array.from(datasets.values(), ({ origin }) => origin?.dataset));
-    for (const { id, name } of wanted.datasets.values()) if (isLineage(name) && !origins.has(id)) datasets.delete(id);
-    return new Graph(wanted.root, datasets);
+    const followed = Array.from(wanted.datasets.values()).filter(follows);
+    const holders = neededHolders(followed);
+    // A holder that nobody needs follows somebody only to be given up
+    const kept = followed.filter(({ id, name }) => !isLineage(name) || holders.has(id));
+    if (kept.length === wanted.datasets.size) return wanted;
+    return new Graph(wanted.root, new Map(kept.map((dataset) => [dataset.id, dataset])));
   }
 
   /** In what this node's copy differs from what its mirrors want. */

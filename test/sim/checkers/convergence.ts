@@ -69,7 +69,8 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const isNeeded = (one: ListedDataset): boolean => !isShared || !isHolder(relative(root, one)) || needed.has(one.name);
   const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
   const tellsOrigin = (dataset: ListedDataset, copy: ListedDataset): boolean =>
-    (source.trees.has(mirror.tree) || dataset.origin !== null) && !(isShared && hangsOffHolder(mirror, copy));
+    (source.trees.has(mirror.tree) || dataset.origin !== null) &&
+    !(isShared && (hangsOffHolder(mirror, copy) || hangsOffAnothers(machine, mirror, copy)));
   const compared = theirs.filter((one) => !excused.has(idOf(one)) && follows(idOf(one)));
   return compared.flatMap((dataset) => {
     const copy = ours.find((one) => idOf(one) === idOf(dataset));
@@ -96,6 +97,16 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
 /** As the replica of what its owner destroyed does, where a clone of another owner hangs off that. */
 function hangsOffHolder({ root }: Mirror, { origin }: ListedDataset): boolean {
   return origin !== null && isHolder(relativeTo(root, origin.reference.dataset) ?? '');
+}
+
+/** One owner promoted what another took over meanwhile, and destroyed the origin of: neither gives way in what is its own. */
+function hangsOffAnothers(machine: Machine, { tree, root }: Mirror, { name, origin }: ListedDataset): boolean {
+  const graph = machine.node?.trees.graph(tree);
+  const [own, others] = [name, origin?.reference.dataset].map((one) => {
+    const place = one === undefined ? undefined : relativeTo(root, one);
+    return place === undefined ? undefined : graph?.named(place)?.owner.node;
+  });
+  return own !== undefined && others !== undefined && own !== others;
 }
 
 function isHolder(name: string): boolean {

@@ -1,5 +1,5 @@
 import type { Ownership } from '../../../src/core/events.ts';
-import { absoluteName, type DatasetId, type NodeId, type TreeName } from '../../../src/core/ids.ts';
+import { absoluteName, type DatasetId, isLineage, type NodeId, type TreeName } from '../../../src/core/ids.ts';
 import { isWritable } from '../../suites/writable.ts';
 import type { Machine } from '../machine.ts';
 import type { World } from '../world.ts';
@@ -17,7 +17,8 @@ interface Claim {
 
 /**
  * Invariant 2: of each dataset, and in each epoch, one node at most says that it is the owner, and whoever else keeps it says the same, if its peer
- * still has it to say so. In a tree that all of its nodes mirror from all others one node says it at all, and only that node's copy can be written to.
+ * still has it to say so. In a tree that all of its nodes mirror from all others one node says it at all, and only that node's copy can be written to. Lineage holders belong to nobody, so that it
+ * does not matter what is said of them, and nobody can write to any.
  */
 export const oneOwner: Checker = {
   invariant: 2,
@@ -41,9 +42,11 @@ export const oneOwner: Checker = {
 
 function claimsOf(by: Machine): Claim[] {
   return (by.node?.trees.list() ?? []).flatMap(({ tree }) =>
-    Array.from(by.node?.trees.graph(tree).datasets.values() ?? [], ({ id, name, owner }) => {
-      return { by, tree, id, owner, what: `${tree}: ${name || 'the root'} (${id}) in epoch ${owner.epoch}` };
-    }),
+    Array.from(by.node?.trees.graph(tree).datasets.values() ?? [])
+      .filter(({ name }) => !isLineage(name))
+      .map(({ id, name, owner }) => {
+        return { by, tree, id, owner, what: `${tree}: ${name || 'the root'} (${id}) in epoch ${owner.epoch}` };
+      }),
   );
 }
 
@@ -92,7 +95,7 @@ async function writtenByOthers(machine: Machine): Promise<Finding[]> {
     const writable = new Set(listed.filter((one) => isWritable(one, listed)).map(({ name }) => name));
     for (const { name, owner } of machine.node?.trees.graph(tree).datasets.values() ?? []) {
       const here = absoluteName(root, name);
-      if (owner.node === machine.id || !writable.has(here)) continue;
+      if ((owner.node === machine.id && !isLineage(name)) || !writable.has(here)) continue;
       found.push({ machine: machine.name, what: `${here} can be written to, though this node does not own it` });
     }
   }

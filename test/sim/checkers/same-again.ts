@@ -1,20 +1,47 @@
+import { absoluteName, relativeTo } from '../../../src/core/ids.ts';
+import { wasWrittenTo } from '../../../src/transfer/giving-up.ts';
+import type { PullReport } from '../../../src/transfer/progress.ts';
+import type { Machine } from '../machine.ts';
+import type { LastSync } from '../world.ts';
 import type { Checker, Finding } from './checker.ts';
 
-/** Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. */
+/**
+ * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people wrote to by hand stays, as does
+ * what they put a dataset of theirs into or cloned behind the node's back, and each sync says so again.
+ */
 export const sameAgain: Checker = {
   invariant: 5,
   async check({ lastSyncs }) {
     const found: Finding[] = [];
     for (const { machine, mirror, report } of lastSyncs) {
       const { tree } = mirror;
-      if (report instanceof Error) found.push({ machine: machine.name, what: `${tree}: ${report.message}` });
-      else {
-        for (const { step, outcome } of report.steps) {
-          const what = `${tree}: ${step.kind} ${step.name || 'the root'} was still to be done: ${outcome.result}`;
-          found.push({ machine: machine.name, what });
-        }
+      if (report instanceof Error) {
+        found.push({ machine: machine.name, what: `${tree}: ${report.message}` });
+        continue;
+      }
+      for (const done of report.steps) {
+        if (await staysForItsPeople(machine, mirror, done)) continue;
+        const { step, outcome } = done;
+        const what = `${tree}: ${step.kind} ${step.name || 'the root'} was still to be done: ${outcome.result}`;
+        found.push({ machine: machine.name, what });
       }
     }
     return found;
   },
 };
+
+async function staysForItsPeople(
+  machine: Machine,
+  { tree, root }: LastSync['mirror'],
+  { step, outcome }: PullReport['steps'][number],
+): Promise<boolean> {
+  if (step.kind !== 'destroy-dataset' || outcome.result !== 'kept') return false;
+  const place = absoluteName(root, step.name);
+  const [there] = await machine.zfs.listOnly([place]);
+  if (there !== undefined && (await wasWrittenTo(machine.zfs, there))) return true;
+  const known = machine.node?.trees.graph(tree);
+  const dependents = (await machine.zfs.list(root)).filter(
+    ({ name, origin }) => name.startsWith(`${place}/`) || origin?.reference.dataset === place,
+  );
+  return dependents.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
+}
