@@ -365,6 +365,21 @@ describe('two standbys that take over the same', () => {
     await yielded(alpha, first);
   });
 
+  it('come to the other where the one that goes before has destroyed it, and was never heard there', async () => {
+    world.network.stall(first.node.id, second.node.id);
+    await take(first, { withoutOwner: true });
+    await take(second, { withoutOwner: true });
+    alpha = await world.start('alpha', alpha);
+    await yielded(alpha, first);
+    expect(ownerOf(second)).toEqual({ node: second.node.id, epoch: 2 });
+    await first.node.trees.destroy({ tree: IMAGES, name: WEB });
+    for (const { node } of [first, second]) await alpha.node.hub.sync(node.id, { refresh: true });
+    await first.node.hub.sync(alpha.node.id, { refresh: true });
+    world.network.mend(first.node.id, second.node.id);
+    expect(ownerOf(alpha)).toEqual({ node: second.node.id, epoch: 2 });
+    expect(await snapshotsOf(alpha, 'alpha/images/web')).toEqual(['1']);
+  });
+
   it('leave nothing that can be written to at the one that yields, though it hears of the other in the middle of it', async () => {
     const set = second.zfs.setProperties.bind(second.zfs);
     const looks: Promise<unknown>[] = [];

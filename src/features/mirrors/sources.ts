@@ -123,13 +123,21 @@ export class Sources {
     const own = mirrors.find(({ from }) => from === known?.node);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
     const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner;
-    if (own !== undefined && known !== undefined && said === undefined) {
-      // It has no such dataset, which is no news where it was more than a guess that this is its
-      return views.has(own) && known.isGuess === true ? knownBetter(views, id, known) : undefined;
-    }
+    if (own !== undefined && known !== undefined && said === undefined)
+      return views.has(own) ? this.#ownerInstead(tree, id, known) : undefined;
     // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
     const isOwn = this.#options.admin.state.trees.has(tree);
     return isOwn && said?.node === node ? undefined : said;
+  }
+
+  /**
+   * Who owns what its owner has no more. That it has none is no news where it was more than a guess that this is its, unless it took that over: then it goes to whoever took it over at the same time, and lost it
+   * to nobody now.
+   */
+  #ownerInstead(tree: TreeName, id: DatasetId, known: Ownership): Ownership | undefined {
+    if (known.isGuess === true) return knownBetter(this.#knowledge(tree).views, id, known);
+    const claim = known.epoch > FIRST_EPOCH ? this.claims(tree)(id) : undefined;
+    return claim?.epoch === known.epoch ? claim : undefined;
   }
 
   /** What peers that may take over datasets of the tree claim of each (belief 5), as it is now; undefined where none claims it. */
