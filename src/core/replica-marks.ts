@@ -8,6 +8,9 @@ export function powers(value: 'on' | 'off'): Properties {
   return Object.fromEntries(POWERS.map((name) => [name, value]));
 }
 
+/** What is set on the replica of a volume beside `readonly`, which people set on volumes of their own as well. */
+export const REPLICA_PROPERTY = 'pando:replica';
+
 /**
  * Nothing writes to a replica and nothing mounts it by itself, since as little as an atime update makes the next
  * increment fail (zfs-rules, "-F, rollback, divergence"); and whoever mounts it gets no powers from whoever wrote it, unless people here say so.
@@ -15,14 +18,12 @@ export function powers(value: 'on' | 'off'): Properties {
 export const REPLICA_PROPERTIES: Readonly<Record<DatasetKind, Properties>> = {
   filesystem: { readonly: 'on', canmount: 'noauto', ...powers('off') },
   // A volume is never mounted, and `zfs set` and `zfs clone` refuse what does not apply to it
-  volume: { readonly: 'on' },
+  volume: { readonly: 'on', [REPLICA_PROPERTY]: 'on' },
 };
 
-/**
- * Whether a filesystem has all that replicas are set to. No more than `readonly` is set on a volume, as people may do it with their own, so that none is known by that.
- */
+/** Whether a dataset has all that replicas are set to. What stands in for a filesystem without snapshots is never mounted at all. */
 export function hasReplicaMarks(kind: DatasetKind, properties: Properties): boolean {
-  if (kind === 'volume') return false;
-  const marks = { ...REPLICA_PROPERTIES[kind], canmount: properties.canmount === 'off' ? 'off' : 'noauto' };
-  return Object.entries(marks).every(([name, value]) => properties[name] === value);
+  return Object.entries(REPLICA_PROPERTIES[kind]).every(
+    ([name, value]) => properties[name] === value || (name === 'canmount' && properties.canmount === 'off'),
+  );
 }

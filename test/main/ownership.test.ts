@@ -370,7 +370,11 @@ describe('two standbys that take over the same', () => {
     await take(first, { withoutOwner: true });
     await take(second, { withoutOwner: true });
     alpha = await world.start('alpha', alpha);
-    await yielded(alpha, first);
+    for (const { node } of [first, second]) await alpha.node.hub.sync(node.id, { refresh: true });
+    // Which of the two it heard first does not matter, once it has looked again
+    await expect.poll(() => ownerOf(alpha)?.node).not.toBe(alpha.node.id);
+    await first.node.hub.sync(alpha.node.id, { refresh: true });
+    expect(ownerOf(alpha)).toEqual({ node: first.node.id, epoch: 2 });
     expect(ownerOf(second)).toEqual({ node: second.node.id, epoch: 2 });
     await first.node.trees.destroy({ tree: IMAGES, name: WEB });
     for (const { node } of [first, second]) await alpha.node.hub.sync(node.id, { refresh: true });

@@ -2,8 +2,10 @@
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import type { DatasetName } from '../../src/core/ids.ts';
+import type { DatasetName, RelativeName } from '../../src/core/ids.ts';
+import { OWNER_PROPERTY } from '../../src/core/ownership.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { hasReplicaMarks, REPLICA_PROPERTY } from '../../src/core/replica-marks.ts';
 import { STREAM_PROPERTY } from '../../src/core/stream-flags.ts';
 import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
 import { quotedForShell } from '../../src/zfs/cli/command-line.ts';
@@ -160,7 +162,16 @@ describe('A mirror on OpenZFS', () => {
       ['volume', null],
       ['volume', below(copy, 'clone')],
     ]);
-    for (const { properties } of listed)
+    for (const { kind, properties } of listed) {
       expect(properties).toMatchObject({ readonly: 'on', 'pando:id': expect.any(String) });
+      expect(hasReplicaMarks(kind, properties)).toBe(true);
+    }
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'standby' });
+    await beta.node.ownership.take({ tree: IMAGES, name: '' as RelativeName, recursive: true, withoutOwner: false });
+    const taken = (await beta.zfs.list(copy)).filter(({ name }) => !name.includes('/.pando'));
+    for (const { properties } of taken) {
+      expect(properties).toMatchObject({ readonly: 'off', [OWNER_PROPERTY]: `${beta.node.id}/2` });
+      expect(properties).not.toHaveProperty(REPLICA_PROPERTY);
+    }
   });
 });

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { PreservationStarted } from '../../src/core/events.ts';
 import { type DatasetId, ID_PROPERTY, parseTransferId, type SnapshotName, uuidFrom } from '../../src/core/ids.ts';
+import { REPLICA_PROPERTIES } from '../../src/core/replica-marks.ts';
 import { DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
 import { markReplicas } from '../../src/transfer/replica-properties.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
@@ -124,7 +125,7 @@ describe('keeping what diverged', () => {
     await volumes.snapshot([at('tank/vol', '1'), at('tank/vol', 'mine')]);
     await finishPreservation(ofVolume, volumes);
     const [successor, aside] = await volumes.listOnly([ofVolume.name, ofVolume.aside]);
-    expect(successor?.properties).toEqual({ readonly: 'on', [ID_PROPERTY]: WEB });
+    expect(successor?.properties).toEqual({ ...REPLICA_PROPERTIES.volume, [ID_PROPERTY]: WEB });
     expect(aside?.snapshots.map(({ name }) => name)).toEqual(['mine']);
     await volumes.create(dataset('tank/new-vol'));
     await markReplicas(volumes, [

@@ -24,6 +24,7 @@ import {
 } from '../../core/ids.ts';
 import { epochAfter, OWNER_PROPERTY, ownerMark } from '../../core/ownership.ts';
 import { isPlaceholder, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
+import { REPLICA_PROPERTY } from '../../core/replica-marks.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
 import { withinTime } from '../../sync/timers.ts';
 import { checked } from '../../transfer/protocol.ts';
@@ -170,6 +171,8 @@ export class Ownership {
       const names = namesOf(taken.filter((one) => one.kind === kind));
       if (names.length > 0) await zfs.setProperties(names, ownProperties(kind, 'people'));
     }
+    const volumes = namesOf(taken.filter(({ kind }) => kind === 'volume'));
+    if (volumes.length > 0) await zfs.inheritProperty(volumes, REPLICA_PROPERTY);
   }
 
   /**
