@@ -11,6 +11,7 @@ import {
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
+import { DurableLog } from '../sim/durable-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, surviving, syncImages, type WorldNode } from './memory-world.ts';
 
 const BASE = 'base' as RelativeName;
@@ -154,6 +155,48 @@ describe('a node that lost its log', () => {
     await syncImages(alpha);
     await alpha.node.verifier.verify(IMAGES);
     expect(ownersIn(alpha)).toEqual({ root: alpha.node.id, base: alpha.node.id, web: beta.node.id });
+  });
+
+  it('that goes back to before anything was brought only guesses that it owns that, and learns better from any peer that knows', async () => {
+    const log = new DurableLog();
+    await alpha.node.stop();
+    alpha = await world.start('alpha', { ...alpha, log: surviving(log) });
+    await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    const before = log.writes;
+    for (const [who, whom] of [
+      [alpha, beta],
+      [beta, alpha],
+    ] as const) {
+      await introduce(who, whom);
+      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
+    }
+    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
+    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
+    const contributions = { tree: IMAGES, root: dataset('alpha/images'), ...EVERYTHING };
+    await alpha.node.mirrors.add({ ...contributions, from: beta.node.id });
+    await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
+    const gamma = await world.start('gamma');
+    await introduce(alpha, gamma);
+    await mirror(gamma, alpha.node.id);
+    await syncImages(gamma);
+    await alpha.node.stop();
+    await log.goBackTo(before);
+    alpha = await world.start('alpha', alpha);
+    await alpha.node.verifier.verify(IMAGES).catch(() => undefined);
+    const web = () => alpha.node.trees.graph(IMAGES).named(WEB)?.owner;
+    expect(web()).toEqual({ node: alpha.node.id, epoch: 1, isGuess: true });
+    // The owner itself is not there any more
+    await introduce(alpha, gamma);
+    for (const [who, whom] of [
+      [alpha, gamma],
+      [gamma, alpha],
+    ] as const) {
+      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
+    }
+    await alpha.node.mirrors.add({ ...contributions, from: gamma.node.id });
+    await alpha.node.mirrors.sync(IMAGES, QUIETLY, gamma.node.id);
+    await alpha.node.verifier.verify(IMAGES);
+    expect(web()).toEqual({ node: beta.node.id, epoch: 1 });
   });
 
   it('takes a peer for the owner only until that one tells that it has no such dataset', async () => {

@@ -25,7 +25,7 @@ export function addressOf(name: string): string {
 }
 
 /** A log in memory that is still there when the node that closed it starts again, as a disk is. */
-export function surviving(log: MemoryLog): Log {
+export function surviving(log: Log): Log {
   return new Proxy<Log>(log, {
     get: (target, name: keyof Log) => (name === 'close' ? async () => undefined : target[name].bind(target)),
   });
