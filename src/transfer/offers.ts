@@ -67,14 +67,14 @@ export async function findOrigins(
   if (missing.size === 0 && hanging.size === 0) return new Map();
   const clones = new Map<DatasetName, DatasetId>();
   for (const { id, name, origin } of graph.datasets.values()) {
-    const isAsked = hanging.has(id) || (origin !== null && missing.has(lineageId(origin.snapshot)));
-    if (isAsked) clones.set(absoluteName(root, name), id);
+    // One clone is enough to find what it hangs off: there may be thousands. Several places can have the snapshot, and whoever asks for it alone may have it from any
+    const isFirst = origin !== null && missing.delete(lineageId(origin.snapshot));
+    if (isFirst || hanging.has(id)) clones.set(absoluteName(root, name), id);
   }
   const found = new Map<DatasetId, HeldSnapshot>();
   for (const { name, origin } of await zfs.listOnly([...clones.keys()])) {
     if (origin?.guid == null) continue;
     const place = { ...origin.reference, guid: origin.guid };
-    // Several places can have the snapshot: whoever asks for it alone may have it from any
     found.set(lineageId(origin.guid), place).set(clones.get(name) as DatasetId, place);
   }
   return found;

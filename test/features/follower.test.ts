@@ -309,6 +309,13 @@ describe('a follower', () => {
       const { guid, name: from } = snapshot(1);
       await happens('command', { type: 'snapshot.renamed', dataset: web, guid, from, to: 'mine' as SnapshotName });
       expect(synced).toEqual([first?.from, second?.from]);
+      left = [];
+      await tells(2, ...smallTree(1));
+      synced = [];
+      await happens('command', { type: 'dataset.destroyed', dataset: own.dataset, name: own.name });
+      expect(synced, 'its own').toEqual([]);
+      await happens('command', { type: 'dataset.destroyed', dataset: web, name });
+      expect(synced).toEqual([first?.from, second?.from]);
     });
 
     it('syncs both once a dataset has another owner', async () => {

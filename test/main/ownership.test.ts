@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { Role } from '../../src/core/grants.ts';
-import { ADMIN_TREE, type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
+import { ADMIN_TREE, type DatasetName, type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
 import { OWNER_PROPERTY } from '../../src/core/ownership.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { Taken } from '../../src/features/ownership/ownership.ts';
@@ -140,6 +140,27 @@ describe('taking over a replica', () => {
     expect(await propertiesOf(alpha, 'alpha/images/web')).toMatchObject({ readonly: 'off', setuid: 'on', exec: 'off' });
   });
 
+  it('leaves what lies below writable, and nothing else, whatever has its name by now', async () => {
+    await grant('standby');
+    await take(beta, { name: WEB });
+    await yielded(alpha, beta);
+    await alpha.zfs.create(dataset('alpha/images/own'));
+    await alpha.node.verifier.verify(IMAGES);
+    const [web, own, between] = ['web', 'own', 'between'].map((name) => dataset(`alpha/images/${name}`));
+    for (const [from, to] of [
+      [web, between],
+      [own, web],
+      [between, own],
+    ] as const)
+      await alpha.zfs.rename(from as DatasetName, to as DatasetName);
+    await syncImages(beta);
+    await take(beta, { name: ROOT });
+    await yielded(alpha, beta, ROOT);
+    await expect.poll(async () => (await propertiesOf(alpha, 'alpha/images'))?.readonly).toBe('on');
+    expect(await propertiesOf(alpha, 'alpha/images/web'), 'its own').toMatchObject({ readonly: 'off' });
+    expect(await propertiesOf(alpha, 'alpha/images/own'), 'that of beta').toMatchObject({ readonly: 'on' });
+  });
+
   it('is not held up by an owner that is connected and does not answer', async () => {
     await grant('standby');
     world.network.stall(alpha.node.id, beta.node.id);
@@ -164,6 +185,51 @@ describe('taking over a replica', () => {
     await take(beta);
     expect(ownerOf(beta)).toEqual({ node: beta.node.id, epoch: 2 });
     expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'off' });
+  });
+
+  describe('of what somebody gives another name meanwhile', () => {
+    const [web, app] = [dataset('beta/images/web'), dataset('beta/images/app')];
+
+    beforeEach(async () => {
+      await grant('standby');
+      await alpha.zfs.create(dataset('alpha/images/app'));
+      await write(alpha, 'alpha/images/app', '1');
+      await alpha.node.verifier.verify(IMAGES);
+      await syncImages(beta);
+    });
+
+    async function swap(): Promise<void> {
+      const between = dataset('beta/images/between');
+      for (const [from, to] of [
+        [web, between],
+        [app, web],
+        [between, app],
+      ] as const)
+        await beta.zfs.rename(from, to);
+    }
+
+    it('is refused, and nothing can be written to', async () => {
+      await swap();
+      expect(await codeOf(take(beta, { withoutOwner: true }))).toBe('PLAN_CONFLICT');
+      for (const name of [web, app]) expect(await propertiesOf(beta, name)).toMatchObject({ readonly: 'on' });
+      expect(ownerOf(beta)?.node).toBe(alpha.node.id);
+    });
+
+    it('leaves no other dataset open, also where it was in the last moment, and is finished by asking again', async () => {
+      const set = beta.zfs.setProperties.bind(beta.zfs);
+      vi.spyOn(beta.zfs, 'setProperties').mockImplementationOnce(async (...given) => {
+        await swap();
+        return set(...given);
+      });
+      await take(beta, { withoutOwner: true });
+      expect(await propertiesOf(beta, web)).toMatchObject({ readonly: 'on', setuid: 'off' });
+      expect(await propertiesOf(beta, web)).not.toHaveProperty(OWNER_PROPERTY);
+      await swap();
+      await beta.node.verifier.verify(IMAGES);
+      await take(beta);
+      expect(await propertiesOf(beta, web)).toMatchObject({ readonly: 'off', [OWNER_PROPERTY]: `${beta.node.id}/2` });
+      expect(await propertiesOf(beta, app)).toMatchObject({ readonly: 'on' });
+    });
   });
 
   describe('of a dataset that the owner has no snapshot of', () => {
@@ -265,13 +331,35 @@ describe('a standby that took over and lost its log', () => {
   });
 
   it('does not once it has yielded', async () => {
+    await yieldBack();
+    expect(await propertiesOf(beta, 'beta/images/web')).not.toHaveProperty(OWNER_PROPERTY);
+    expect(await propertiesOf(alpha, 'alpha/images/web')).toHaveProperty(OWNER_PROPERTY);
+    await restarted(new MemoryLog());
+    await beta.node.trees.add({ tree: IMAGES, root: dataset('beta/images') });
+    expect(ownerOf(beta)).toEqual({ node: beta.node.id, epoch: 1, isGuess: true });
+  });
+
+  it('does not once it has yielded, though its people had made it readonly before', async () => {
+    await beta.zfs.setProperties([dataset('beta/images/web')], { readonly: 'on' });
+    await beta.node.verifier.verify(IMAGES);
+    await yieldBack();
+    await expect.poll(() => propertiesOf(beta, 'beta/images/web')).not.toHaveProperty(OWNER_PROPERTY);
+  });
+
+  it('makes what it only guesses to be its own its own for good, where people say so', async () => {
+    await yieldBack();
+    await restarted(new MemoryLog());
+    await beta.node.trees.add({ tree: IMAGES, root: dataset('beta/images') });
+    expect((await take(beta)).datasets).toEqual([{ name: 'web', epoch: 2, from: beta.node.id }]);
+    expect(await propertiesOf(beta, 'beta/images/web')).toMatchObject({ readonly: 'off' });
+  });
+
+  async function yieldBack(): Promise<void> {
     await beta.node.grants.give(alpha.node.id, { trees: 'images', role: 'standby' });
     await syncImages(alpha);
     await take(alpha);
     await yielded(beta, alpha);
-    expect(await propertiesOf(beta, 'beta/images/web')).not.toHaveProperty(OWNER_PROPERTY);
-    expect(await propertiesOf(alpha, 'alpha/images/web')).toHaveProperty(OWNER_PROPERTY);
-  });
+  }
 });
 
 describe('an owner that is gone', () => {
@@ -363,6 +451,21 @@ describe('two standbys that take over the same', () => {
     expect(ownerOf(first)).toEqual({ node: first.node.id, epoch: ownerOf(second)?.epoch });
     alpha = await world.start('alpha', alpha);
     await yielded(alpha, first);
+  });
+
+  it('ask whoever took it over while they waited', async () => {
+    alpha = await world.start('alpha', alpha);
+    for (const { node } of [first, second]) await alpha.node.hub.sync(node.id, { refresh: true });
+    vi.spyOn(second.node.observer, 'unobserved').mockImplementationOnce(async (_tree, task) => {
+      await take(first, { withoutOwner: true });
+      await second.node.hub.sync(first.node.id, { refresh: true });
+      await first.node.hub.sync(second.node.id, { refresh: true });
+      return task();
+    });
+    // It mirrors nothing from that one, and so cannot ask
+    expect(await codeOf(take(second))).toBe('MIRROR_UNKNOWN');
+    expect(ownerOf(second)).toEqual({ node: first.node.id, epoch: 2 });
+    expect(await propertiesOf(second, `${second.pool}/images/web`)).toMatchObject({ readonly: 'on' });
   });
 
   it('come to the other where the one that goes before has destroyed it, and was never heard there', async () => {

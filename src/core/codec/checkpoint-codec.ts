@@ -41,7 +41,7 @@ import { pack, unpack, unpackTrusted } from './msgpack.ts';
 const CHECKPOINT_VERSION = 3;
 /** That of chunks with images, which nodes from before there were any refuse. */
 const IMAGES_VERSION = 4;
-/** That of chunks which tell whose owner is a guess, refused by nodes that would take it for more. */
+/** That of chunks which tell whose owner is a guess. */
 const GUESSES_VERSION = 5;
 /** Snapshots, bookmarks and datasets in one chunk, so that a chunk stays well below a wire frame. */
 const CHUNK_ENTRIES_MAX = 4_000;

@@ -373,8 +373,12 @@ function ownerNow(known: Dataset, seen: ObservedDataset, { self, saidOwnerOf, cl
   return said.isGuess === true && owner.isGuess !== true ? owner : said;
 }
 
-function ownerOfNew({ id, observed }: Identified, { self, ownerOf }: ReconcileOptions): Ownership {
-  return markedOwner(observed.properties, self) ?? ownerOf(id, observed);
+function ownerOfNew({ id, observed }: Identified, { self, ownerOf, claimOf }: ReconcileOptions): Ownership {
+  const marked = markedOwner(observed.properties, self);
+  if (marked === undefined) return ownerOf(id, observed);
+  const claim = claimOf(id);
+  const mayGo = observed.properties.readonly === 'on';
+  return claim !== undefined && mayGo && supersedes(claim, marked) ? claim : marked;
 }
 
 function ownershipEvents(known: Dataset, observed: ObservedDataset, options: ReconcileOptions): TreeEventBody[] {

@@ -52,8 +52,10 @@ export class Follower {
   /** Mirrors whose sync is running, and whether something new came meanwhile. */
   readonly #busy = new Map<MirrorKey, { again: boolean }>();
   readonly #runs = new Set<Promise<void>>();
-  /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name; or a lineage holder, which what others bring can make needless. */
+  /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name. */
   readonly #unfinished = new Set<MirrorKey>();
+  /** Mirrors whose last sync left a lineage holder, which what others bring can make needless. */
+  readonly #keeping = new Set<MirrorKey>();
   /** Mirrors whose last sync failed: they are tried again in time, and when their own peer tells something. */
   readonly #failed = new Set<MirrorKey>();
   /** How to call off the syncs that are to come by themselves. */
@@ -104,7 +106,8 @@ export class Follower {
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
       // What one that is at work has brought itself helps no other
-      const isHelped = (isBrought || hasRoom) && this.#unfinished.has(key) && !this.#busy.has(key);
+      const isLeft = (isBrought || hasRoom) && this.#unfinished.has(key);
+      const isHelped = !this.#busy.has(key) && (isLeft || (isBrought && this.#keeping.has(key)));
       const isNeeded =
         hasNewOwner || (isBrought && !this.#busy.has(key) && this.#concerns(mirror, events, losesOrigin));
       if (isMeddled || isHelped || (isNeeded && !this.#failed.has(key))) this.follow(mirror);
@@ -116,8 +119,11 @@ export class Follower {
     if (event.cause === 'observed') return true;
     if (event.cause !== 'command' || MARKS.has(event.type) || !('dataset' in event)) return false;
     const { history } = this.#options;
-    const dataset = history.graph(history.ownStream(tree)).get(event.dataset as DatasetId);
-    return dataset !== undefined && dataset.owner.node !== history.node;
+    const id = event.dataset as DatasetId;
+    // Of what is gone only peers still know whose it is
+    const graphs = [history.graph(history.ownStream(tree)), ...history.othersOf(tree).values()];
+    const owner = graphs.map((graph) => graph.get(id)?.owner).find((one) => one !== undefined);
+    return owner !== undefined && owner.node !== history.node;
   }
 
   /** A peer has told something of the tree. Mirrors of others wait for their turn where the last sync failed. */
@@ -143,11 +149,6 @@ export class Follower {
       return events === null;
     const graph = history.graph(stream);
     return events.some((event) => isConcerned(graph, event));
-  }
-
-  #remember(key: MirrorKey, isUnfinished: boolean): void {
-    if (isUnfinished) this.#unfinished.add(key);
-    else this.#unfinished.delete(key);
   }
 
   #keepsHolders(tree: TreeName): boolean {
@@ -176,7 +177,8 @@ export class Follower {
         const report = await this.#options.mirrors.sync(tree, options, from);
         this.#options.onSynced(tree, report);
         this.#failed.delete(key);
-        this.#remember(key, leavesSomething(report.plan) || this.#keepsHolders(tree));
+        remember(this.#unfinished, key, leavesSomething(report.plan));
+        remember(this.#keeping, key, this.#keepsHolders(tree));
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
         const isDone = report.steps.every(({ outcome }) => outcome.result === 'done' || outcome.result === 'kept');
@@ -208,6 +210,11 @@ export class Follower {
       }),
     );
   }
+}
+
+function remember(keys: Set<MirrorKey>, key: MirrorKey, isSo: boolean): void {
+  if (isSo) keys.add(key);
+  else keys.delete(key);
 }
 
 /** Whether it shows now that what a dataset of that graph hangs off is nowhere but in a lineage holder. */

@@ -119,12 +119,14 @@ export class Sources {
     const { mirrors, views, local } = this.#knowledge(tree);
     const { node } = this.#options.history;
     const known = local.get(id)?.owner;
-    if (known?.node === node) return known.isGuess === true ? knownBetter(views, id, known) : undefined;
+    if (known?.node === node) return known.isGuess === true ? this.#knownBetter(tree, id, known) : undefined;
     const own = mirrors.find(({ from }) => from === known?.node);
     const server = own ?? mirrors.find((mirror) => views.get(mirror)?.get(id) !== undefined);
     const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner;
     if (own !== undefined && known !== undefined && said === undefined)
       return views.has(own) ? this.#ownerInstead(tree, id, known) : undefined;
+    // What is only guessed there is asked of all
+    if (known?.isGuess === true && said?.isGuess === true) return this.#knownBetter(tree, id, known);
     // Of a tree that this node shares itself it knows best what is its own: no contributor makes it the owner of anything
     const isOwn = this.#options.admin.state.trees.has(tree);
     return isOwn && said?.node === node ? undefined : said;
@@ -135,9 +137,31 @@ export class Sources {
    * to nobody now.
    */
   #ownerInstead(tree: TreeName, id: DatasetId, known: Ownership): Ownership | undefined {
-    if (known.isGuess === true) return knownBetter(this.#knowledge(tree).views, id, known);
+    if (known.isGuess === true) return this.#knownBetter(tree, id, known);
     const claim = known.epoch > FIRST_EPOCH ? this.claims(tree)(id) : undefined;
     return claim?.epoch === known.epoch ? claim : undefined;
+  }
+
+  /**
+   * Who owns a dataset whose owner was guessed: the peer that says it is its own, else whoever those say that may be believed about others. In a tree of this node's own these are the peers that could take it over
+   * anyway, and not even they make this node the owner of anything. Only in the epoch that is known: in a later one that would be a claim. Undefined where everybody guesses, and this guess is as good
+   * (invariant 2).
+   */
+  #knownBetter(tree: TreeName, id: DatasetId, known: Ownership): Ownership | undefined {
+    const { views } = this.#knowledge(tree);
+    const { trees } = this.#options.admin.state;
+    const believed = trees.has(tree) ? new Set(this.#claimants(tree)) : undefined;
+    const told = Array.from(views, ([{ from }, view]) => ({ from, owner: view.get(id)?.owner })).flatMap(
+      ({ from, owner }) => (owner?.epoch === known.epoch ? [{ from, owner }] : []),
+    );
+    const own = told.filter(({ from, owner }) => owner.node === from).map(({ owner }) => owner);
+    const others = told.filter(({ from, owner }) => {
+      const isSure = owner.isGuess !== true && owner.node !== from;
+      return isSure && (believed === undefined || (believed.has(from) && owner.node !== this.#options.history.node));
+    });
+    const sure = own.filter(({ isGuess }) => isGuess !== true);
+    const better = foremost(sure.length > 0 ? sure : others.length > 0 ? others.map(({ owner }) => owner) : own);
+    return better !== undefined && foremost([better, known]) === better ? better : undefined;
   }
 
   /** What peers that may take over datasets of the tree claim of each (belief 5), as it is now; undefined where none claims it. */
@@ -337,19 +361,6 @@ function needingHolders(
 /** One that nobody needs is for the first mirror to give up, or what one gives up another would bring again. */
 function isHolderOf(mirror: Mirror, needing: readonly Mirror[], views: ReadonlyMap<Mirror, Graph>): boolean {
   return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
-}
-
-/**
- * Who owns a dataset whose owner was guessed: the peer that says it is its own, else whoever others say. Only in the epoch that is known: in a later one that would be a claim. Undefined where everybody
- * guesses, and this guess is as good (invariant 2).
- */
-function knownBetter(views: ReadonlyMap<Mirror, Graph>, id: DatasetId, known: Ownership): Ownership | undefined {
-  const said = Array.from(views, ([mirror, view]) => ({ mirror, owner: view.get(id)?.owner }));
-  const told = said.flatMap(({ mirror, owner }) => (owner?.epoch === known.epoch ? [{ mirror, owner }] : []));
-  const own = told.flatMap(({ mirror, owner }) => (owner.node === mirror.from ? [owner] : []));
-  const sure = told.flatMap(({ owner }) => (owner.isGuess === true ? [] : [owner]));
-  const better = foremost(own.some(({ isGuess }) => isGuess !== true) || sure.length === 0 ? own : sure);
-  return better !== undefined && foremost([better, known]) === better ? better : undefined;
 }
 
 /** Belief 2. */

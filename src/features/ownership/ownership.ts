@@ -16,19 +16,21 @@ import {
   absoluteName,
   type DatasetId,
   type DatasetName,
+  ID_PROPERTY,
   isHidden,
   isLineage,
   type NodeId,
   type RelativeName,
   type TreeName,
 } from '../../core/ids.ts';
-import { epochAfter, OWNER_PROPERTY, ownerMark } from '../../core/ownership.ts';
+import { epochAfter, FIRST_EPOCH, OWNER_PROPERTY, ownerMark } from '../../core/ownership.ts';
 import { isPlaceholder, PLACEHOLDER_PROPERTY } from '../../core/plan/steps.ts';
-import { REPLICA_PROPERTY } from '../../core/replica-marks.ts';
+import { REPLICA_PROPERTIES, REPLICA_PROPERTY } from '../../core/replica-marks.ts';
 import { unlessAborted } from '../../core/unless-aborted.ts';
 import { withinTime } from '../../sync/timers.ts';
 import { checked } from '../../transfer/protocol.ts';
 import { ownProperties } from '../../transfer/replica-properties.ts';
+import type { ListedDataset } from '../../zfs/zfs.ts';
 import type { OwnershipParts } from './parts.ts';
 import { TAKE, takeSchema } from './protocol.ts';
 
@@ -48,6 +50,8 @@ export interface OwnershipOptions extends OwnershipParts {
   readonly look: (tree: TreeName, names: readonly RelativeName[]) => Promise<unknown>;
   /** Runs a task while nobody looks at the tree. */
   readonly unobserved: <Result>(tree: TreeName, task: () => Promise<Result>) => Promise<Result>;
+  /** Something of the tree was taken, or could not be: what was claimed of it meanwhile can be yielded. */
+  readonly onTaken: (tree: TreeName) => void;
 }
 
 export interface TakeRequest {
@@ -101,33 +105,80 @@ export class Ownership {
   }
 
   async #takeAlone(request: TakeRequest, signal: AbortSignal): Promise<Taken> {
-    const { look, unobserved } = this.#options;
+    const { look, unobserved, onTaken } = this.#options;
     const { tree, withoutOwner } = request;
-    const { node } = this.#options.history;
-    const former = new Set(
-      this.#replicas(request)
-        .map(({ owner }) => owner.node)
-        .filter((owner) => owner !== node),
-    );
-    if (!withoutOwner) for (const owner of former) await this.#consult(request, owner, signal);
-    if (this.#replicas(request).length === 0) return { datasets: [], letRead: [] };
-    const letRead = await this.#letRead(tree, former);
-    const datasets = await this.#options.turns.run(tree, async () => {
-      const claimed = await unobserved(tree, () => this.#claimAll(request));
-      const names = claimed.map(({ name }) => name);
-      if (names.length > 0) await look(tree, names);
-      return claimed;
-    });
-    return { datasets, letRead };
+    const consulted = new Set<NodeId>();
+    const letRead: NodeId[] = [];
+    for (;;) {
+      const owners = this.#owners(request).filter((owner) => !consulted.has(owner));
+      if (!withoutOwner) for (const owner of owners) await this.#consult(request, owner, signal);
+      for (const owner of owners) consulted.add(owner);
+      if (this.#replicas(request).length === 0) return { datasets: [], letRead };
+      letRead.push(...(await this.#letRead(tree, owners)));
+      const datasets = await unobserved(tree, () => this.#claimFrom(consulted, request)).finally(() => onTaken(tree));
+      if (datasets === undefined) continue;
+      await look(
+        tree,
+        datasets.map(({ name }) => name),
+      );
+      return { datasets, letRead };
+    }
   }
 
-  /** Nobody looks meanwhile: what somebody else claims in the middle of it is yielded afterwards, or it would be given up while it can already be written to. */
-  async #claimAll(request: TakeRequest): Promise<Taken['datasets']> {
-    const { tree } = request;
-    const { node } = this.#options.history;
+  /** Who else owns what is asked for. */
+  #owners(request: TakeRequest): NodeId[] {
+    const owners = new Set(this.#replicas(request).map(({ owner }) => owner.node));
+    return [...owners].filter((owner) => owner !== this.#options.history.node);
+  }
+
+  /** Claims all, unless one belongs to somebody by now who was not consulted: then undefined. While nobody looks and nothing of it is yielded, or it would be given up while it can already be written to. */
+  async #claimFrom(consulted: ReadonlySet<NodeId>, request: TakeRequest): Promise<Taken['datasets'] | undefined> {
+    const { taking } = this.#options;
+    if (this.#owners(request).some((owner) => !consulted.has(owner))) return undefined;
     const taken = this.#replicas(request);
+    await this.#requireInPlace(request.tree, taken);
+    for (const { id } of taken) taking.add(id);
+    try {
+      return await this.#claimAll(request.tree, taken);
+    } finally {
+      for (const { id } of taken) taking.delete(id);
+    }
+  }
+
+  /** Throws `PLAN_CONFLICT` where somebody has renamed one since it was looked at: what has its name now is not to be written to. */
+  async #requireInPlace(tree: TreeName, datasets: readonly Dataset[]): Promise<void> {
+    const [moved] = await this.#inTheirPlaces(tree, datasets);
+    if (moved === undefined) return;
+    throw new PandoError(
+      'PLAN_CONFLICT',
+      `${moved.name} was to be taken over, but is another dataset by now; see what is where ("pando graph ${tree}") and try again.`,
+      { tree, dataset: moved.name },
+    );
+  }
+
+  /** Fences what was opened in the place of another: ZFS is told names, and somebody gave one to something else in that moment. */
+  async #fenceOthers(tree: TreeName, taken: readonly Dataset[]): Promise<void> {
+    const { graph, history, zfs } = this.#options;
+    for (const { name, kind, properties } of await this.#inTheirPlaces(tree, taken)) {
+      const known = graph(tree).get(properties[ID_PROPERTY] as DatasetId);
+      await zfs.inheritProperty([name], OWNER_PROPERTY);
+      if (known?.owner.node !== history.node) await zfs.setProperties([name], REPLICA_PROPERTIES[kind]);
+    }
+  }
+
+  /** What is where these should be, and is none of them. */
+  async #inTheirPlaces(tree: TreeName, datasets: readonly Dataset[]): Promise<ListedDataset[]> {
+    const { admin, zfs } = this.#options;
+    const root = rootsOf(admin.state).get(tree) as DatasetName;
+    const ids = new Map<string, DatasetId>(datasets.map(({ id, name }) => [absoluteName(root, name), id]));
+    const listed = await zfs.listOnly([...ids.keys()] as DatasetName[]);
+    return listed.filter(({ name, properties }) => properties[ID_PROPERTY] !== ids.get(name));
+  }
+
+  async #claimAll(tree: TreeName, taken: readonly Dataset[]): Promise<Taken['datasets']> {
+    const { node } = this.#options.history;
     const claims = taken
-      .filter(({ owner }) => owner.node !== node)
+      .filter(({ owner }) => owner.node !== node || owner.isGuess === true)
       .map(
         (dataset): OwnershipClaimed => ({
           type: 'ownership.claimed',
@@ -145,6 +196,7 @@ export class Ownership {
     }));
     await this.#markAsTaken(tree, datasets);
     await this.#makeWritable(tree, taken);
+    await this.#fenceOthers(tree, taken);
     return datasets;
   }
 
@@ -176,7 +228,8 @@ export class Ownership {
   }
 
   /**
-   * What is asked for and belongs to others, or was taken over by this node and cannot be written to yet, since that was cut short. What is hidden, or holds a lineage, belongs to no person.
+   * What is asked for and belongs to others, is only guessed to be this node's own, or was taken over by it and cannot be written to yet, since that was cut short. What is hidden, or holds a lineage, belongs to
+   * no person.
    */
   #replicas({ tree, name, recursive }: TakeRequest): Dataset[] {
     const { graph, history } = this.#options;
@@ -184,7 +237,7 @@ export class Ownership {
     const first = requireDataset(known, name);
     const below = recursive ? known.sorted().filter((one) => name === '' || one.name.startsWith(`${name}/`)) : [];
     return [first, ...below.filter(({ id }) => id !== first.id)].filter(
-      (one) => (one.owner.node !== history.node || isHalfTaken(one)) && !isHidden(one.name) && !isLineage(one.name),
+      (one) => !isOwnForGood(one, history.node) && !isHidden(one.name) && !isLineage(one.name),
     );
   }
 
@@ -210,10 +263,10 @@ export class Ownership {
   }
 
   /** Belief 3. */
-  async #letRead(tree: TreeName, owners: ReadonlySet<NodeId>): Promise<NodeId[]> {
+  async #letRead(tree: TreeName, owners: readonly NodeId[]): Promise<NodeId[]> {
     const blind: NodeId[] = [];
     await this.#options.admin.change(({ peers, grants }) => {
-      const known = [...owners].filter((owner) => peers.has(owner));
+      const known = owners.filter((owner) => peers.has(owner));
       blind.push(...known.filter((owner) => !isAllowed(grants, owner, tree, 'read')));
       return blind.map((peer) => ({ type: 'grant.given' as const, peer, trees: tree, role: 'reader' as const }));
     });
@@ -268,8 +321,9 @@ function silentOwner(owner: NodeId): PandoError {
   );
 }
 
-function isHalfTaken({ owner, properties }: Dataset): boolean {
-  return owner.epoch > 1 && properties.readonly === 'on';
+function isOwnForGood({ owner, properties }: Dataset, node: NodeId): boolean {
+  const isHalfTaken = owner.epoch > FIRST_EPOCH && properties.readonly === 'on';
+  return owner.node === node && owner.isGuess !== true && !isHalfTaken;
 }
 
 /** Names in a message: enough to know where to look. */

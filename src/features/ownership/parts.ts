@@ -4,7 +4,6 @@ import type { Graph } from '../../core/graph/graph.ts';
 import type { DatasetId, NodeId, TreeName } from '../../core/ids.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
-import type { Turns } from '../../log/turns.ts';
 import type { Timers } from '../../sync/timers.ts';
 import type { Zfs } from '../../zfs/zfs.ts';
 
@@ -18,7 +17,7 @@ export interface OwnershipParts {
   readonly graph: (tree: TreeName) => Graph;
   /** What peers that may take over datasets of a tree claim of each; undefined where none claims it. */
   readonly claims: (tree: TreeName) => (id: DatasetId) => OwnerAndEpoch | undefined;
-  /** What is taken over and what is yielded of one tree, one after the other. */
-  readonly turns: Turns<TreeName>;
+  /** What this node takes over right now: nothing of it is yielded before that is over. */
+  readonly taking: Set<DatasetId>;
   readonly allows: (peer: NodeId, tree: TreeName, action: Action) => boolean;
 }

@@ -12,15 +12,17 @@ import type { DatasetCreated, Event, OwnershipClaimed, Properties } from '../../
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import {
   absoluteName,
+  type DatasetName,
   type NodeId,
   parentOf,
   type RelativeName,
   splitStreamId,
   type TreeName,
 } from '../../core/ids.ts';
-import { OWNER_PROPERTY, supersedes } from '../../core/ownership.ts';
+import { FIRST_EPOCH, markedOwner, OWNER_PROPERTY, supersedes } from '../../core/ownership.ts';
 import { EVERYTHING } from '../../core/plan/filter.ts';
 import { isPlaceholder } from '../../core/plan/steps.ts';
+import { Turns } from '../../log/turns.ts';
 import { markReplicas } from '../../transfer/replica-properties.ts';
 import type { OwnershipOptions } from './ownership.ts';
 import type { OwnershipParts } from './parts.ts';
@@ -43,6 +45,7 @@ interface Claimed {
 
 export class Yielding {
   readonly #options: YieldingOptions;
+  readonly #turns = new Turns<TreeName>();
   readonly #retries = new Map<TreeName, () => void>();
   #stopped = false;
   #unsubscribe: () => void = () => undefined;
@@ -57,36 +60,37 @@ export class Yielding {
     const stopHistory = history.onChange(({ head, events }) => {
       const { node, tree } = splitStreamId(head.stream);
       const isNews = node === history.node ? this.#isClaimed(tree, events) : this.#mayTake(node, tree);
-      if (isNews && events?.some(saysOwner) !== false) void this.#yield(tree);
+      if (isNews && events?.some(saysOwner) !== false) void this.yield(tree);
     });
     let { grants } = admin.state;
     const stopAdmin = admin.onChange((state) => {
       if (state.grants === grants) return;
       ({ grants } = state);
-      for (const tree of rootsOf(state).keys()) void this.#yield(tree);
+      for (const tree of rootsOf(state).keys()) void this.yield(tree);
     });
     this.#unsubscribe = () => {
       stopHistory();
       stopAdmin();
     };
-    await Promise.all(Array.from(rootsOf(admin.state).keys(), (tree) => this.#yield(tree)));
+    await Promise.all(Array.from(rootsOf(admin.state).keys(), (tree) => this.yield(tree)));
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#unsubscribe();
     for (const cancel of this.#retries.values()) cancel();
-    await this.#options.turns.idle();
+    await this.#turns.idle();
   }
 
-  /** Whether something that has only now been found here, or found to be this node's own, was claimed before. */
+  /** Whether something that has only now been found here, or found to be this node's own, was claimed before, or may carry its mark though it belongs to somebody else. */
   #isClaimed(tree: TreeName, events: readonly Event[] | null): boolean {
     const said = (events ?? []).filter(saysOwner);
     if (said.length === 0) return false;
     const claimOf = this.#options.claims(tree);
-    return said.some(({ dataset, owner }) => {
+    return said.some(({ type, dataset, owner }) => {
+      if (owner.node !== this.#options.history.node) return type === 'ownership.claimed';
       const claim = claimOf(dataset);
-      return owner.node === this.#options.history.node && claim !== undefined && supersedes(claim, owner);
+      return claim !== undefined && supersedes(claim, owner);
     });
   }
 
@@ -94,43 +98,83 @@ export class Yielding {
     return peer !== this.#options.history.node && this.#options.allows(peer, tree, 'take');
   }
 
-  #yield(tree: TreeName): Promise<void> {
-    return this.#options.turns.run(tree, async () => {
+  /** Yields what of the tree is claimed now. Never rejects: what went wrong is told, and tried again. */
+  yield(tree: TreeName): Promise<void> {
+    return this.#turns.run(tree, async () => {
       this.#retries.get(tree)?.();
       try {
         const claimed = this.#stopped ? [] : this.#claimed(tree);
-        if (claimed.length > 0) await this.#handOver(tree, claimed);
+        if (claimed.length > 0) {
+          await this.#look(tree, claimed);
+          await this.#handOver(tree, this.#claimed(tree));
+        }
+        if (!this.#stopped) await this.#unmarkOthers(tree);
       } catch (error) {
         if (this.#stopped) return;
         const known = isPandoError(error) ? error : new PandoError('INTERNAL', describeError(error));
         this.#options.onTrouble(tree, known);
         this.#retries.set(
           tree,
-          this.#options.timers.after(RETRY_MS, () => void this.#yield(tree)),
+          this.#options.timers.after(RETRY_MS, () => void this.yield(tree)),
         );
       }
     });
   }
 
   #claimed(tree: TreeName): Claimed[] {
-    const { admin, history, graph, claims } = this.#options;
+    const { admin, history, graph, claims, taking } = this.#options;
     if (!rootsOf(admin.state).has(tree)) return [];
     const claimOf = claims(tree);
     return Array.from(graph(tree).datasets.values()).flatMap((dataset) => {
-      if (dataset.owner.node !== history.node) return [];
+      if (dataset.owner.node !== history.node || taking.has(dataset.id)) return [];
       const claim = claimOf(dataset.id);
       return claim !== undefined && supersedes(claim, dataset.owner) ? [{ dataset, by: claim.node }] : [];
     });
   }
 
+  /** What is yielded, and what stays below it, is called by name: somebody may have given those names to others. */
+  async #look(tree: TreeName, claimed: readonly Claimed[]): Promise<void> {
+    const { graph, history, look } = this.#options;
+    const datasets = claimed.map(({ dataset }) => dataset);
+    const names = [...datasets, ...keptWritable(graph(tree), datasets, history.node)].map(({ name }) => name);
+    await look(tree, names);
+  }
+
+  /** Takes the mark of this node off what belongs to somebody else by the log, as where a look came before what yields it. */
+  async #unmarkOthers(tree: TreeName): Promise<void> {
+    const { admin, history, graph, look } = this.#options;
+    const root = rootsOf(admin.state).get(tree);
+    if (root === undefined) return;
+    const { node } = history;
+    const stale = Array.from(graph(tree).datasets.values()).filter(
+      ({ owner, properties }) => owner.node !== node && markedOwner(properties, node) !== undefined,
+    );
+    if (stale.length === 0) return;
+    await this.#unmark(root, stale);
+    await look(
+      tree,
+      stale.map(({ name }) => name),
+    );
+  }
+
+  async #unmark(root: DatasetName, datasets: readonly Dataset[]): Promise<void> {
+    const names = datasets.map(({ name }) => absoluteName(root, name));
+    if (names.length > 0) await this.#options.zfs.inheritProperty(names, OWNER_PROPERTY);
+  }
+
   async #handOver(tree: TreeName, claimed: readonly Claimed[]): Promise<void> {
     const { admin, graph, history, zfs, look, follow, onYielded } = this.#options;
     const root = rootsOf(admin.state).get(tree);
-    if (root === undefined) return;
+    if (root === undefined || claimed.length === 0) return;
     const claimants = new Set(claimed.map(({ by }) => by));
     // First of all: once they are yielded, nothing here would remind of it
     for (const peer of claimants) await follow({ tree, from: peer, root, ...EVERYTHING });
     const datasets = claimed.map(({ dataset }) => dataset);
+    // Before anybody sees that it can be yielded: then nothing would be left to do here, and the mark would outlast it
+    await this.#unmark(
+      root,
+      datasets.filter(({ owner }) => owner.epoch > FIRST_EPOCH),
+    );
     for (const { name, properties } of keptWritable(graph(tree), datasets, history.node)) {
       await zfs.setProperties([absoluteName(root, name)], properties);
     }
@@ -143,9 +187,6 @@ export class Yielding {
         isPlaceholder: isPlaceholder(dataset),
       })),
     );
-    const marked = datasets.filter(({ properties }) => properties[OWNER_PROPERTY] !== undefined);
-    const names = marked.map(({ name }) => absoluteName(root, name));
-    if (names.length > 0) await zfs.inheritProperty(names, OWNER_PROPERTY);
     await look(
       tree,
       datasets.map(({ name }) => name),

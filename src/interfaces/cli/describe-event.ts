@@ -72,7 +72,7 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
     case 'tree.removed':
       return 'The tree is not kept here any more.';
     case 'dataset.created':
-      return `${names.named(event.name)} appeared${describeOrigin(event.origin, names)}.`;
+      return `${names.named(event.name)} appeared${describeOrigin(event.origin, names)}${event.owner.isGuess === true ? `, and seems to belong to ${shortNodeId(event.owner.node)}…` : ''}.`;
     case 'dataset.renamed':
       return `${names.named(event.from)} was renamed to ${names.named(event.to)}.`;
     case 'dataset.promoted':
@@ -102,7 +102,7 @@ function describeTreeEvent(event: TreeEventBody, names: DatasetNames): string {
     case 'image.untagged':
       return `Nothing is called "${event.name}" any more.`;
     case 'ownership.claimed':
-      return `${names.place(event.dataset)} belongs to ${shortNodeId(event.owner.node)}… (epoch ${event.owner.epoch}).`;
+      return `${names.place(event.dataset)} ${event.owner.isGuess === true ? 'seems to belong' : 'belongs'} to ${shortNodeId(event.owner.node)}… (epoch ${event.owner.epoch}).`;
     default:
       return unreachable(event);
   }

@@ -5,7 +5,6 @@ import type { OwnershipParts } from '../../features/ownership/parts.ts';
 import { TAKE } from '../../features/ownership/protocol.ts';
 import { Yielding } from '../../features/ownership/yielding.ts';
 import type { Trees } from '../../features/trees/trees.ts';
-import { Turns } from '../../log/turns.ts';
 import type { NodeBase } from './base.ts';
 import type { Looks } from './looks.ts';
 import type { Peering } from './peering.ts';
@@ -30,13 +29,18 @@ export function wireOwnership(
     timers: surroundings.timers,
     graph: (tree) => trees.graph(tree),
     claims: (tree) => mirrors.sources.claims(tree),
-    turns: new Turns(),
+    taking: new Set(),
     allows: (peer, tree, action) => peering.grants.allows(peer, tree, action),
   };
-  return { ownership: createOwnership(parts, options), yielding: createYielding(base, parts, options) };
+  const yielding = createYielding(base, parts, options);
+  return { ownership: createOwnership(parts, options, yielding), yielding };
 }
 
-function createOwnership(parts: OwnershipParts, { peering, looks, mirrors }: OwnershipOptions): Ownership {
+function createOwnership(
+  parts: OwnershipParts,
+  { peering, looks, mirrors }: OwnershipOptions,
+  yielding: Yielding,
+): Ownership {
   const ownership = new Ownership({
     ...parts,
     onRefused: (peer, tree) => peering.refusals.note({ peer, action: 'take', tree }),
@@ -46,6 +50,7 @@ function createOwnership(parts: OwnershipParts, { peering, looks, mirrors }: Own
     unsynced: ({ tree, from }) => new Set(mirrors.plan(tree, from).steps.map(({ dataset }) => dataset)),
     look: (tree, names) => looks.at(tree, names, 'command'),
     unobserved: (tree, task) => looks.observer.unobserved(tree, task),
+    onTaken: (tree) => void yielding.yield(tree),
   });
   peering.hub.handle(TAKE, (peer, params) => ownership.answer(peer, params));
   return ownership;

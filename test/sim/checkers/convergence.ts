@@ -71,7 +71,8 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
   const tellsOrigin = (dataset: ListedDataset, copy: ListedDataset): boolean =>
     (source.trees.has(mirror.tree) || dataset.origin !== null) &&
-    !(isShared && (hangsOffHolder(mirror, copy) || hangsOffAnothers(machine, mirror, copy)));
+    !(isShared && hangsOffHolder(mirror, copy)) &&
+    !(isShared && dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
   const compared = theirs.filter((one) => !excused.has(idOf(one)) && follows(idOf(one)));
   return compared.flatMap((dataset) => {
     const copy = ours.find((one) => idOf(one) === idOf(dataset));

@@ -23,12 +23,14 @@ export const nothingLeft: Checker = {
   },
 };
 
-async function onDisk({ zfs, name: pool, hasForgotten }: Machine, awaited: ReadonlySet<HoldTag>): Promise<string[]> {
+async function onDisk({ zfs, name: pool, orphans }: Machine, awaited: ReadonlySet<HoldTag>): Promise<string[]> {
   const listed = await zfs.list(pool as DatasetName);
-  const isTemporary = hasForgotten ? /\/pando-/ : /\/(successor|pando)-/;
-  const temporary = listed.filter(({ name }) => isTemporary.test(name)).map(({ name }) => `${name} is left`);
+  const temporary = listed.filter(({ name }) => /\/(successor|pando)-/.test(name) && !orphans.has(name));
   const held = (await heldByPando(zfs, listed)).filter(({ tag }) => !awaited.has(tag));
-  return [...temporary, ...held.map(({ snapshot, tag }) => `${snapshot} is held under ${tag}`)];
+  return [
+    ...temporary.map(({ name }) => `${name} is left`),
+    ...held.map(({ snapshot, tag }) => `${snapshot} is held under ${tag}`),
+  ];
 }
 
 /** A pool with a running stream cannot be exported. */

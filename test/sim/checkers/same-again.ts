@@ -7,7 +7,7 @@ import type { Checker, Finding } from './checker.ts';
 
 /**
  * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people wrote to by hand stays, as does
- * what they put a dataset of theirs into or cloned behind the node's back, and each sync says so again.
+ * what they put a dataset of theirs into, and each sync says so again.
  */
 export const sameAgain: Checker = {
   invariant: 5,
@@ -40,8 +40,6 @@ async function staysForItsPeople(
   const [there] = await machine.zfs.listOnly([place]);
   if (there !== undefined && (await wasWrittenTo(machine.zfs, there))) return true;
   const known = machine.node?.trees.graph(tree);
-  const dependents = (await machine.zfs.list(root)).filter(
-    ({ name, origin }) => name.startsWith(`${place}/`) || origin?.reference.dataset === place,
-  );
-  return dependents.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
+  const below = (await machine.zfs.list(root)).filter(({ name }) => name.startsWith(`${place}/`));
+  return below.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
 }
