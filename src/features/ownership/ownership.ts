@@ -79,8 +79,8 @@ export class Ownership {
   }
 
   /**
-   * Makes this node the owner of a replica: it may be written to here, and others follow. Rejects with `TREE_UNKNOWN` or `DATASET_UNKNOWN` for what is not here; unless `withoutOwner`, with what keeps
-   * the owner from being asked, `GRANT_MISSING` where that does not let this node take it, and `REPLICA_BEHIND` while a sync would still bring something.
+   * Makes this node the owner of a replica: it may be written to here, and others follow. Rejects with `TREE_UNKNOWN` or `DATASET_UNKNOWN` for what is not here, and `PLAN_CONFLICT` where something else has its name
+   * by now; unless `withoutOwner`, with what keeps the owner from being asked, `GRANT_MISSING` where that does not let this node take it, and `REPLICA_BEHIND` while a sync would still bring something.
    */
   take(request: TakeRequest): Promise<Taken> {
     const { tree, withoutOwner } = request;
