@@ -46,8 +46,13 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const source = world.machineOf(mirror.from);
   const root = source.roots.get(mirror.tree);
   if (root === undefined) return ['its peer does not keep the tree'];
-  const last = world.lastSyncs.find((sync) => sync.mirror === mirror)?.report;
-  const told = last === undefined || last instanceof Error ? [] : [...last.plan.conflicts, ...last.plan.waiting];
+  const syncs = world.lastSyncs.filter((sync) => sync.machine === machine && sync.mirror.tree === mirror.tree);
+  const last = syncs.find((sync) => sync.mirror === mirror)?.report;
+  const told = syncs.flatMap(({ mirror: other, report }) => {
+    if (report instanceof Error) return [];
+    // A lineage holder belongs to nobody, so that it does not matter with which mirror something is told of it
+    return [...report.plan.conflicts, ...report.plan.waiting].filter(({ name }) => other === mirror || isLineage(name));
+  });
   // No simulated mirror lies at a pool, the one place where a root that diverged would have to stay
   const excused = new Set<string>(
     told.filter(({ reason }) => reason !== 'root-diverged').map(({ dataset }) => dataset),
