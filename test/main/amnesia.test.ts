@@ -55,6 +55,22 @@ async function forget(one: WorldNode, peer: WorldNode): Promise<WorldNode> {
   return again;
 }
 
+/** Beta owns a clone in alpha's tree, and alpha mirrors it back, as that tells. */
+async function contribute() {
+  for (const [who, whom] of [
+    [alpha, beta],
+    [beta, alpha],
+  ] as const) {
+    await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
+  }
+  await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
+  await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
+  const contributions = { tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING };
+  await alpha.node.mirrors.add(contributions);
+  await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
+  return contributions;
+}
+
 function ownersIn({ node }: WorldNode): Record<string, NodeId> {
   const { datasets } = node.trees.graph(IMAGES);
   return Object.fromEntries(Array.from(datasets.values(), ({ name, owner }) => [name || 'root', owner.node]));
@@ -86,17 +102,7 @@ describe('a node that lost its log', () => {
   });
 
   it('does not take for its own what others brought into the tree that it shares', async () => {
-    for (const [who, whom] of [
-      [alpha, beta],
-      [beta, alpha],
-    ] as const) {
-      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
-    }
-    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
-    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
-    const contributions = { tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING };
-    await alpha.node.mirrors.add(contributions);
-    await syncImages(alpha);
+    const contributions = await contribute();
     const owners = { root: alpha.node.id, base: alpha.node.id, web: beta.node.id };
     expect(ownersIn(alpha)).toEqual(owners);
     // It has what beta owns as well, and is told that this is alpha's, before beta has a say
@@ -128,17 +134,7 @@ describe('a node that lost its log', () => {
   });
 
   it('still knows that it only guessed, once it was restarted before anybody had a say', async () => {
-    for (const [who, whom] of [
-      [alpha, beta],
-      [beta, alpha],
-    ] as const) {
-      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
-    }
-    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
-    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
-    const contributions = { tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING };
-    await alpha.node.mirrors.add(contributions);
-    await syncImages(alpha);
+    const contributions = await contribute();
     await alpha.node.stop();
     await beta.node.stop();
     alpha = await world.start('alpha', { ...alpha, log: surviving(new MemoryLog()) });
@@ -161,18 +157,9 @@ describe('a node that lost its log', () => {
     alpha = await world.start('alpha', { ...alpha, log: surviving(log) });
     await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
     const before = log.writes;
-    for (const [who, whom] of [
-      [alpha, beta],
-      [beta, alpha],
-    ] as const) {
-      await introduce(who, whom);
-      await who.node.grants.give(whom.node.id, { trees: '*', role: 'contributor' });
-    }
-    await beta.node.trees.clone({ tree: IMAGES, name: BASE, snapshot: '1' as SnapshotName }, WEB);
-    await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
-    const contributions = { tree: IMAGES, root: dataset('alpha/images'), ...EVERYTHING };
-    await alpha.node.mirrors.add({ ...contributions, from: beta.node.id });
-    await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
+    await introduce(alpha, beta);
+    await introduce(beta, alpha);
+    const contributions = await contribute();
     const gamma = await world.start('gamma');
     await introduce(alpha, gamma);
     await mirror(gamma, alpha.node.id);
