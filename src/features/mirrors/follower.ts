@@ -120,10 +120,13 @@ export class Follower {
     if (event.cause !== 'command' || MARKS.has(event.type) || !('dataset' in event)) return false;
     const { history } = this.#options;
     const id = event.dataset as DatasetId;
+    const here = history.graph(history.ownStream(tree)).get(id);
+    if (here !== undefined) return here.owner.node !== history.node;
     // Of what is gone only peers still know whose it is
-    const graphs = [history.graph(history.ownStream(tree)), ...history.othersOf(tree).values()];
-    const owner = graphs.map((graph) => graph.get(id)?.owner).find((one) => one !== undefined);
-    return owner !== undefined && owner.node !== history.node;
+    const there = Array.from(history.othersOf(tree).values(), (graph) => graph.get(id)).find(
+      (one) => one !== undefined,
+    );
+    return there !== undefined && there.owner.node !== history.node;
   }
 
   /** A peer has told something of the tree. Mirrors of others wait for their turn where the last sync failed. */

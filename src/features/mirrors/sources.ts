@@ -16,7 +16,7 @@ import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Origin, Ownership } from '../../core/events.ts';
 import { isAllowed } from '../../core/grants.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
-import { withLineage } from '../../core/graph/lineage.ts';
+import { neededHolders, withLineage } from '../../core/graph/lineage.ts';
 import type { ObservedDataset } from '../../core/graph/observed.ts';
 import {
   type DatasetId,
@@ -343,18 +343,14 @@ function needingHolders(
   views: ReadonlyMap<Mirror, Graph>,
   followedFrom: ReadonlyMap<Mirror, Follows>,
 ): (holder: DatasetId) => readonly Mirror[] {
-  const hangingOff = (mirror: Mirror): ReadonlySet<DatasetId | null> => {
-    // One that has no snapshot waits for its first, and what it hangs off with it
-    const clones = Array.from(views.get(mirror)?.datasets.values() ?? []).filter(
-      (dataset) =>
-        dataset.origin !== null && dataset.snapshots.length > 0 && followedFrom.get(mirror)?.(dataset) === true,
-    );
-    return new Set(clones.flatMap(({ origin }) => origin?.dataset ?? []));
+  const neededBy = (mirror: Mirror): ReadonlySet<DatasetId> => {
+    const datasets = Array.from(views.get(mirror)?.datasets.values() ?? []);
+    return neededHolders(datasets.filter((one) => isLineage(one.name) || followedFrom.get(mirror)?.(one) === true));
   };
-  let needed: ReadonlyMap<Mirror, ReadonlySet<DatasetId | null>> | undefined;
+  let needed: ReadonlyMap<Mirror, ReadonlySet<DatasetId>> | undefined;
   return (holder) => {
-    needed ??= new Map(Array.from(views.keys(), (mirror) => [mirror, hangingOff(mirror)]));
-    return Array.from(needed).flatMap(([mirror, origins]) => (origins.has(holder) ? [mirror] : []));
+    needed ??= new Map(Array.from(views.keys(), (mirror) => [mirror, neededBy(mirror)]));
+    return Array.from(needed).flatMap(([mirror, holders]) => (holders.has(holder) ? [mirror] : []));
   };
 }
 
