@@ -215,6 +215,18 @@ describe('taking over a replica', () => {
       expect(ownerOf(beta)?.node).toBe(alpha.node.id);
     });
 
+    it('leaves what somebody has only just made there to them', async () => {
+      const set = beta.zfs.setProperties.bind(beta.zfs);
+      vi.spyOn(beta.zfs, 'setProperties').mockImplementationOnce(async (...given) => {
+        await beta.zfs.rename(web, dataset('beta/images/elsewhere'));
+        await beta.zfs.create(web);
+        return set(...given);
+      });
+      await take(beta, { withoutOwner: true });
+      expect(await propertiesOf(beta, web)).toMatchObject({ readonly: 'off' });
+      expect(await propertiesOf(beta, web)).not.toHaveProperty(OWNER_PROPERTY);
+    });
+
     it('leaves no other dataset open, also where it was in the last moment, and is finished by asking again', async () => {
       const set = beta.zfs.setProperties.bind(beta.zfs);
       vi.spyOn(beta.zfs, 'setProperties').mockImplementationOnce(async (...given) => {

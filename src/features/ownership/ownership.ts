@@ -145,6 +145,10 @@ export class Ownership {
     }
   }
 
+  #rootOf(tree: TreeName): DatasetName {
+    return rootsOf(this.#options.admin.state).get(tree) as DatasetName;
+  }
+
   /** Throws `PLAN_CONFLICT` where somebody has renamed one since it was looked at: what has its name now is not to be written to. */
   async #requireInPlace(tree: TreeName, datasets: readonly Dataset[]): Promise<void> {
     const [moved] = await this.#inTheirPlaces(tree, datasets);
@@ -162,14 +166,16 @@ export class Ownership {
     for (const { name, kind, properties } of await this.#inTheirPlaces(tree, taken)) {
       const known = graph(tree).get(properties[ID_PROPERTY] as DatasetId);
       await zfs.inheritProperty([name], OWNER_PROPERTY);
-      if (known?.owner.node !== history.node) await zfs.setProperties([name], REPLICA_PROPERTIES[kind]);
+      // What nobody has seen yet somebody here has just made
+      if (known !== undefined && known.owner.node !== history.node)
+        await zfs.setProperties([name], REPLICA_PROPERTIES[kind]);
     }
   }
 
   /** What is where these should be, and is none of them. */
   async #inTheirPlaces(tree: TreeName, datasets: readonly Dataset[]): Promise<ListedDataset[]> {
-    const { admin, zfs } = this.#options;
-    const root = rootsOf(admin.state).get(tree) as DatasetName;
+    const { zfs } = this.#options;
+    const root = this.#rootOf(tree);
     const ids = new Map<string, DatasetId>(datasets.map(({ id, name }) => [absoluteName(root, name), id]));
     const listed = await zfs.listOnly([...ids.keys()] as DatasetName[]);
     return listed.filter(({ name, properties }) => properties[ID_PROPERTY] !== ids.get(name));
@@ -201,8 +207,8 @@ export class Ownership {
   }
 
   async #markAsTaken(tree: TreeName, datasets: Taken['datasets']): Promise<void> {
-    const { admin, history, zfs } = this.#options;
-    const root = rootsOf(admin.state).get(tree) as DatasetName;
+    const { history, zfs } = this.#options;
+    const root = this.#rootOf(tree);
     for (const epoch of new Set(datasets.map((one) => one.epoch))) {
       const names = datasets.flatMap((one) => (one.epoch === epoch ? [absoluteName(root, one.name)] : []));
       await zfs.setProperties(names, { [OWNER_PROPERTY]: ownerMark({ node: history.node, epoch }) });
@@ -211,8 +217,8 @@ export class Ownership {
 
   /** What only gave others a parent becomes a dataset that people can mount and write to. */
   async #makeWritable(tree: TreeName, taken: readonly Dataset[]): Promise<void> {
-    const { admin, zfs } = this.#options;
-    const root = rootsOf(admin.state).get(tree) as DatasetName;
+    const { zfs } = this.#options;
+    const root = this.#rootOf(tree);
     const namesOf = (some: readonly Dataset[]) => some.map(({ name }) => absoluteName(root, name));
     const placeholders = namesOf(taken.filter(isPlaceholder));
     // In this order: as long as it is readonly, taking it again makes good what was cut short
