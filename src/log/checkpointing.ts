@@ -1,13 +1,13 @@
 /**
  * When a stream gets a checkpoint, and how it is made.
  *
- * All checkpoints in a log are sealed by the node that keeps it. For its own streams that is the author's seal, which other nodes
- * accept; for the streams of others it says "this is what I folded and checked", which is of use here only. So one key tells whether
- * a checkpoint is sound, and a node hands out checkpoints of nothing but its own streams.
+ * The checkpoints in a log are sealed by the node that keeps it, or by the stream's author. The author's seal is what other nodes accept:
+ * of its own stream, and of one that it sent, from whoever hands that on. The keeper's seal on the stream of another says "this is what I
+ * folded and checked", which is of use here only.
  */
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTick } from 'node:timers/promises';
-import { type Head, type Signer, sealCheckpoint } from '../core/codec/chain.ts';
+import { type CheckpointSeal, equalHashes, type Head, type Signer, sealCheckpoint } from '../core/codec/chain.ts';
 import { encodeCheckpoint } from '../core/codec/checkpoint-codec.ts';
 import type { Graph } from '../core/graph/graph.ts';
 import type { Checkpoint } from './log.ts';
@@ -46,4 +46,12 @@ export async function sealedGraph(head: Head, graph: Graph, at: number, signer: 
   const seal = sealCheckpoint({ stream, incarnation, seq, hash }, digest.digest(), signer);
   const chunks = bytes <= KEPT_BYTES_MAX ? kept : { [Symbol.iterator]: () => encodeCheckpoint(graph, at) };
   return { seal, chunks };
+}
+
+/**
+ * A checkpoint under the author's seal instead of the keeper's, where it is over the same bytes. It is not where the author's software encodes
+ * a graph in another way than this one.
+ */
+export function underSealOf(author: CheckpointSeal, checkpoint: Checkpoint): Checkpoint {
+  return equalHashes(author.digest, checkpoint.seal.digest) ? { ...checkpoint, seal: author } : checkpoint;
 }

@@ -10,7 +10,8 @@ import {
 } from '../core/codec/chain.ts';
 import { CheckpointReader } from '../core/codec/checkpoint-codec.ts';
 import { decodeEvent } from '../core/codec/event-codec.ts';
-import { PandoError } from '../core/errors.ts';
+import type { Hash } from '../core/codec/hash.ts';
+import { isPandoError, PandoError } from '../core/errors.ts';
 import type { Event } from '../core/events.ts';
 import { fold } from '../core/graph/fold.ts';
 import { EMPTY_GRAPH, type Graph } from '../core/graph/graph.ts';
@@ -39,14 +40,15 @@ export class FollowedStreams {
     this.#peerEntriesMax = peerEntriesMax;
   }
 
-  async ingest({ head, events: bytes }: SignedBatch): Promise<readonly Event[]> {
+  async ingest(batch: SignedBatch): Promise<readonly Event[]> {
+    const { head } = batch;
     const { stream } = head;
     this.#checkForeign(stream);
     verifyHead(head, this.#table.isSigned);
     return this.#table.inTurn(stream, async () => {
       const before = this.#table.sound(stream) ?? null;
       const from = before?.head ?? firstHead(stream);
-      checkFollows(from, head, bytes);
+      const bytes = await this.#newIn(batch, from);
       if (bytes.length === 0) return [];
       const events = bytes.map((each, index) => decodeNumbered(stream, each, from.seq + 1 + index));
       const graph = fold(before?.graph ?? EMPTY_GRAPH, events);
@@ -70,13 +72,53 @@ export class FollowedStreams {
     });
     await this.#table.inTurn(stream, () => {
       this.#checkForward(head);
-      return this.#table.reset(head, graph, at);
+      return this.#table.reset(head, { graph, at }, seal);
     });
   }
 
   async forget(stream: StreamId): Promise<void> {
     this.#checkForeign(stream);
     return this.#table.inTurn(stream, () => this.#table.forget(stream));
+  }
+
+  /**
+   * The events of a batch that do not lie behind `from` already: several peers may bring one stream. All of it must be what the author
+   * signed, and the part that is known must say the same.
+   */
+  async #newIn({ head, events }: SignedBatch, from: Head): Promise<readonly Uint8Array[]> {
+    const { stream, seq } = head;
+    if (head.incarnation !== from.incarnation) {
+      throw forked(
+        stream,
+        `incarnation ${head.incarnation} does not follow on ${from.incarnation} without a checkpoint`,
+      );
+    }
+    const first = seq - events.length + 1;
+    if (first < 1 || first > from.seq + 1) throw gap(stream, from.seq + 1, first);
+    const start = first === from.seq + 1 ? from.hash : await this.#hashAt(stream, first - 1);
+    const fresh = events.slice(from.seq + 1 - first);
+    if (start === null) {
+      if (fresh.length > 0) expectHash(head, chained(from.hash, fresh).at(-1));
+      return fresh;
+    }
+    const hashes = [start, ...chained(start, events)];
+    expectHash(head, hashes.at(-1));
+    const both = Math.min(from.seq, seq);
+    const known = both === from.seq ? from.hash : await this.#hashAt(stream, both);
+    if (known !== null && !equalHashes(known, hashes[both - first + 1] as Hash)) {
+      throw forked(stream, `event ${both} is known with another hash`);
+    }
+    return fresh;
+  }
+
+  /** Hash of the chain up to and including an event, or null where that is not kept any more. */
+  async #hashAt(stream: StreamId, seq: number): Promise<Hash | null> {
+    try {
+      return await this.#table.hashAt(stream, seq);
+    } catch (error) {
+      if (isPandoError(error, 'LOG_COMPACTED')) return null;
+      throw error;
+    }
   }
 
   #checkForeign(stream: StreamId): void {
@@ -125,16 +167,18 @@ function firstHead(stream: StreamId): Head {
   return { stream, incarnation: 1, seq: 0, hash: genesisHash(stream, 1) };
 }
 
-function checkFollows(from: Head, head: SignedHead, events: readonly Uint8Array[]): void {
-  const { stream } = head;
-  if (head.incarnation !== from.incarnation) {
-    throw forked(stream, `incarnation ${head.incarnation} does not follow on ${from.incarnation} without a checkpoint`);
-  }
-  const first = head.seq - events.length + 1;
-  if (first !== from.seq + 1) throw gap(stream, from.seq + 1, first);
-  const hash = events.reduce(chainHash, from.hash);
-  if (equalHashes(hash, head.hash)) return;
-  throw corrupt({ stream, seq: head.seq, expected: hashText(head.hash), found: hashText(hash) });
+/** The hash after each of the events. */
+function chained(start: Hash, events: readonly Uint8Array[]): Hash[] {
+  let hash = start;
+  return events.map((event) => {
+    hash = chainHash(hash, event);
+    return hash;
+  });
+}
+
+function expectHash({ stream, seq, hash }: SignedHead, found: Hash | undefined): void {
+  if (found !== undefined && equalHashes(found, hash)) return;
+  throw corrupt({ stream, seq, expected: hashText(hash), found: found === undefined ? 'none' : hashText(found) });
 }
 
 function decodeNumbered(stream: StreamId, bytes: Uint8Array, seq: number): Event {

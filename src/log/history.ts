@@ -10,6 +10,7 @@
  */
 import { isEd25519Signature, type SignedHead, type Signer } from '../core/codec/chain.ts';
 import { decodeStoredEvent } from '../core/codec/event-codec.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import type { SignatureCheck } from '../core/codec/key-proof.ts';
 import { PandoError } from '../core/errors.ts';
 import type { Cause, Event, EventBody, KnownEvent } from '../core/events.ts';
@@ -20,6 +21,7 @@ import { FollowedStreams } from './followed-streams.ts';
 import type { Log, StreamVerification } from './log.ts';
 import { OwnStreams } from './own-streams.ts';
 import { graphAtTime } from './past.ts';
+import { RelayedStreams } from './relayed-streams.ts';
 import type { SealedCheckpoint, SignedBatch } from './signed.ts';
 import { hasGraph } from './stream-state.ts';
 import { type HistoryListener, type StreamFault, StreamTable } from './stream-table.ts';
@@ -44,11 +46,13 @@ export class History {
   readonly #table: StreamTable;
   readonly #own: OwnStreams;
   readonly #followed: FollowedStreams;
+  readonly #relayed: RelayedStreams;
 
   private constructor(table: StreamTable, { now, peerEntriesMax }: HistoryOptions) {
     this.#table = table;
     this.#own = new OwnStreams(table, now);
     this.#followed = new FollowedStreams(table, peerEntriesMax);
+    this.#relayed = new RelayedStreams(table);
   }
 
   /** Reads every stream of the log: newest checkpoint, tail, chain and signatures. Damaged streams are in {@link faults}. */
@@ -124,10 +128,11 @@ export class History {
   }
 
   /**
-   * Takes over events of another node that follow on what is known of its stream. Resolves once they are on disk.
-   * Rejects, and writes nothing, with `LOG_GAP` (evidence: `expected` and `found` seq) when they do not follow, `LOG_FORKED` for an own
-   * stream or another incarnation (which begins with a checkpoint), `LOG_CORRUPT` when hashes or signature are not right,
-   * `CODEC_INVALID`, `CODEC_VERSION` or `EVENT_INVALID` for what is no event or contradicts the graph, `CODEC_INVALID` for more datasets and
+   * Takes over events of another node that follow on what is known of its stream, whoever brings them; those that are known already are
+   * passed over. Resolves to the others once they are on disk.
+   * Rejects, and writes nothing, with `LOG_GAP` (evidence: `expected` and `found` seq) when some are missing in between, `LOG_FORKED` for an own
+   * stream, another incarnation (which begins with a checkpoint), or where the author signed something else before, `LOG_CORRUPT` when hashes or
+   * signature are not right, `CODEC_INVALID`, `CODEC_VERSION` or `EVENT_INVALID` for what is no event or contradicts the graph, `CODEC_INVALID` for more datasets and
    * snapshots than are kept of one peer.
    */
   ingest(batch: SignedBatch): Promise<readonly Event[]> {
@@ -171,6 +176,28 @@ export class History {
    */
   checkpointOf(stream: StreamId): Promise<SealedCheckpoint> {
     return this.#own.checkpoint(stream);
+  }
+
+  /**
+   * Events of another node's stream from seq `from` to the head, as {@link records} but under the signatures that came with them. Rejects with
+   * `LOG_COMPACTED` where they are not kept, or were stored without signatures by an earlier build, `LOG_CORRUPT` before a batch whose
+   * signature is damaged, `STREAM_UNKNOWN`.
+   */
+  relayed(stream: StreamId, from: number): AsyncIterable<SignedBatch> {
+    return this.#relayed.batches(stream, from);
+  }
+
+  /**
+   * The newest checkpoint of another node's stream that its author sealed; {@link relayed} goes on behind it. Rejects with `LOG_COMPACTED` when
+   * there is none that is still what was sealed, `STREAM_UNKNOWN`, `LOG_CORRUPT`.
+   */
+  relayedCheckpoint(stream: StreamId): Promise<SealedCheckpoint> {
+    return this.#relayed.checkpoint(stream);
+  }
+
+  /** Hash of any sound stream's chain up to and including event `seq`. Rejects with `ARGUMENT_INVALID` beyond the head, else as {@link events}. */
+  hashAt(stream: StreamId, seq: number): Promise<Hash> {
+    return this.#table.hashAt(stream, seq);
   }
 
   /**

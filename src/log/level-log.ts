@@ -109,7 +109,7 @@ export class LevelLog implements Log {
     this.#checkOpen();
     const { head, checkpoints } = this.#require(stream);
     const row = newestUpTo(checkpoints, seq ?? head.seq);
-    return row === undefined ? null : { seal: row.seal, chunks: this.#chunks(row) };
+    return row === undefined ? null : { head: row.head, seal: row.seal, chunks: this.#chunks(row) };
   }
 
   compact(stream: StreamId, seq: number): Promise<number> {
@@ -184,7 +184,7 @@ export class LevelLog implements Log {
     const added: CheckpointRow[] = [];
     if (checkpoint !== undefined) {
       const key = checkpointKey(stream, seq);
-      const reference = await this.#writeChunks(checkpoint);
+      const reference = await this.#writeChunks(row.head, checkpoint);
       batch.push(put(key, encodeCheckpointRow(key, reference)));
       added.push(reference);
     }
@@ -200,7 +200,7 @@ export class LevelLog implements Log {
   }
 
   /** Writes chunks under an id of their own. Synced, all of them: LevelDB would sync no more than the file it writes to at the end. */
-  async #writeChunks({ seal, chunks }: Checkpoint): Promise<CheckpointRow> {
+  async #writeChunks(head: SignedHead, { seal, chunks }: Checkpoint): Promise<CheckpointRow> {
     const id = randomUUID();
     let count = 0;
     let batch: Operation[] = [];
@@ -217,9 +217,9 @@ export class LevelLog implements Log {
       }
       await this.#database.write(batch);
     } catch (error) {
-      await this.#abandon([{ seal, id, chunks: count }], error);
+      await this.#abandon([{ seal, head, id, chunks: count }], error);
     }
-    return { seal, id, chunks: count };
+    return { seal, head, id, chunks: count };
   }
 
   /** Fails with `error`, after deleting chunks that nothing refers to. */
@@ -230,11 +230,17 @@ export class LevelLog implements Log {
 
   async *#chunks({ seal, id, chunks }: CheckpointRow): AsyncGenerator<Uint8Array> {
     const { stream, seq } = seal.head;
+    // Whoever reads slowly, as a peer may, does not notice that another checkpoint takes the place of this one
+    const snapshot: DatabaseSnapshot = this.#database.snapshot();
     let count = 0;
-    for await (const rows of this.#database.rows(chunksRange(id), { stream, seq })) {
-      for (const [, chunk] of rows) yield chunk;
-      count += rows.length;
-      if (count === chunks) return;
+    try {
+      for await (const rows of this.#database.rows(chunksRange(id), { stream, seq }, snapshot)) {
+        for (const [, chunk] of rows) yield chunk;
+        count += rows.length;
+        if (count === chunks) return;
+      }
+    } finally {
+      await snapshot.close();
     }
     if (count !== chunks)
       throw corrupt({ stream, seq, expected: `a checkpoint of ${chunks} chunks`, found: String(count) });
@@ -242,7 +248,7 @@ export class LevelLog implements Log {
 
   async #newestSealed(checkpoints: readonly CheckpointRow[], seq: number): Promise<CheckpointRow | undefined> {
     for (const row of checkpoints.filter(({ seal }) => seal.head.seq <= seq).toReversed()) {
-      if (await isSealed({ seal: row.seal, chunks: this.#chunks(row) })) return row;
+      if (await isSealed({ head: row.head, seal: row.seal, chunks: this.#chunks(row) })) return row;
     }
     return undefined;
   }

@@ -1,5 +1,5 @@
 /** The small rows of a log, each behind a checksum over its key and content: a row that was altered, torn or moved does not open. */
-import { type CheckpointSeal, equalHashes, hashText, type SignedHead } from '../core/codec/chain.ts';
+import { type CheckpointSeal, equalHashes, type Head, hashText, type SignedHead } from '../core/codec/chain.ts';
 import { HASH_BYTES, type Hash, sha256 } from '../core/codec/hash.ts';
 import { pack, unpackTrusted } from '../core/codec/msgpack.ts';
 import type { StreamId } from '../core/ids.ts';
@@ -15,6 +15,8 @@ export interface HeadRow {
 /** A checkpoint and where its chunks are. */
 export interface CheckpointRow {
   readonly seal: CheckpointSeal;
+  /** The signed head that it was written at; null in what earlier builds wrote. */
+  readonly head: SignedHead | null;
   readonly id: string;
   readonly chunks: number;
 }
@@ -36,6 +38,9 @@ type CheckpointTuple = readonly [
   signature: Uint8Array,
   id: string,
   chunks: number,
+  /** Of the head; the last two are missing in what earlier builds wrote. */
+  headKeyProof?: Uint8Array,
+  headSignature?: Uint8Array,
 ];
 
 /** Value of a head row; null marks a stream whose removal has begun. */
@@ -53,18 +58,24 @@ export function decodeHead(key: string, value: Uint8Array, stream: StreamId): He
   return { head: { stream, incarnation, seq, hash, keyProof, signature }, oldest };
 }
 
-export function encodeCheckpointRow(key: string, { seal, id, chunks }: CheckpointRow): Uint8Array {
-  const { head, digest, keyProof, signature } = seal;
-  const { incarnation, seq, hash } = head;
-  const tuple: CheckpointTuple = [incarnation, seq, hash, digest, keyProof, signature, id, chunks];
+export function encodeCheckpointRow(key: string, { seal, head, id, chunks }: CheckpointRow): Uint8Array {
+  const { digest, keyProof, signature } = seal;
+  const { incarnation, seq, hash } = seal.head;
+  const signed = head === null ? ([] as const) : ([head.keyProof, head.signature] as const);
+  const tuple: CheckpointTuple = [incarnation, seq, hash, digest, keyProof, signature, id, chunks, ...signed];
   return withChecksum(key, tuple);
 }
 
 /** Throws `LOG_CORRUPT`. `place` is the checkpoint's seq as its key tells it. */
 export function decodeCheckpointRow(key: string, value: Uint8Array, stream: StreamId, place: number): CheckpointRow {
   const tuple = withoutChecksum(key, value, stream, place) as CheckpointTuple;
-  const [incarnation, seq, hash, digest, keyProof, signature, id, chunks] = tuple;
-  return { seal: { head: { stream, incarnation, seq, hash }, digest, keyProof, signature }, id, chunks };
+  const [incarnation, seq, hash, digest, keyProof, signature, id, chunks, ...signed] = tuple;
+  const head = { stream, incarnation, seq, hash };
+  return { seal: { head, digest, keyProof, signature }, head: signedHead(head, signed), id, chunks };
+}
+
+function signedHead(head: Head, [keyProof, signature]: readonly (Uint8Array | undefined)[]): SignedHead | null {
+  return keyProof === undefined || signature === undefined ? null : { ...head, keyProof, signature };
 }
 
 function checksum(key: string, content: Uint8Array): Hash {

@@ -5,11 +5,12 @@
  * - A **record** is one event as its author encoded it, with the chain's hash behind it. A log never looks inside.
  * - A **stream** has one current incarnation and a head, the last record's seq and hash, signed by the author.
  * - A **checkpoint** stands for everything up to its seq: chunks of an encoded graph and a seal over them. A log takes the seal as it is.
+ * - Where an append ended, its head's signature stays with the last record: whoever hands on another node's stream cannot sign in its place.
  * - Appends are atomic: after a crash, a batch, its signed head and its checkpoint are there, or none of them.
  *
  * Two drivers: `level-log.ts` on LevelDB, `memory-log.ts`. Both pass `test/suites/log-contract.ts`.
  */
-import type { CheckpointSeal, SignedHead } from '../core/codec/chain.ts';
+import type { CheckpointSeal, HeadSignature, SignedHead } from '../core/codec/chain.ts';
 import type { Hash } from '../core/codec/hash.ts';
 import type { StreamId } from '../core/ids.ts';
 
@@ -19,11 +20,13 @@ export interface LogRecord {
   readonly bytes: Uint8Array;
   /** Hash of the chain up to and including this record. */
   readonly hash: Hash;
+  /** The author's word on the head after this record, where an append ended; null elsewhere, and in what earlier builds wrote. */
+  readonly signature: HeadSignature | null;
 }
 
 /**
- * A graph in chunks, and a seal over them: by the stream's author, or by the node that keeps the log, for its own use. Chunks may be
- * made while they are written.
+ * A graph in chunks, and a seal over them: by the stream's author, whose word counts anywhere, or by the node that keeps the log, for its
+ * own use. Chunks may be made while they are written.
  */
 export interface Checkpoint {
   readonly seal: CheckpointSeal;
@@ -32,6 +35,8 @@ export interface Checkpoint {
 
 /** A checkpoint read back: the chunks come one at a time, for one pass. */
 export interface StoredCheckpoint {
+  /** The signed head that it was written at; null in what earlier builds wrote. */
+  readonly head: SignedHead | null;
   readonly seal: CheckpointSeal;
   readonly chunks: AsyncIterable<Uint8Array>;
 }

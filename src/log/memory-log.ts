@@ -7,6 +7,7 @@ import { additionOf, checkCheckpoint, checkSuccession } from './succession.ts';
 import { verifyStream } from './verification.ts';
 
 interface KeptCheckpoint {
+  readonly head: SignedHead;
   readonly seal: CheckpointSeal;
   readonly chunks: readonly Uint8Array[];
 }
@@ -43,7 +44,7 @@ export class MemoryLog implements Log {
     const kept = this.#streams.get(stream);
     const { records: added } = additionOf(kept?.head ?? null, append);
     if (added.length === 0 && checkpoint === undefined) return;
-    const checkpoints = withCheckpoint(kept?.checkpoints ?? [], checkpoint);
+    const checkpoints = withCheckpoint(kept?.checkpoints ?? [], head, checkpoint);
     const records = kept?.records ?? [];
     for (const record of added) records.push(record);
     this.#streams.set(stream, { head, records, checkpoints });
@@ -54,7 +55,7 @@ export class MemoryLog implements Log {
     const kept = this.#streams.get(stream);
     if (kept !== undefined) checkSuccession(kept.head, head);
     checkCheckpoint(head, checkpoint.seal.head);
-    this.#streams.set(stream, { head, records: [], checkpoints: withCheckpoint([], checkpoint) });
+    this.#streams.set(stream, { head, records: [], checkpoints: withCheckpoint([], head, checkpoint) });
   }
 
   async *read(stream: StreamId, from: number, to?: number): AsyncGenerator<readonly LogRecord[]> {
@@ -71,7 +72,7 @@ export class MemoryLog implements Log {
   async checkpoint(stream: StreamId, seq?: number): Promise<StoredCheckpoint | null> {
     const { head, checkpoints } = this.#require(stream);
     const found = newestUpTo(checkpoints, seq ?? head.seq);
-    return found === undefined ? null : { seal: found.seal, chunks: oneByOne(found.chunks) };
+    return found === undefined ? null : { ...found, chunks: oneByOne(found.chunks) };
   }
 
   async compact(stream: StreamId, seq: number): Promise<number> {
@@ -125,11 +126,12 @@ function oldestOf(head: SignedHead, records: readonly LogRecord[]): number {
 /** A checkpoint takes the place of an earlier one at the same seq. */
 function withCheckpoint(
   kept: readonly KeptCheckpoint[],
+  head: SignedHead,
   checkpoint: Checkpoint | undefined,
 ): readonly KeptCheckpoint[] {
   if (checkpoint === undefined) return kept;
   const { seal, chunks } = checkpoint;
-  return [...kept.filter((other) => other.seal.head.seq !== seal.head.seq), { seal, chunks: [...chunks] }];
+  return [...kept.filter((other) => other.seal.head.seq !== seal.head.seq), { head, seal, chunks: [...chunks] }];
 }
 
 function newestUpTo(checkpoints: readonly KeptCheckpoint[], seq: number): KeptCheckpoint | undefined {

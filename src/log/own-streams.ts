@@ -8,7 +8,7 @@ import { fold } from '../core/graph/fold.ts';
 import { isPrivateTree, type StreamId, streamIdOf, type TreeName } from '../core/ids.ts';
 import { sealedGraph } from './checkpointing.ts';
 import { forked } from './log-errors.ts';
-import type { SealedCheckpoint, SignedBatch } from './signed.ts';
+import { BATCH_BYTES_MAX, BATCH_EVENTS_MAX, type SealedCheckpoint, type SignedBatch } from './signed.ts';
 import { freshStream, hasGraph, isWrittenBy, type SoundStream } from './stream-state.ts';
 import type { StreamTable } from './stream-table.ts';
 
@@ -17,10 +17,6 @@ import type { StreamTable } from './stream-table.ts';
  * (each append shows a graph of its own).
  */
 const APPEND_EVENTS_MAX = 10_000;
-
-/** Limits of a batch for sending, so that it fits a frame. An event alone is at most EVENT_BYTES_MAX, which is the same. */
-const BATCH_EVENTS_MAX = 1_000;
-const BATCH_BYTES_MAX = 256 * 1024;
 
 /** The streams that this node writes: numbers, stamps, chains and signs what goes into them, and hands it out to others. */
 export class OwnStreams {
@@ -84,8 +80,7 @@ export class OwnStreams {
       const incarnation = Math.max(state.head?.incarnation ?? 0, known?.incarnation ?? 0) + 1;
       const hash = genesisHash(stream, incarnation, state.head?.hash);
       const head = signHead({ stream, incarnation, seq: 0, hash }, this.#table.signer);
-      const { graph, at } = state.kind === 'sound' ? state : state.salvaged;
-      await this.#table.reset(head, graph, at);
+      await this.#table.reset(head, state.kind === 'sound' ? state : state.salvaged);
       return head;
     });
   }
@@ -112,17 +107,7 @@ export class OwnStreams {
 
   async signedHeadAt(stream: StreamId, seq: number): Promise<SignedHead> {
     const { head } = this.#requireOwn(stream);
-    if (seq === head.seq) return head;
-    if (seq === 0 && head.incarnation === 1) return this.#sign(head, { seq: 0, hash: genesisHash(stream, 1) });
-    // The event that a checkpoint covers may be compacted away; its hash is known from the seal.
-    const sealed = (await this.#table.log.checkpoint(stream, seq))?.seal.head;
-    if (sealed?.seq === seq) return this.#sign(head, sealed);
-    for await (const [record] of this.#table.log.read(stream, seq, seq)) {
-      if (record !== undefined) return this.#sign(head, record);
-    }
-    throw new PandoError('ARGUMENT_INVALID', `Stream ${stream} has no event ${seq}; its last is ${head.seq}.`, {
-      stream,
-    });
+    return this.#sign(head, { seq, hash: await this.#table.hashAt(stream, seq) });
   }
 
   async checkpoint(stream: StreamId): Promise<SealedCheckpoint> {

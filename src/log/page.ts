@@ -3,24 +3,28 @@
  *
  * | bytes | what |
  * | --- | --- |
- * | 1 | version of this format |
+ * | 1 | version of this format: 2 where a signature stands at the end, else 1 |
  * | 8 | seq of the first record |
  * | 4 | number of records |
  * | 4 each | length of each record's event |
  * | 32 | hash of the record before the first |
  * | each record: n, 32 | the event's bytes, the record's hash |
+ * | 32, n, 64 | where an append ended: a checksum, and the author's key proof and signature on the head after the last record |
  *
  * Numbers are big-endian. A record's hash is that of the hash before and the event's bytes, which lie one behind the other, so a
- * chain is checked without copying anything. Nothing else guards a page: whatever is altered, some hash does not come out.
+ * chain is checked without copying anything. Whatever is altered in front of the
+ * signature, some hash does not come out; the checksum is over the last hash, the key proof and the signature.
  */
-import { chainHashOfRun, hashText } from '../core/codec/chain.ts';
-import { HASH_BYTES, type Hash } from '../core/codec/hash.ts';
+import { chainHashOfRun, equalHashes, type HeadSignature, hashText } from '../core/codec/chain.ts';
+import { HASH_BYTES, type Hash, sha256 } from '../core/codec/hash.ts';
+import { SIGNATURE_BYTES } from '../core/codec/key-proof.ts';
 import type { PandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import type { LogRecord } from './log.ts';
 import { corrupt } from './log-errors.ts';
 
 const PAGE_VERSION = 1;
+const SIGNED_PAGE_VERSION = 2;
 const HEADER_BYTES = 1 + 8 + 4;
 const LENGTH_BYTES = 4;
 
@@ -69,9 +73,10 @@ export function encodePage(page: Page): Uint8Array {
   const { previous, records } = page;
   const runOffset = HEADER_BYTES + LENGTH_BYTES * records.length;
   const size = records.reduce((sum, { bytes }) => sum + bytes.length + HASH_BYTES, runOffset + HASH_BYTES);
-  const target = new Uint8Array(size);
+  const signed = signedEnd(records.at(-1) as LogRecord);
+  const target = new Uint8Array(size + signed.length);
   const view = new DataView(target.buffer);
-  view.setUint8(0, PAGE_VERSION);
+  view.setUint8(0, signed.length === 0 ? PAGE_VERSION : SIGNED_PAGE_VERSION);
   view.setBigUint64(1, BigInt(firstSeqOf(page)));
   view.setUint32(9, records.length);
   target.set(previous, runOffset);
@@ -82,7 +87,15 @@ export function encodePage(page: Page): Uint8Array {
     target.set(hash, offset + bytes.length);
     offset += bytes.length + HASH_BYTES;
   });
+  target.set(signed, offset);
   return target;
+}
+
+/** What stands behind the records: nothing, or the signature on the last of them. */
+function signedEnd({ hash, signature: signed }: LogRecord): Uint8Array {
+  if (signed === null) return new Uint8Array(0);
+  const { keyProof, signature } = signed;
+  return Buffer.concat([sha256(Buffer.concat([hash, keyProof, signature])), keyProof, signature]);
 }
 
 /**
@@ -105,9 +118,25 @@ export function decodePage(value: Uint8Array, stream: StreamId, first: number): 
     records.push(new PageRecord(first + index, page, start + HASH_BYTES, end));
     start = end;
   }
-  const rest = page.length - start - HASH_BYTES;
-  if (rest !== 0) throw fault(first + count, 'the end of the page', `${rest} more bytes`);
+  const last = records.at(-1) as PageRecord;
+  const rest = page.subarray(start + HASH_BYTES);
+  if (page.readUInt8(0) === SIGNED_PAGE_VERSION) last.signature = readSignature(rest, last, fault);
+  else if (rest.length !== 0) throw fault(first + count, 'the end of the page', `${rest.length} more bytes`);
   return { previous: page.subarray(runOffset, runOffset + HASH_BYTES), records };
+}
+
+function readSignature(
+  end: Buffer,
+  { seq, hash }: PageRecord,
+  fault: (seq: number, expected: string, found: string) => PandoError,
+): HeadSignature {
+  const stated = end.subarray(0, HASH_BYTES);
+  const signed = end.subarray(HASH_BYTES);
+  const found = sha256(Buffer.concat([hash, signed]));
+  if (signed.length <= SIGNATURE_BYTES || !equalHashes(stated, found)) {
+    throw fault(seq, `a signature with checksum ${hashText(stated)}`, hashText(found));
+  }
+  return { keyProof: signed.subarray(0, -SIGNATURE_BYTES), signature: signed.subarray(-SIGNATURE_BYTES) };
 }
 
 /** Checks what stands in front of the records, and gives their number. */
@@ -118,7 +147,9 @@ function recordCount(
 ): number {
   if (page.length < HEADER_BYTES) throw fault(seq, 'a page', `${page.length} bytes`);
   const version = page.readUInt8(0);
-  if (version !== PAGE_VERSION) throw fault(seq, `a page of format ${PAGE_VERSION}`, `format ${version}`);
+  if (version !== PAGE_VERSION && version !== SIGNED_PAGE_VERSION) {
+    throw fault(seq, `a page of format ${PAGE_VERSION} or ${SIGNED_PAGE_VERSION}`, `format ${version}`);
+  }
   const first = page.readBigUInt64BE(1);
   if (first !== BigInt(seq)) throw fault(seq, `a page from event ${seq} on`, `one from event ${first} on`);
   const count = page.readUInt32BE(9);
@@ -135,6 +166,7 @@ function hexOf(binary: string): string {
 /** A record in a page. Its views are made when they are asked for: few readers want the hash of every record. */
 class PageRecord implements LogRecord {
   readonly seq: number;
+  signature: HeadSignature | null = null;
   readonly #page: Buffer;
   readonly #start: number;
   readonly #end: number;

@@ -1,10 +1,11 @@
-import type { SignedHead, Signer } from '../core/codec/chain.ts';
+import { type CheckpointSeal, genesisHash, type SignedHead, type Signer } from '../core/codec/chain.ts';
+import type { Hash } from '../core/codec/hash.ts';
 import type { SignatureCheck } from '../core/codec/key-proof.ts';
-import type { PandoError } from '../core/errors.ts';
+import { PandoError } from '../core/errors.ts';
 import type { Event } from '../core/events.ts';
 import type { Graph } from '../core/graph/graph.ts';
 import type { StreamId } from '../core/ids.ts';
-import { type CheckpointPolicy, sealedGraph } from './checkpointing.ts';
+import { type CheckpointPolicy, sealedGraph, underSealOf } from './checkpointing.ts';
 import type { Checkpoint, Log } from './log.ts';
 import { closed, unknownStream } from './log-errors.ts';
 import { notify } from './notify.ts';
@@ -34,6 +35,12 @@ export interface Extension {
   /** The same events as their author encoded them. */
   readonly bytes: readonly Uint8Array[];
   /** The graph after them. */
+  readonly graph: Graph;
+}
+
+/** A graph and the timestamp of the event that led to it. */
+export interface DatedGraph {
+  readonly at: number;
   readonly graph: Graph;
 }
 
@@ -108,6 +115,25 @@ export class StreamTable {
     return state;
   }
 
+  /**
+   * Hash of the chain up to and including event `seq` of a stream's current incarnation. Rejects with `LOG_COMPACTED` when that is not kept
+   * any more, `ARGUMENT_INVALID` beyond the head, `STREAM_UNKNOWN`, `LOG_CORRUPT`.
+   */
+  async hashAt(stream: StreamId, seq: number): Promise<Hash> {
+    const { head } = this.require(stream);
+    if (seq === head.seq) return head.hash;
+    if (seq === 0 && head.incarnation === 1) return genesisHash(stream, 1);
+    // The event that a checkpoint covers may be compacted away; its hash is known from the seal.
+    const sealed = (await this.log.checkpoint(stream, seq))?.seal.head;
+    if (sealed?.seq === seq) return sealed.hash;
+    for await (const [record] of this.log.read(stream, seq, seq)) {
+      if (record !== undefined) return record.hash;
+    }
+    throw new PandoError('ARGUMENT_INVALID', `Stream ${stream} has no event ${seq}; its last is ${head.seq}.`, {
+      stream,
+    });
+  }
+
   /** Runs a task that changes a stream after those that came before. */
   inTurn<Result>(stream: StreamId, task: () => Promise<Result>): Promise<Result> {
     return this.#turns.run(stream, task);
@@ -129,11 +155,11 @@ export class StreamTable {
     return after;
   }
 
-  /** Puts a graph at a head in the place of whatever is known of a stream, and shows it. */
-  async reset(head: SignedHead, graph: Graph, at: number): Promise<void> {
+  /** Puts a graph at a head in the place of whatever is known of a stream, and shows it. `author` is the author's seal, where another node is that. */
+  async reset(head: SignedHead, { at, graph }: DatedGraph, author?: CheckpointSeal): Promise<void> {
     const { stream, seq } = head;
-    const checkpoint: Checkpoint = await sealedGraph(head, graph, at, this.signer);
-    await this.log.reset(stream, head, checkpoint);
+    const own: Checkpoint = await sealedGraph(head, graph, at, this.signer);
+    await this.log.reset(stream, head, author === undefined ? own : underSealOf(author, own));
     this.#show({ kind: 'sound', head, seq, at, graph, checkpointSeq: seq }, null);
   }
 

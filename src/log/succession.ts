@@ -1,5 +1,13 @@
 /** What may follow on what: the rules of {@link Log.append} and {@link Log.reset}, the same for every driver. */
-import { chainHash, equalHashes, genesisHash, type Head, hashText, type SignedHead } from '../core/codec/chain.ts';
+import {
+  chainHash,
+  equalHashes,
+  genesisHash,
+  type Head,
+  type HeadSignature,
+  hashText,
+  type SignedHead,
+} from '../core/codec/chain.ts';
 import type { Hash } from '../core/codec/hash.ts';
 import type { Append, LogRecord } from './log.ts';
 import { corrupt, forked, gap } from './log-errors.ts';
@@ -18,17 +26,24 @@ export function additionOf(current: Head | null, { stream, events, head, checkpo
   }
   const first = head.seq - events.length + 1;
   if (first !== from.seq + 1) throw gap(stream, from.seq + 1, first);
-  const records = chained(from.hash, first, events);
+  const records = chained(from.hash, first, events, head);
   expectHash(head, records.at(-1)?.hash ?? from.hash);
   if (checkpoint !== undefined) checkCheckpoint(head, checkpoint.seal.head);
   return { previous: from.hash, records };
 }
 
-function chained(previous: Hash, first: number, events: readonly Uint8Array[]): LogRecord[] {
+/** The last of them with the author's word on it. */
+function chained(
+  previous: Hash,
+  first: number,
+  events: readonly Uint8Array[],
+  { keyProof, signature }: HeadSignature,
+): LogRecord[] {
   let hash = previous;
   return events.map((bytes, index) => {
     hash = chainHash(hash, bytes);
-    return { seq: first + index, bytes, hash };
+    const isLast = index === events.length - 1;
+    return { seq: first + index, bytes, hash, signature: isLast ? { keyProof, signature } : null };
   });
 }
 

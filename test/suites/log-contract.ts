@@ -86,6 +86,19 @@ export async function textsOf(log: Log, from = 1, to?: number, of = stream): Pro
   return (await readAll(log, from, to, of)).map(({ bytes }) => Buffer.from(bytes).toString());
 }
 
+/** A head whose bytes compare, whatever kind of array they came in. */
+function plain(head: SignedHead | null | undefined): object | null {
+  if (head == null) return null;
+  const { hash, keyProof, signature } = head;
+  return { ...head, hash: [...hash], keyProof: [...keyProof], signature: [...signature] };
+}
+
+async function currentHead(log: Log): Promise<SignedHead> {
+  const head = await log.head(stream);
+  if (head === null) throw new Error('the stream has no head');
+  return head;
+}
+
 async function chunksOf(log: Log, seq?: number): Promise<{ seq: number; chunks: string[] } | null> {
   const checkpoint = await log.checkpoint(stream, seq);
   if (checkpoint === null) return null;
@@ -129,6 +142,16 @@ export function logContract(name: string, open: () => Promise<LogFixture>): void
         const kept = await log.head(stream);
         expect(Buffer.from(kept?.signature ?? [])).toEqual(Buffer.from(head.signature));
         expect(Buffer.from(kept?.keyProof ?? [])).toEqual(Buffer.from(head.keyProof));
+      });
+
+      it('keeps the signature of each head at which an append ended, and no other', async () => {
+        const heads = [await grow(log, beginning(), 2)];
+        heads.push(await grow(log, heads[0] as SignedHead, 1_500), await grow(log, await currentHead(log), 1));
+        const again = fixture.reopen === null ? log : await fixture.reopen();
+        const signed = (await readAll(again)).flatMap(({ seq, hash, signature }) =>
+          signature === null ? [] : [plain({ stream, incarnation: 1, seq, hash, ...signature })],
+        );
+        expect(signed).toEqual(heads.map(plain));
       });
 
       it('takes thousands of events at once and gives them back from any place', async () => {
@@ -260,6 +283,16 @@ export function logContract(name: string, open: () => Promise<LogFixture>): void
         expect(await chunksOf(log)).toMatchObject({ seq: 8 });
         expect(await chunksOf(log, 7)).toEqual({ seq: 4, chunks: ['chunk of 4 0', 'chunk of 4 1', 'chunk of 4 2'] });
         expect(await chunksOf(log, 3)).toBeNull();
+      });
+
+      it('gives each with the signed head that it was written at', async () => {
+        const first = await grow(log, beginning(), 2, true);
+        const second = headAfter(first, eventsOf(7));
+        await log.reset(stream, second, checkpointAt(second));
+        await grow(log, second, 3, true);
+        const again = fixture.reopen === null ? log : await fixture.reopen();
+        expect(plain((await again.checkpoint(stream, second.seq))?.head)).toEqual(plain(second));
+        expect(plain((await again.checkpoint(stream))?.head)).toEqual(plain(await again.head(stream)));
       });
 
       it('takes one on its own, and puts it in the place of another at the same seq', async () => {

@@ -27,11 +27,14 @@ export interface Head {
   readonly hash: Hash;
 }
 
-/** A head, vouched for by the stream's author. */
-export interface SignedHead extends Head {
+/** What a stream's author vouches for a head with. */
+export interface HeadSignature {
   readonly keyProof: KeyProof;
   readonly signature: Uint8Array;
 }
+
+/** A head, vouched for by the stream's author. */
+export interface SignedHead extends Head, HeadSignature {}
 
 /** A graph's digest at a head, vouched for by the stream's author, so that a relayed checkpoint cannot be altered. */
 export interface CheckpointSeal {
