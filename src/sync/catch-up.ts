@@ -1,5 +1,6 @@
 /**
- * The publishing half of a session: brings the peer up to this node's own streams, and keeps it there.
+ * The publishing half of a session: brings the peer up to this node's own streams, and to what it follows of others (handing-on.ts), and
+ * keeps it there.
  *
  * What it believes about the world:
  * 1. The peer tells once, in its first question, what it holds. From then on it holds what was sent, since the connection
@@ -12,12 +13,14 @@
 import { equalHashes, type SignedHead } from '../core/codec/chain.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { Graph } from '../core/graph/graph.ts';
-import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
+import { ADMIN_TREE, isPrivateTree, type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
+import type { SealedCheckpoint } from '../log/signed.ts';
 import { Doorbell } from './doorbell.ts';
 import type { SendCredit } from './flow-control.ts';
+import { HandingOn } from './handing-on.ts';
 import { encodeMessage } from './message-codec.ts';
-import { type Ack, BATCH_BYTES_MAX, type Have, type Payload, type RemoteError } from './messages.ts';
+import { type Ack, BATCH_BYTES_MAX, type Follow, type Have, type Payload, type RemoteError } from './messages.ts';
 import { remoteErrorOf } from './remote-error.ts';
 import type { Connection } from './transport.ts';
 
@@ -34,6 +37,8 @@ export interface CatchUpOptions {
   readonly credit: SendCredit;
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
   readonly refresh: () => Promise<void>;
+  /** Whether a peer may have what another node says of a tree, at this moment. */
+  readonly handsOn: (author: NodeId, tree: TreeName) => boolean;
   readonly report: (error: unknown) => void;
 }
 
@@ -53,6 +58,7 @@ function isWorthCheckpoint(missingEvents: number, graph: Graph): boolean {
 
 export class CatchUp {
   readonly #options: CatchUpOptions;
+  readonly #handingOn: HandingOn;
   readonly #bell = new Doorbell();
   /** What the peer says it holds and nobody has compared with our own history yet. */
   readonly #claims = new Map<StreamId, SignedHead>();
@@ -65,11 +71,27 @@ export class CatchUp {
   #stopped = false;
 
   constructor(options: CatchUpOptions) {
+    const { history, connection, handsOn, report } = options;
     this.#options = options;
+    this.#handingOn = new HandingOn({
+      history,
+      peer: connection.peer,
+      handsOn,
+      say: (message) => connection.send(encodeMessage(message)),
+      sendEvents: (events) => this.#send(events),
+      sendCheckpoint: (checkpoint) => this.#sendCheckpoint(checkpoint),
+      report,
+    });
   }
 
-  /** Something may have to be sent: a stream has grown, or the peer may read other trees. */
+  /** Something may have to be sent: a stream has grown. */
   wake(): void {
+    this.#bell.ring();
+  }
+
+  /** The peer may have something else than before. */
+  reconsider(): void {
+    this.#handingOn.reconsider();
     this.#bell.ring();
   }
 
@@ -87,6 +109,19 @@ export class CatchUp {
     }
     if (have.refresh) void this.#refresh(have.id);
     else this.#enqueue({ id: have.id, failure: null });
+  }
+
+  /** Takes the peer's word on which streams of other nodes it follows through this one. */
+  receiveFollow(follow: Follow): void {
+    this.#handingOn.receive(follow);
+    this.#bell.ring();
+  }
+
+  /** Whether a change of a stream is something to tell the peer of. */
+  concerns(stream: StreamId): boolean {
+    const { node, tree } = splitStreamId(stream);
+    if (isPrivateTree(tree)) return false;
+    return node === this.#options.history.node || this.#handingOn.concerns(stream);
   }
 
   /** Takes word of what the peer has stored. Throws `PROTOCOL_UNEXPECTED` when that was never sent. */
@@ -148,6 +183,7 @@ export class CatchUp {
     const questions = this.#questions;
     this.#questions = [];
     for (const stream of this.#shared()) await this.#bringUp(stream);
+    await this.#handingOn.pass();
     for (const question of questions) this.#answer(question);
   }
 
@@ -173,8 +209,13 @@ export class CatchUp {
     // To hold nothing counts as the beginning of the first incarnation.
     const sent = this.#sent.get(stream) ?? { incarnation: 1, seq: 0 };
     if (head === null || (sent.incarnation === head.incarnation && sent.seq >= head.seq)) return;
-    if (await this.#needsCheckpoint(head, sent)) await this.#sendCheckpoint(stream);
-    else await this.#sendEvents(stream, sent.seq + 1, head.seq);
+    if (await this.#needsCheckpoint(head, sent)) {
+      const checkpoint = await history.checkpointOf(stream);
+      await this.#sendCheckpoint(checkpoint);
+      this.#sent.set(stream, checkpoint.head);
+    } else {
+      await this.#sendEvents(stream, sent.seq + 1, head.seq);
+    }
   }
 
   /**
@@ -224,8 +265,7 @@ export class CatchUp {
     }
   }
 
-  async #sendCheckpoint(stream: StreamId): Promise<void> {
-    const { head, seal, chunks } = await this.#options.history.checkpointOf(stream);
+  async #sendCheckpoint({ head, seal, chunks }: SealedCheckpoint): Promise<void> {
     await this.#send({ type: 'checkpoint-begin', head, seal });
     for await (const chunk of chunks) {
       for (let start = 0; start < chunk.length; start += BATCH_BYTES_MAX) {
@@ -234,7 +274,6 @@ export class CatchUp {
       }
     }
     await this.#send({ type: 'checkpoint-end' });
-    this.#sent.set(stream, head);
   }
 
   async #send(message: Payload): Promise<void> {

@@ -26,6 +26,10 @@ export interface PeerDirectory {
   /** See {@link Meets}. */
   meets: Meets;
   shares(node: NodeId, tree: TreeName): boolean;
+  /** Whether `node` may have what `author` says of a tree, handed on by this node. */
+  handsOn(node: NodeId, author: NodeId, tree: TreeName): boolean;
+  /** Whether what `author` says of a tree is of use here. */
+  hears(author: NodeId, tree: TreeName): boolean;
   /** Has `listener` called after each change. Returns the way to end it. */
   onChange(listener: () => void): () => void;
 }
@@ -77,6 +81,9 @@ export class Hub {
       software,
       capabilities,
       shares: (peer, tree) => directory.shares(peer, tree),
+      handsOn: (peer, author, tree) => directory.handsOn(peer, author, tree),
+      // Who is connected says it itself
+      follows: (author, tree) => this.session(author) === undefined && directory.hears(author, tree),
       refresh,
       handlers: this.#handlers,
       timers,
@@ -264,7 +271,7 @@ export class Hub {
     for (const [node, address] of wanted) {
       const link = this.#links.get(node) ?? this.#addLink(node);
       link.setAddress(address);
-      link.sharesChanged();
+      link.reconsider();
     }
   }
 
@@ -277,14 +284,21 @@ export class Hub {
       random,
       wallClock: now,
       connected: () => {
+        this.#reconsiderFollowed();
         for (const listener of this.#connectedListeners) listener(node);
       },
       disconnected: (reason) => {
+        this.#reconsiderFollowed();
         for (const listener of this.#disconnectedListeners) listener(node, reason);
       },
     });
     this.#links.set(node, link);
     return link;
+  }
+
+  /** Who has come or gone may be heard through others, or need not be any more. */
+  #reconsiderFollowed(): void {
+    for (const link of this.#links.values()) link.session?.reconsiderFollowed();
   }
 
   /** Resolves when the peer is connected, or at the end of the wait, or of this hub. */

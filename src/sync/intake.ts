@@ -1,11 +1,11 @@
 /**
  * The receiving half of a session: stores what the peer publishes, in order, and tells it so.
  *
- * A peer may speak for its own streams only. Everything else that could be wrong with events (order, hashes, signatures,
- * meaning) is found by History before anything is written (invariant 7).
+ * A peer may speak for its own streams, and hand on those of others that it was asked for. Everything else that could be wrong with
+ * events (order, hashes, signatures, meaning) is found by History before anything is written (invariant 7).
  */
-import { equalHashes } from '../core/codec/chain.ts';
-import { PandoError } from '../core/errors.ts';
+import { equalHashes, type Head } from '../core/codec/chain.ts';
+import { isPandoError, PandoError } from '../core/errors.ts';
 import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { ReceiveCredit } from './flow-control.ts';
@@ -18,14 +18,19 @@ import {
   type Payload,
   STREAMS_PER_PEER_MAX,
 } from './messages.ts';
+import type { RelaySubscription } from './relay-subscription.ts';
 
 /** Largest chunk of a checkpoint, in bytes: thirty times what CHUNK_ENTRIES_MAX entries usually take. */
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
+
+/** What is wrong with what its author signed: another version, a history of which there are two, or no sense at all. */
+const AUTHORS_FAULTS = ['LOG_FORKED', 'EVENT_INVALID', 'CODEC_INVALID', 'CODEC_VERSION'] as const;
 
 export interface IntakeOptions {
   readonly history: History;
   readonly peer: NodeId;
   readonly credit: ReceiveCredit;
+  readonly relayed: RelaySubscription;
   readonly send: (message: Message) => void;
   /** An answer of the peer, once everything that came before it is stored. */
   readonly answered: (answer: Have) => void;
@@ -39,6 +44,11 @@ interface Arrival {
 
 function unexpected(message: string): PandoError {
   return new PandoError('PROTOCOL_UNEXPECTED', message);
+}
+
+/** Whether a place in a stream is not beyond another. */
+function isUpTo(place: Head, other: Head): boolean {
+  return place.incarnation < other.incarnation || (place.incarnation === other.incarnation && place.seq <= other.seq);
 }
 
 export class Intake {
@@ -97,20 +107,54 @@ export class Intake {
   }
 
   async #storeEvents({ head, events }: Events): Promise<void> {
-    this.#checkStream(head.stream);
-    await this.#options.history.ingest({ head, events });
+    const { history } = this.#options;
+    if (this.#isRelayed(head)) {
+      const isOld = (known: Head) => known.incarnation > head.incarnation;
+      await this.#storeRelayed(head, isOld, () => history.ingest({ head, events }));
+      return;
+    }
+    await history.ingest({ head, events });
     this.#stored(head);
   }
 
   async #storeCheckpoint({ head, seal }: CheckpointBegin): Promise<void> {
-    this.#checkStream(head.stream);
-    await this.#options.history.ingestCheckpoint({ head, seal, chunks: this.#chunks() });
+    const { history } = this.#options;
+    const chunks = this.#chunks();
+    if (this.#isRelayed(head)) {
+      // Cannot be closed from the other end: whatever becomes of it, all of it is taken out of the queue
+      const open = { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) };
+      const isOld = (known: Head) => isUpTo(head, known);
+      await this.#storeRelayed(head, isOld, () => history.ingestCheckpoint({ head, seal, chunks: open }));
+      while ((await chunks.next()).done !== true);
+      return;
+    }
+    await history.ingestCheckpoint({ head, seal, chunks });
     this.#stored(head);
   }
 
-  #stored({ stream, incarnation, seq }: CheckpointBegin['head']): void {
+  #stored({ stream, incarnation, seq }: Head): void {
     this.#storedTimes += 1;
     this.#options.send({ type: 'ack', stream, incarnation, seq });
+  }
+
+  /**
+   * Stores what the peer hands on, unless that is not wanted any more, or `isOld` says of what is known that it lies behind it. What the author signed
+   * and is no use is no fault of who brings it; what the author did not sign is.
+   */
+  async #storeRelayed(head: Head, isOld: (known: Head) => boolean, store: () => Promise<unknown>): Promise<void> {
+    const { history, relayed } = this.#options;
+    const { stream } = head;
+    if (!relayed.takes(stream)) return;
+    const known = history.head(stream);
+    if (known !== null && isOld(known)) return;
+    try {
+      this.#checkNumber(stream);
+      await store();
+      this.#storedTimes += 1;
+    } catch (error) {
+      if (!isPandoError(error, ...AUTHORS_FAULTS)) throw error;
+      relayed.giveUp(stream, error);
+    }
   }
 
   /** The chunks of a checkpoint as their parts come in, up to its end. */
@@ -132,15 +176,24 @@ export class Intake {
     }
   }
 
-  #checkStream(stream: StreamId): void {
-    const { history, peer } = this.#options;
+  /** Whether a stream is another node's, and was asked for. Throws `PROTOCOL_UNEXPECTED` for what the peer may not send. */
+  #isRelayed({ stream }: Head): boolean {
+    const { peer, relayed } = this.#options;
     const { node, tree } = splitStreamId(stream);
+    if (node !== peer && relayed.wasAskedFor(stream)) return true;
     if (node !== peer || tree === ADMIN_TREE) {
       throw unexpected(`The peer sent events of ${stream}, which are not its to send.`);
     }
+    this.#checkNumber(stream);
+    return false;
+  }
+
+  #checkNumber(stream: StreamId): void {
+    const { history } = this.#options;
     if (history.head(stream) !== null) return;
-    const known = history.streams().filter((head) => splitStreamId(head.stream).node === peer).length;
-    if (known >= STREAMS_PER_PEER_MAX) throw unexpected(`The peer sent more than ${STREAMS_PER_PEER_MAX} streams.`);
+    const { node } = splitStreamId(stream);
+    const known = history.streams().filter((head) => splitStreamId(head.stream).node === node).length;
+    if (known >= STREAMS_PER_PEER_MAX) throw unexpected(`Node ${node} has more than ${STREAMS_PER_PEER_MAX} streams.`);
   }
 
   /** An answer names heads; whatever leads up to them must have come before it. */
@@ -148,8 +201,10 @@ export class Intake {
     for (const head of heads) {
       const { stream, incarnation, seq, hash } = head;
       const known = this.#options.history.head(stream);
-      const same = known?.incarnation === incarnation && known.seq === seq && equalHashes(known.hash, hash);
-      if (splitStreamId(stream).node !== this.#options.peer || !same) {
+      const isSame = known?.incarnation === incarnation && known.seq === seq && equalHashes(known.hash, hash);
+      // Others may have brought more of it by now
+      const isThere = known !== null && (isSame || (isUpTo(head, known) && !isUpTo(known, head)));
+      if (splitStreamId(stream).node !== this.#options.peer || !isThere) {
         throw unexpected(`The peer says that ${stream} goes up to event ${seq}, but did not send that.`);
       }
     }

@@ -6,7 +6,7 @@
  * not know are dropped, so a later one may add some within the same protocol version.
  */
 import { z } from 'zod';
-import type { SignedHead } from '../core/codec/chain.ts';
+import type { Head, SignedHead } from '../core/codec/chain.ts';
 import { EVENT_BYTES_MAX } from '../core/codec/event-codec.ts';
 import { HASH_BYTES } from '../core/codec/hash.ts';
 import { isProofLength, SIGNATURE_BYTES } from '../core/codec/key-proof.ts';
@@ -21,6 +21,7 @@ import {
   type Have,
   MESSAGE_CHARACTERS_MAX,
   type Message,
+  RELAYED_STREAMS_MAX,
   STREAMS_PER_PEER_MAX,
 } from './messages.ts';
 
@@ -85,6 +86,10 @@ const head = z.unknown().transform((value, context): SignedHead => {
   return z.NEVER;
 });
 
+const bareHead = z
+  .tuple([streamId, positive, count, hash])
+  .transform(([stream, incarnation, seq, hash]): Head => ({ stream, incarnation, seq, hash }));
+
 function streamOf(value: unknown): StreamId | null {
   if (typeof value !== 'string') return null;
   try {
@@ -142,6 +147,8 @@ const schemas = {
     last: z.boolean(),
   }),
   'checkpoint-end': z.object({ type: z.literal('checkpoint-end') }),
+  offer: z.object({ type: z.literal('offer'), streams: listOf(streamId, 0, RELAYED_STREAMS_MAX) }),
+  follow: z.object({ type: z.literal('follow'), heads: listOf(bareHead, 0, RELAYED_STREAMS_MAX) }),
   ack: z.object({ type: z.literal('ack'), stream: streamId, incarnation: positive, seq: count }),
   credit: z.object({ type: z.literal('credit'), bytes: positive.max(CREDIT_WINDOW_BYTES) }),
   ping: z.object({ type: z.literal('ping') }),
@@ -183,6 +190,11 @@ function wireForm(message: Message): object {
       return { ...message, head: wireHead(message.head) };
     case 'checkpoint-begin':
       return { ...message, head: wireHead(message.head), seal: [message.seal.digest, message.seal.signature] };
+    case 'follow':
+      return {
+        ...message,
+        heads: message.heads.map(({ stream, incarnation, seq, hash }) => [stream, incarnation, seq, hash]),
+      };
     default:
       return message;
   }

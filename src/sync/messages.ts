@@ -1,5 +1,5 @@
 /** What peers say to each other: one message per frame. `message-codec.ts` tells how it looks on the wire. */
-import type { CheckpointSeal, SignedHead } from '../core/codec/chain.ts';
+import type { CheckpointSeal, Head, SignedHead } from '../core/codec/chain.ts';
 import type { ErrorCode, Evidence } from '../core/errors.ts';
 import type { NodeId, StreamId } from '../core/ids.ts';
 
@@ -10,6 +10,11 @@ export const PROTOCOL_RANGE: ProtocolRange = { min: 1, max: 1 };
 export const STREAMS_PER_PEER_MAX = 2_000;
 /** Bytes of events or of a checkpoint in one frame: a quarter of the largest frame, so that calls pass in between. */
 export const BATCH_BYTES_MAX = 256 * 1024;
+
+/** In the capabilities of a node that hands on and takes streams of other nodes. */
+export const RELAY_CAPABILITY = 'relay';
+/** Streams of other nodes that a peer is offered, or follows through this node, at a time. Keeps an `offer` or a `follow` within one frame. */
+export const RELAYED_STREAMS_MAX = 2_000;
 
 /** Longest sentence about a failure. */
 export const MESSAGE_CHARACTERS_MAX = 2_000;
@@ -73,6 +78,19 @@ export interface CheckpointChunk {
 export interface CheckpointEnd {
   readonly type: 'checkpoint-end';
 }
+/** The streams of other nodes that the sender would hand on, all of them; each such message takes the place of the one before. */
+export interface Offer {
+  readonly type: 'offer';
+  readonly streams: readonly StreamId[];
+}
+/**
+ * The streams out of an offer that the sender wants from now on, all of them, and how far it is in each: nothing of a stream is seq 0 of
+ * incarnation 1. Where it has got one already, its head says nothing new.
+ */
+export interface Follow {
+  readonly type: 'follow';
+  readonly heads: readonly Head[];
+}
 /** Up to here, a stream of the receiver is on the sender's disk. */
 export interface Ack {
   readonly type: 'ack';
@@ -113,4 +131,17 @@ export interface Goodbye {
 
 /** Messages that carry events or graphs; they are paid for with credit. */
 export type Payload = Events | CheckpointBegin | CheckpointChunk | CheckpointEnd;
-export type Message = Hello | Have | Payload | Ack | Credit | Ping | Pong | Request | Response | Cancel | Goodbye;
+export type Message =
+  | Hello
+  | Have
+  | Payload
+  | Offer
+  | Follow
+  | Ack
+  | Credit
+  | Ping
+  | Pong
+  | Request
+  | Response
+  | Cancel
+  | Goodbye;

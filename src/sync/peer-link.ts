@@ -118,9 +118,9 @@ export class PeerLink {
     this.#adopt(connection, 'them');
   }
 
-  /** The peer may read other trees than before. */
-  sharesChanged(): void {
-    this.#current?.session.sharesChanged();
+  /** See {@link Session.reconsider}. */
+  reconsider(): void {
+    this.#current?.session.reconsider();
   }
 
   /** Ends the session; whoever dialled it may dial again. */

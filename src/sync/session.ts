@@ -5,7 +5,7 @@
  * Whatever a peer does wrong ends this session, with a goodbye that says why, and harms nothing else (invariant 7).
  */
 import { isPandoError, PandoError } from '../core/errors.ts';
-import { isPrivateTree, type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
+import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import { type CallHandler, Calls } from './calls.ts';
 import { CatchUp } from './catch-up.ts';
@@ -15,8 +15,9 @@ import { Heartbeat } from './heartbeat.ts';
 import { checkProtocol } from './hello.ts';
 import { Intake } from './intake.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
-import { type Goodbye, type Have, type Hello, type Message, PROTOCOL_RANGE } from './messages.ts';
+import { type Goodbye, type Have, type Hello, type Message, PROTOCOL_RANGE, RELAY_CAPABILITY } from './messages.ts';
 import { type CaughtUp, Questions } from './questions.ts';
+import { RelaySubscription } from './relay-subscription.ts';
 import type { Timers } from './timers.ts';
 import { type Connection, checkFrameSize, FRAME_BYTES_MAX } from './transport.ts';
 
@@ -33,6 +34,10 @@ export interface SessionContext {
   readonly capabilities: readonly string[];
   /** Whether the peer may read the tree, at this moment. */
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
+  /** Whether the peer may have what `author` says of a tree, from this node, at this moment. */
+  readonly handsOn: (peer: NodeId, author: NodeId, tree: TreeName) => boolean;
+  /** Whether what `author` says of a tree is of use here when others bring it, at this moment. */
+  readonly follows: (author: NodeId, tree: TreeName) => boolean;
   /** Looks at ZFS now, at what this peer may read, and logs what it finds. */
   readonly refresh: (peer: NodeId) => Promise<void>;
   readonly handlers: ReadonlyMap<string, CallHandler>;
@@ -51,6 +56,7 @@ export class Session {
   readonly #connection: Connection;
   readonly #calls: Calls;
   readonly #catchUp: CatchUp;
+  readonly #relayed: RelaySubscription;
   readonly #intake: Intake;
   readonly #questions: Questions;
   readonly #heartbeat: Heartbeat;
@@ -63,7 +69,7 @@ export class Session {
   #resolveClosed: (reason: PandoError) => void = () => undefined;
 
   constructor(connection: Connection, context: SessionContext) {
-    const { history, shares, refresh, handlers, timers, report } = context;
+    const { history, shares, handsOn, follows, refresh, handlers, timers, report } = context;
     const send = (message: Message): void => this.#send(message);
     this.peer = connection.peer;
     this.#connection = connection;
@@ -80,7 +86,17 @@ export class Session {
       connection,
       credit: this.#sendCredit,
       shares,
+      handsOn: (author, tree) => this.#relays && handsOn(this.peer, author, tree),
       refresh: () => refresh(this.peer),
+      report,
+    });
+    this.#relayed = new RelaySubscription({
+      history,
+      wants: (stream) => {
+        const { node, tree } = splitStreamId(stream);
+        return node !== this.peer && node !== history.node && follows(node, tree);
+      },
+      say: send,
       report,
     });
     this.#questions = new Questions({ send, storedTimes: () => this.#intake.storedTimes });
@@ -88,6 +104,7 @@ export class Session {
       history,
       peer: this.peer,
       credit: new ReceiveCredit(),
+      relayed: this.#relayed,
       send,
       answered: (answer) => this.#questions.answered(answer),
     });
@@ -100,8 +117,7 @@ export class Session {
       this.#end(new PandoError('PROTOCOL_TIMEOUT', `Peer ${this.peer} did not say hello in time.`));
     });
     this.#unsubscribe = history.onChange(({ head }) => {
-      const { node, tree } = splitStreamId(head.stream);
-      if (node === history.node && !isPrivateTree(tree)) this.#catchUp.wake();
+      if (this.#catchUp.concerns(head.stream)) this.#catchUp.wake();
     });
     connection.onClose((reason) => this.#end(reason, { tell: false }));
     this.#sayHello();
@@ -141,9 +157,20 @@ export class Session {
     return this.#catchUp.acknowledged(stream);
   }
 
-  /** Tells that the peer may read other trees than before. */
-  sharesChanged(): void {
-    this.#catchUp.wake();
+  /** Streams of other nodes that this one follows through the peer. */
+  get followed(): ReadonlySet<StreamId> {
+    return this.#relayed.followed;
+  }
+
+  /** Tells that the peer may have something else than before, or that something else is of use here. */
+  reconsider(): void {
+    this.#catchUp.reconsider();
+    this.#relayed.reconsider();
+  }
+
+  /** Tells that another node has come or gone, which says itself what the peer would hand on. */
+  reconsiderFollowed(): void {
+    this.#relayed.reconsider();
   }
 
   /** Ends the session; the peer learns why. */
@@ -151,9 +178,20 @@ export class Session {
     this.#end(reason);
   }
 
+  /** Whether the peer hands on and takes streams of other nodes: earlier builds would take them for a fault. */
+  get #relays(): boolean {
+    return this.#hello?.capabilities.includes(RELAY_CAPABILITY) === true;
+  }
+
   #sayHello(): void {
     const { history, software, capabilities } = this.#context;
-    this.#send({ type: 'hello', protocol: PROTOCOL_RANGE, node: history.node, software, capabilities });
+    this.#send({
+      type: 'hello',
+      protocol: PROTOCOL_RANGE,
+      node: history.node,
+      software,
+      capabilities: [...capabilities, RELAY_CAPABILITY],
+    });
   }
 
   #send(message: Message): void {
@@ -212,6 +250,12 @@ export class Session {
       case 'checkpoint-chunk':
       case 'checkpoint-end':
         this.#intake.receive(message, bytes);
+        return;
+      case 'offer':
+        this.#relayed.receive(message);
+        return;
+      case 'follow':
+        this.#catchUp.receiveFollow(message);
         return;
       case 'ack':
         this.#catchUp.receiveAck(message);

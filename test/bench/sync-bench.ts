@@ -61,6 +61,8 @@ function sessionOn(connection: Connection, history: History, refresh: () => Prom
     software: 'bench',
     capabilities: [],
     shares: () => true,
+    handsOn: () => false,
+    follows: () => false,
     refresh,
     handlers: new Map(),
     timers: systemTimers,

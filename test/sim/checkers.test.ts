@@ -168,6 +168,7 @@ describe('in a team, the checkers', () => {
   });
 
   it('find two owners, in two epochs, of which one has not heard of the other', async () => {
+    for (const { id } of copies) world.network.wires.cut(owner.id, id);
     await world.scheduler.until(taken({ withoutOwner: true }));
     expect(await findings()).toContain('oneOwner: n1');
   });

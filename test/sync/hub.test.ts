@@ -39,6 +39,14 @@ class Directory implements PeerDirectory {
     return this.isKnown(node) && this.#node.shared.has(tree);
   }
 
+  handsOn(...about: Parameters<PeerDirectory['handsOn']>): boolean {
+    return this.#node.handsOn(...about);
+  }
+
+  hears(...about: Parameters<PeerDirectory['hears']>): boolean {
+    return this.#node.follows(...about);
+  }
+
   onChange(listener: () => void): () => void {
     this.#changed = listener;
     return () => {

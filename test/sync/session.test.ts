@@ -172,7 +172,7 @@ describe('what a peer may see', () => {
     await sessionB.sync();
     expect(known(b, a, SECRETS)).toBeNull();
     a.shared.add(SECRETS);
-    sessionA.sharesChanged();
+    sessionA.reconsider();
     await caughtUp(b, a, SECRETS);
     a.shared.delete(SECRETS);
     await takeSnapshots(a, 1, 1, SECRETS);

@@ -18,7 +18,7 @@ import type { CallHandler } from '../../src/sync/calls.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
 import { decodeMessage, encodeMessage } from '../../src/sync/message-codec.ts';
-import { type Message, PROTOCOL_RANGE } from '../../src/sync/messages.ts';
+import { type Message, PROTOCOL_RANGE, RELAY_CAPABILITY } from '../../src/sync/messages.ts';
 import { Session, type SessionContext } from '../../src/sync/session.ts';
 import type { Connection } from '../../src/sync/transport.ts';
 import { FakeTimers } from './fake-timers.ts';
@@ -40,6 +40,10 @@ export interface SyncNode {
   readonly shared: Set<TreeName>;
   /** What this node does when a peer asks it to look at ZFS. */
   refresh: () => Promise<void>;
+  /** What it hands on of others, nothing unless a test says so. */
+  handsOn: SessionContext['handsOn'];
+  /** What it takes of others from whoever brings it, nothing unless a test says so. */
+  follows: SessionContext['follows'];
 }
 
 export async function createNode(
@@ -59,11 +63,15 @@ export async function createNode(
     reported,
     shared,
     refresh: async () => undefined,
+    handsOn: () => false,
+    follows: () => false,
     context: {
       history,
       software: '0.1.0',
       capabilities: [],
       shares: (_peer, tree) => shared.has(tree),
+      handsOn: (peer, author, tree) => node.handsOn(peer, author, tree),
+      follows: (author, tree) => node.follows(author, tree),
       refresh: () => node.refresh(),
       handlers,
       timers,
@@ -232,7 +240,7 @@ export class Puppet {
       protocol: PROTOCOL_RANGE,
       node: this.identity.node,
       software: '9.9.9',
-      capabilities: [],
+      capabilities: [RELAY_CAPABILITY],
     });
   }
 

@@ -2,6 +2,7 @@
 import { mirrorKey } from '../../core/admin.ts';
 import { PandoError } from '../../core/errors.ts';
 import type { NodeId, TreeName } from '../../core/ids.ts';
+import { countsHere, isHandedOn } from '../../core/relays.ts';
 import { Invitations } from '../../features/peers/invitations.ts';
 import { Limits } from '../../features/peers/limits.ts';
 import { LIMITED, type Limited, Notices } from '../../features/peers/notices.ts';
@@ -123,6 +124,8 @@ export class Peering {
         meets: this.#keys.meets,
         refused: (node) => this.refusals.note({ peer: node, action: 'connect', tree: null }),
         shares: (node, tree) => this.mayRead(node, tree),
+        handsOn: (node, author, tree) => isHandedOn(admin.state, node, author, tree),
+        hears: (author, tree) => countsHere(admin.state, author, tree),
         onChange: (listener) => admin.onChange(listener),
       },
       software: settings.version,
