@@ -8,7 +8,7 @@
  * 4. Changes of one stream run one after the other; streams do not wait for each other.
  * 5. A damaged stream is reported by {@link History.faults} and refused with `LOG_CORRUPT`; the others go on.
  */
-import { isEd25519Signature, type SignedHead, type Signer } from '../core/codec/chain.ts';
+import { isEd25519Signature, type SignedHead, type Signer, verifyHead } from '../core/codec/chain.ts';
 import { decodeStoredEvent } from '../core/codec/event-codec.ts';
 import type { Hash } from '../core/codec/hash.ts';
 import type { SignatureCheck } from '../core/codec/key-proof.ts';
@@ -137,6 +137,11 @@ export class History {
    */
   ingest(batch: SignedBatch): Promise<readonly Event[]> {
     return this.#followed.ingest(batch);
+  }
+
+  /** Throws `LOG_CORRUPT` unless the stream's own node signed the head. */
+  verifyHead(head: SignedHead): void {
+    verifyHead(head, this.#table.isSigned);
   }
 
   /**

@@ -3,7 +3,7 @@ import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isPandoError, PandoError } from '../core/errors.ts';
-import type { NodeId, StreamId, TreeName } from '../core/ids.ts';
+import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { BareAccept } from './bare-connections.ts';
 import type { CallHandler } from './calls.ts';
@@ -11,7 +11,7 @@ import { type LinkStatus, PeerLink } from './peer-link.ts';
 import type { CaughtUp } from './questions.ts';
 import type { Session, SessionContext } from './session.ts';
 import type { Timers } from './timers.ts';
-import type { Connection, Meets, Transport } from './transport.ts';
+import type { Connection, Meets, MetNode, Transport } from './transport.ts';
 
 /** How long {@link Hub.sync} waits for a connection before it gives up, in ms: a person is looking. */
 export const CONNECT_WAIT_MS = 10_000;
@@ -25,6 +25,8 @@ export interface PeerDirectory {
   refused(node: NodeId): void;
   /** See {@link Meets}. */
   meets: Meets;
+  /** Whether a key is one that a node has not replaced, as far as is known here. Unlike {@link meets}, this remembers nothing. */
+  isCurrentKey(met: MetNode): boolean;
   shares(node: NodeId, tree: TreeName): boolean;
   /** Whether `node` may have what `author` says of a tree, handed on by this node. */
   handsOn(node: NodeId, author: NodeId, tree: TreeName): boolean;
@@ -32,6 +34,12 @@ export interface PeerDirectory {
   hears(author: NodeId, tree: TreeName): boolean;
   /** Has `listener` called after each change. Returns the way to end it. */
   onChange(listener: () => void): () => void;
+}
+
+/** What `pando status` tells of a peer. */
+export interface HubLink extends LinkStatus {
+  /** Connected peers that hand on what this one says, as long as it is not connected itself. */
+  readonly heardThrough: readonly NodeId[];
 }
 
 /** Answers a node that proved its key and need not be known. Never rejects. */
@@ -81,6 +89,7 @@ export class Hub {
       software,
       capabilities,
       shares: (peer, tree) => directory.shares(peer, tree),
+      isCurrentKey: (met) => directory.isCurrentKey(met),
       handsOn: (peer, author, tree) => directory.handsOn(peer, author, tree),
       // Who is connected says it itself
       follows: (author, tree) => this.session(author) === undefined && directory.hears(author, tree),
@@ -160,8 +169,15 @@ export class Hub {
     return Array.from(this.#links).flatMap(([node, link]) => (link.session === undefined ? [] : [node]));
   }
 
-  status(): LinkStatus[] {
-    return Array.from(this.#links.values(), (link) => link.status());
+  status(): HubLink[] {
+    return Array.from(this.#links, ([node, link]) => ({ ...link.status(), heardThrough: this.#relaysOf(node) }));
+  }
+
+  #relaysOf(author: NodeId): NodeId[] {
+    const isOfAuthor = (stream: StreamId) => splitStreamId(stream).node === author;
+    return Array.from(this.#links).flatMap(([node, { session }]) =>
+      Array.from(session?.followed ?? []).some(isOfAuthor) ? [node] : [],
+    );
   }
 
   /** How much of an own stream is on the peer's disk for certain, or null when that is not known (at present). */

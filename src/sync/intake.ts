@@ -4,7 +4,7 @@
  * A peer may speak for its own streams, and hand on those of others that it was asked for. Everything else that could be wrong with
  * events (order, hashes, signatures, meaning) is found by History before anything is written (invariant 7).
  */
-import { equalHashes, type Head } from '../core/codec/chain.ts';
+import { equalHashes, type Head, type SignedHead } from '../core/codec/chain.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
@@ -19,18 +19,21 @@ import {
   STREAMS_PER_PEER_MAX,
 } from './messages.ts';
 import type { RelaySubscription } from './relay-subscription.ts';
+import type { MetNode } from './transport.ts';
 
 /** Largest chunk of a checkpoint, in bytes: thirty times what CHUNK_ENTRIES_MAX entries usually take. */
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 
-/** What is wrong with what its author signed: another version, a history of which there are two, or no sense at all. */
-const AUTHORS_FAULTS = ['LOG_FORKED', 'EVENT_INVALID', 'CODEC_INVALID', 'CODEC_VERSION'] as const;
+/** What is wrong with what its author signed: another version, a history of which there are two, a key that is none any more, or no sense at all. */
+const AUTHORS_FAULTS = ['LOG_FORKED', 'EVENT_INVALID', 'CODEC_INVALID', 'CODEC_VERSION', 'PEER_REFUSED'] as const;
 
 export interface IntakeOptions {
   readonly history: History;
   readonly peer: NodeId;
   readonly credit: ReceiveCredit;
   readonly relayed: RelaySubscription;
+  /** See {@link SessionContext.isCurrentKey}. */
+  readonly isCurrentKey: (met: MetNode) => boolean;
   readonly send: (message: Message) => void;
   /** An answer of the peer, once everything that came before it is stored. */
   readonly answered: (answer: Have) => void;
@@ -141,13 +144,16 @@ export class Intake {
    * Stores what the peer hands on, unless that is not wanted any more, or `isOld` says of what is known that it lies behind it. What the author signed
    * and is no use is no fault of who brings it; what the author did not sign is.
    */
-  async #storeRelayed(head: Head, isOld: (known: Head) => boolean, store: () => Promise<unknown>): Promise<void> {
+  async #storeRelayed(head: SignedHead, isOld: (known: Head) => boolean, store: () => Promise<unknown>): Promise<void> {
     const { history, relayed } = this.#options;
     const { stream } = head;
     if (!relayed.takes(stream)) return;
     const known = history.head(stream);
     if (known !== null && isOld(known)) return;
+    // Before anything is believed about the key
+    history.verifyHead(head);
     try {
+      this.#checkKey(head);
       this.#checkNumber(stream);
       await store();
       this.#storedTimes += 1;
@@ -155,6 +161,16 @@ export class Intake {
       if (!isPandoError(error, ...AUTHORS_FAULTS)) throw error;
       relayed.giveUp(stream, error);
     }
+  }
+
+  /** With a key that was replaced, whoever found or stole it could say anything: its owner has another now, and says it itself. */
+  #checkKey({ stream, keyProof }: SignedHead): void {
+    const { node } = splitStreamId(stream);
+    if (this.#options.isCurrentKey({ node, keyProof })) return;
+    throw new PandoError(
+      'PEER_REFUSED',
+      `Stream ${stream} was signed with a key that node ${node} has replaced since.`,
+    );
   }
 
   /** The chunks of a checkpoint as their parts come in, up to its end. */

@@ -13,7 +13,7 @@ import type { Connection, Transport } from './transport.ts';
  */
 export type LinkState = 'idle' | 'dialling' | 'waiting' | 'connected';
 
-/** What `pando status` tells of a peer. */
+/** How the tie to a peer is. */
 export interface LinkStatus {
   readonly node: NodeId;
   readonly address: string | null;

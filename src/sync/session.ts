@@ -19,7 +19,7 @@ import { type Goodbye, type Have, type Hello, type Message, PROTOCOL_RANGE, RELA
 import { type CaughtUp, Questions } from './questions.ts';
 import { RelaySubscription } from './relay-subscription.ts';
 import type { Timers } from './timers.ts';
-import { type Connection, checkFrameSize, FRAME_BYTES_MAX } from './transport.ts';
+import { type Connection, checkFrameSize, FRAME_BYTES_MAX, type MetNode } from './transport.ts';
 
 /** Time from the connection to the peer's hello, in ms. */
 export const HELLO_TIMEOUT_MS = 10_000;
@@ -38,6 +38,8 @@ export interface SessionContext {
   readonly handsOn: (peer: NodeId, author: NodeId, tree: TreeName) => boolean;
   /** Whether what `author` says of a tree is of use here when others bring it, at this moment. */
   readonly follows: (author: NodeId, tree: TreeName) => boolean;
+  /** Whether a key is one that a node has not replaced, as far as is known here. */
+  readonly isCurrentKey: (met: MetNode) => boolean;
   /** Looks at ZFS now, at what this peer may read, and logs what it finds. */
   readonly refresh: (peer: NodeId) => Promise<void>;
   readonly handlers: ReadonlyMap<string, CallHandler>;
@@ -105,6 +107,7 @@ export class Session {
       peer: this.peer,
       credit: new ReceiveCredit(),
       relayed: this.#relayed,
+      isCurrentKey: context.isCurrentKey,
       send,
       answered: (answer) => this.#questions.answered(answer),
     });

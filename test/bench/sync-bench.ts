@@ -63,6 +63,7 @@ function sessionOn(connection: Connection, history: History, refresh: () => Prom
     shares: () => true,
     handsOn: () => false,
     follows: () => false,
+    isCurrentKey: () => true,
     refresh,
     handlers: new Map(),
     timers: systemTimers,

@@ -4,6 +4,7 @@ import { hashText } from '../../src/core/codec/chain.ts';
 import type { Role } from '../../src/core/grants.ts';
 import { type RelativeName, type SnapshotName, streamIdOf } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
+import { withNewKey } from '../../src/sync/identity.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
 const WEB = 'web' as RelativeName;
@@ -125,4 +126,24 @@ it('hears it from the standby itself once they meet, and from the hub again when
   const snapshot = '2' as SnapshotName;
   await standby.node.trees.snapshot({ tree: IMAGES, name: WEB, snapshot }, { recursive: false });
   await expect.poll(() => toldBy(standby, owner)?.seq).toBe(toldBy(standby, standby)?.seq);
+});
+
+it('believes nothing that was signed with a key which the standby has replaced', async () => {
+  await grant(hub, owner, 'contributor');
+  const before = standby;
+  world.network.cut(hub.node.id, standby.node.id);
+  world.network.mend(owner.node.id, standby.node.id);
+  await standby.node.stop();
+  standby = await world.start('standby', { ...before, identity: withNewKey(before.identity) });
+  await standby.node.hub.sync(owner.node.id);
+  await standby.node.stop();
+  world.network.cut(owner.node.id, standby.node.id);
+  world.network.mend(hub.node.id, standby.node.id);
+  // Somebody with an old copy of its data directory, whom the hub cannot tell from it
+  standby = await world.start('standby', before);
+  await takeOver();
+  expect(toldBy(standby, hub)).toEqual(toldBy(standby, standby));
+  expect(toldBy(standby, owner)).toBeNull();
+  expect(ownerOf(owner)?.node).toBe(owner.node.id);
+  expect(owner.warnings.join()).toContain('has replaced since');
 });

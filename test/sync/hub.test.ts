@@ -31,6 +31,10 @@ class Directory implements PeerDirectory {
     return true;
   }
 
+  isCurrentKey(): boolean {
+    return true;
+  }
+
   refused(node: NodeId): void {
     this.refusals.push(node);
   }
@@ -381,4 +385,34 @@ test('whoever waits for a peer hears at once that the hub is closed', async () =
   await a.hub.start();
   const waiting = a.hub.reach(b.node);
   await Promise.all([expect(waiting).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' }), a.hub.close()]);
+});
+
+test('a peer that is not connected is heard through one that is, and no longer once it is back', async () => {
+  const network = new MemoryNetwork();
+  const [author, relay, far] = [await memoryNode(network), await memoryNode(network), await memoryNode(network)];
+  relay.handsOn = () => true;
+  far.follows = (node) => node === author.node;
+  await addTree(author);
+  author.directory.set(relay.node, null);
+  author.directory.set(far.node, null);
+  relay.directory.set(author.node, author.address);
+  relay.directory.set(far.node, null);
+  far.directory.set(relay.node, relay.address);
+  await Promise.all([author, relay, far].map(({ hub }) => hub.start()));
+  await connected(author, relay);
+  await connected(relay, far);
+  await caughtUp(far, author);
+  far.directory.set(author.node, author.address);
+  const heard = () => far.hub.status().find(({ node }) => node === author.node)?.heardThrough;
+  expect(heard()).toEqual([relay.node]);
+  await connected(author, far);
+  expect(heard()).toEqual([]);
+  await takeSnapshots(author, 1, 3);
+  await caughtUp(far, author);
+  const gone = whenDisconnected(far);
+  network.cut(author.node, far.node);
+  await gone;
+  expect(heard()).toEqual([relay.node]);
+  await takeSnapshots(author, 4, 3);
+  await caughtUp(far, author);
 });

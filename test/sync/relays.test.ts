@@ -19,6 +19,7 @@ import {
   SECRETS,
   type SyncNode,
   takeSnapshots,
+  until,
 } from './world.ts';
 
 /** An author, a node that knows it, and one that only knows that other; the last wants what the author says. */
@@ -249,6 +250,7 @@ async function hostileScene() {
   const batches = await batchesOf(author);
   puppet.say({ type: 'events', ...(batches[0] as SignedBatch) });
   puppet.say({ type: 'events', ...(batches[1] as SignedBatch) });
+  await until(far, () => far.history.head(stream)?.seq === 2);
   return { author, far, puppet, session, stream, batches };
 }
 
@@ -411,6 +413,17 @@ describe('A relay that brings', () => {
     puppet.say({ type: 'ping' });
     await puppet.hear('pong');
     expect(known(far, author)).toEqual([1, 2]);
+  });
+
+  test('what was signed with a key that its author has replaced is left to the author', async () => {
+    const scene = await hostileScene();
+    const { puppet, far, author, session, stream } = scene;
+    far.replaced.add(author.identity.keyProof.length);
+    puppet.say({ type: 'events', ...batch(scene, 3) });
+    expect((await puppet.hear('follow')).heads).toEqual([]);
+    expect(session.followed.has(stream)).toBe(false);
+    expect(known(far, author)).toEqual([1, 2]);
+    expect(far.reported).toMatchObject([{ code: 'PEER_REFUSED' }]);
   });
 
   test('a tree that this node does not want to hear of is not asked for it', async () => {

@@ -44,6 +44,8 @@ export interface SyncNode {
   handsOn: SessionContext['handsOn'];
   /** What it takes of others from whoever brings it, nothing unless a test says so. */
   follows: SessionContext['follows'];
+  /** Lengths of key proofs that nobody shows any more. */
+  readonly replaced: Set<number>;
 }
 
 export async function createNode(
@@ -65,6 +67,7 @@ export async function createNode(
     refresh: async () => undefined,
     handsOn: () => false,
     follows: () => false,
+    replaced: new Set(),
     context: {
       history,
       software: '0.1.0',
@@ -72,6 +75,7 @@ export async function createNode(
       shares: (_peer, tree) => shared.has(tree),
       handsOn: (peer, author, tree) => node.handsOn(peer, author, tree),
       follows: (author, tree) => node.follows(author, tree),
+      isCurrentKey: ({ keyProof }) => !node.replaced.has(keyProof.length),
       refresh: () => node.refresh(),
       handlers,
       timers,
@@ -147,7 +151,7 @@ export async function caughtUp(reader: SyncNode, owner: SyncNode, tree: TreeName
 }
 
 /** Resolves once a condition on a node's history holds. */
-async function until(node: SyncNode, condition: () => boolean): Promise<void> {
+export async function until(node: SyncNode, condition: () => boolean): Promise<void> {
   while (!condition()) {
     await new Promise<void>((resolve) => {
       const stop = node.history.onChange(() => {

@@ -1,7 +1,7 @@
 import { keysAgainst, keysOf } from '../../core/codec/key-proof.ts';
 import type { NodeId } from '../../core/ids.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
-import type { Meets } from '../../sync/transport.ts';
+import type { Meets, MetNode } from '../../sync/transport.ts';
 
 export interface PeerKeysOptions {
   readonly admin: AdminJournal;
@@ -30,6 +30,12 @@ export class PeerKeys {
     // The first key needs no remembering: the id is its fingerprint
     if (found === 'newer' && shown.length > 1) this.#remember(node, shown).catch(this.#options.onTrouble);
     return found !== 'others';
+  };
+
+  /** Whether a key is the newest that is known of a node, or goes on from that. Remembers nothing: nobody has proved to hold it. */
+  readonly isCurrent = ({ node, keyProof }: MetNode): boolean => {
+    const known = this.#options.admin.state.keys.get(node) ?? [];
+    return keysAgainst(known, keysOf(keyProof)) !== 'others';
   };
 
   async #remember(peer: NodeId, shown: readonly string[]): Promise<void> {

@@ -19,7 +19,7 @@ import type { Notice } from '../../features/peers/notices.ts';
 import type { PeerGrant } from '../../features/peers/peer-grants.ts';
 import type { KeptTree } from '../../features/trees/trees.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
-import type { LinkStatus } from '../../sync/peer-link.ts';
+import type { HubLink } from '../../sync/hub.ts';
 import type { LinkUse } from '../../transfer/link-uses.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
@@ -32,7 +32,7 @@ export type PeerStatus = Peer & {
   readonly grants: readonly Grant[];
   /** What it tells of this node. */
   readonly notices: readonly Notice[];
-  readonly link: LinkStatus | null;
+  readonly link: HubLink | null;
 };
 export type TreeStatus = KeptTree & TreeCondition;
 export type MirrorStatus = Mirror & {

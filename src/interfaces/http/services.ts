@@ -14,7 +14,7 @@ import type { Operators } from '../../features/trees/operators.ts';
 import type { Trees } from '../../features/trees/trees.ts';
 import type { Verifier } from '../../features/verify/verifier.ts';
 import type { History } from '../../log/history.ts';
-import type { LinkStatus } from '../../sync/peer-link.ts';
+import type { HubLink } from '../../sync/hub.ts';
 import type { LinkUses } from '../../transfer/link-uses.ts';
 import type { ZfsCapabilities } from '../../zfs/zfs.ts';
 
@@ -58,7 +58,7 @@ export interface DaemonServices {
   readonly observer: Observer;
   readonly layers: Layers;
   /** The ties to all known peers (`Hub.status`). */
-  readonly links: () => readonly LinkStatus[];
+  readonly links: () => readonly HubLink[];
   /** How the newest stream with a peer went. */
   readonly linkUses: LinkUses;
   readonly zfsCapabilities: () => Promise<ZfsCapabilities>;

@@ -122,6 +122,7 @@ export class Peering {
         peers: () => this.peers.list().map(({ peer, address }) => ({ node: peer, address })),
         isKnown: (node) => this.peers.get(node) !== undefined,
         meets: this.#keys.meets,
+        isCurrentKey: this.#keys.isCurrent,
         refused: (node) => this.refusals.note({ peer: node, action: 'connect', tree: null }),
         shares: (node, tree) => this.mayRead(node, tree),
         handsOn: (node, author, tree) => isHandedOn(admin.state, node, author, tree),

@@ -1,5 +1,5 @@
 /** Every command, against the real API of nodes in this process. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { RelativeName } from '../../../src/core/ids.ts';
 import { damaged } from '../../main/damaged-log.ts';
 import { at, dataset, IMAGES } from '../../main/memory-world.ts';
@@ -184,6 +184,18 @@ describe('on the node that owns a tree', () => {
       trees: [{ tree: 'images', kind: 'own', datasets: 3, error: null }],
       peers: [{ name: 'backup', link: { state: 'connected', lastError: null } }],
       mirrors: [],
+    });
+  });
+
+  test('status tells through whom a peer is heard that is not connected', async () => {
+    const links = build.node.hub.status();
+    const status = vi
+      .spyOn(build.node.hub, 'status')
+      .mockReturnValue(links.map((link) => ({ ...link, state: 'idle', heardThrough: [backup.node.id] })));
+    onTestFinished(() => status.mockRestore());
+    expect((await build.pando(['status'])).stdout).toContain('not connected, has to dial us, heard through backup, ');
+    expect(jsonOf(await build.pando(['status', '--json']))).toMatchObject({
+      peers: [{ link: { heardThrough: [backup.node.id] } }],
     });
   });
 

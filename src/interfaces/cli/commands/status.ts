@@ -35,11 +35,17 @@ function describeMode({ streams, trustedLink }: PeerStatus): string {
   return `streams ${mode}${compressed ? ', compressed' : ''}${apart ? ', in processes of their own' : ''}`;
 }
 
-function describePeer(peer: PeerStatus, now: number): string {
+/** Who hands on what a peer says that is not connected. */
+function describeRelays({ link }: PeerStatus, peers: readonly PeerStatus[]): string {
+  const names = peers.filter(({ peer }) => link?.heardThrough.includes(peer)).map(({ name }) => name);
+  return names.length === 0 ? '' : `, heard through ${names.join(', ')}`;
+}
+
+function describePeer(peer: PeerStatus, peers: readonly PeerStatus[], now: number): string {
   const { link, notices } = peer;
   const bytes = link === null ? '' : `, ${formatBytes(link.bytesReceived)} in, ${formatBytes(link.bytesSent)} out`;
   const error = link === null || link.state === 'connected' ? null : link.lastError;
-  return `${describeLink(peer, now)}, ${describeMode(peer)}${bytes}${error === null ? '' : `; ${error.message}`}${notices.map(({ text }) => `; it ${text}`).join('')}`;
+  return `${describeLink(peer, now)}${describeRelays(peer, peers)}, ${describeMode(peer)}${bytes}${error === null ? '' : `; ${error.message}`}${notices.map(({ text }) => `; it ${text}`).join('')}`;
 }
 
 function describeMirror({ behind, error, receiving, diverged }: MirrorStatus): string {
@@ -87,7 +93,7 @@ export function addStatus(program: Command, run: Runner): void {
         showSection(
           output,
           'peers',
-          peers.map((peer) => ({ name: peer.name, text: describePeer(peer, now) })),
+          peers.map((peer) => ({ name: peer.name, text: describePeer(peer, peers, now) })),
         );
         showSection(
           output,
