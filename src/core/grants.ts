@@ -41,18 +41,24 @@ export function allows(role: Role, action: Action): boolean {
   return ROLES.indexOf(role) >= ROLES.indexOf(ROLE_FOR[action]);
 }
 
-/** Matchers by their globs: who may read what is asked for each change of each stream. */
-const matchers = new WeakMap<
-  ReadonlyMap<string, Role>,
-  readonly { role: Role; matches: (name: string) => boolean }[]
->();
+/** How many names of trees are remembered for each peer: a peer can ask for any. */
+const NAMES_MAX = 1_000;
 
-function matchersOf(grants: ReadonlyMap<string, Role>) {
-  const known = matchers.get(grants);
+/** What globs come to: who may read what is asked for each change of each stream. */
+interface Matching {
+  readonly matchers: readonly { readonly role: Role; readonly matches: (name: string) => boolean }[];
+  readonly roles: Map<TreeName, Role | null>;
+}
+
+const matchings = new WeakMap<ReadonlyMap<string, Role>, Matching>();
+
+function matchingOf(given: ReadonlyMap<string, Role>): Matching {
+  const known = matchings.get(given);
   if (known !== undefined) return known;
   // Tree names have no slashes; a leading dot is nothing special
-  const made = Array.from(grants, ([trees, role]) => ({ role, matches: picomatch(trees, { dot: true }) }));
-  matchers.set(grants, made);
+  const matchers = Array.from(given, ([trees, role]) => ({ role, matches: picomatch(trees, { dot: true }) }));
+  const made: Matching = { matchers, roles: new Map() };
+  matchings.set(given, made);
   return made;
 }
 
@@ -60,8 +66,14 @@ function matchersOf(grants: ReadonlyMap<string, Role>) {
 export function roleIn(grants: Grants, peer: NodeId, tree: TreeName): Role | null {
   const given = grants.get(peer);
   if (given === undefined || isPrivateTree(tree)) return null;
-  const roles = matchersOf(given).flatMap(({ role, matches }) => (matches(tree) ? [ROLES.indexOf(role)] : []));
-  return ROLES[Math.max(...roles)] ?? null;
+  const { matchers, roles } = matchingOf(given);
+  const known = roles.get(tree);
+  if (known !== undefined) return known;
+  const matching = matchers.flatMap(({ role, matches }) => (matches(tree) ? [ROLES.indexOf(role)] : []));
+  const role = ROLES[Math.max(...matching)] ?? null;
+  if (roles.size >= NAMES_MAX) roles.clear();
+  roles.set(tree, role);
+  return role;
 }
 
 export function isAllowed(grants: Grants, peer: NodeId, tree: TreeName, action: Action): boolean {

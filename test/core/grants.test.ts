@@ -48,6 +48,14 @@ describe('a grant', () => {
     expect(roleIn(grants, PEER, tree('homes'))).toBe('reader');
   });
 
+  it('is the same however often it is asked for, and for however many names', () => {
+    const grants = granted({ 'images-*': 'reader', 'images-7*': 'standby' });
+    const names = Array.from({ length: 1_500 }, (_, index) => tree(`images-${index}`));
+    for (const name of [...names, ...names]) {
+      expect(roleIn(grants, PEER, name)).toBe(name.startsWith('images-7') ? 'standby' : 'reader');
+    }
+  });
+
   it('never reaches the private streams of a node', () => {
     const grants = granted({ '*': 'operator', '.*': 'operator', [ADMIN_TREE]: 'operator' });
     expect(roleIn(grants, PEER, ADMIN_TREE)).toBeNull();
