@@ -20,7 +20,15 @@ import { Doorbell } from './doorbell.ts';
 import type { SendCredit } from './flow-control.ts';
 import { HandingOn } from './handing-on.ts';
 import { encodeMessage } from './message-codec.ts';
-import { type Ack, BATCH_BYTES_MAX, type Follow, type Have, type Payload, type RemoteError } from './messages.ts';
+import {
+  type Ack,
+  BATCH_BYTES_MAX,
+  type Follow,
+  type Have,
+  type Message,
+  type Payload,
+  type RemoteError,
+} from './messages.ts';
 import { remoteErrorOf } from './remote-error.ts';
 import type { Connection } from './transport.ts';
 
@@ -37,6 +45,8 @@ export interface CatchUpOptions {
   readonly credit: SendCredit;
   readonly shares: (peer: NodeId, tree: TreeName) => boolean;
   readonly refresh: () => Promise<void>;
+  /** Sends what is not paid for with credit. */
+  readonly say: (message: Message) => void;
   /** Whether a peer may have what another node says of a tree, at this moment. */
   readonly handsOn: (author: NodeId, tree: TreeName) => boolean;
   readonly report: (error: unknown) => void;
@@ -71,13 +81,13 @@ export class CatchUp {
   #stopped = false;
 
   constructor(options: CatchUpOptions) {
-    const { history, connection, handsOn, report } = options;
+    const { history, connection, handsOn, say, report } = options;
     this.#options = options;
     this.#handingOn = new HandingOn({
       history,
       peer: connection.peer,
       handsOn,
-      say: (message) => connection.send(encodeMessage(message)),
+      say,
       sendEvents: (events) => this.#send(events),
       sendCheckpoint: (checkpoint) => this.#sendCheckpoint(checkpoint),
       report,
@@ -198,7 +208,7 @@ export class CatchUp {
   #answer({ id, failure }: Question): void {
     const heads = this.#shared().flatMap((stream) => this.#sent.get(stream) ?? []);
     this.#open -= 1;
-    this.#options.connection.send(encodeMessage({ type: 'have', id, reply: true, refresh: false, heads, failure }));
+    this.#options.say({ type: 'have', id, reply: true, refresh: false, heads, failure });
   }
 
   async #bringUp(stream: StreamId): Promise<void> {

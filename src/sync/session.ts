@@ -15,7 +15,15 @@ import { Heartbeat } from './heartbeat.ts';
 import { checkProtocol } from './hello.ts';
 import { Intake } from './intake.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
-import { type Goodbye, type Have, type Hello, type Message, PROTOCOL_RANGE, RELAY_CAPABILITY } from './messages.ts';
+import {
+  BATCH_BYTES_MAX,
+  type Goodbye,
+  type Have,
+  type Hello,
+  type Message,
+  PROTOCOL_RANGE,
+  RELAY_CAPABILITY,
+} from './messages.ts';
 import { type CaughtUp, Questions } from './questions.ts';
 import { RelaySubscription } from './relay-subscription.ts';
 import type { Timers } from './timers.ts';
@@ -25,6 +33,9 @@ import { type Connection, checkFrameSize, FRAME_BYTES_MAX, type MetNode } from '
 export const HELLO_TIMEOUT_MS = 10_000;
 /** Bytes that may wait to be sent before the peer counts as one that does not read: every open call's largest answer, and some. */
 const UNSENT_BYTES_MAX = 24 * FRAME_BYTES_MAX;
+/** From so many bytes on that wait, frames are counted: a small one takes ten times its bytes of memory until it is sent. */
+const UNSENT_BYTES_LOW = BATCH_BYTES_MAX;
+const UNSENT_FRAMES_MAX = 10_000;
 
 /** What all sessions of a node share. */
 export interface SessionContext {
@@ -65,6 +76,8 @@ export class Session {
   readonly #sendCredit = new SendCredit();
   readonly #cancelHelloTimeout: () => void;
   readonly #unsubscribe: () => void;
+  /** Frames since the connection last had little to send. */
+  #unsentFrames = 0;
   #hello: Hello | undefined;
   #ended: PandoError | undefined;
   #resolveOpened: () => void = () => undefined;
@@ -90,6 +103,7 @@ export class Session {
       shares,
       handsOn: (author, tree) => this.#relays && handsOn(this.peer, author, tree),
       refresh: () => refresh(this.peer),
+      say: send,
       report,
     });
     this.#relayed = new RelaySubscription({
@@ -202,7 +216,9 @@ export class Session {
     const frame = encodeMessage(message);
     checkFrameSize(frame);
     this.#connection.send(frame);
-    if (this.#connection.bufferedBytes <= UNSENT_BYTES_MAX) return;
+    const { bufferedBytes } = this.#connection;
+    this.#unsentFrames = bufferedBytes <= UNSENT_BYTES_LOW ? 0 : this.#unsentFrames + 1;
+    if (bufferedBytes <= UNSENT_BYTES_MAX && this.#unsentFrames <= UNSENT_FRAMES_MAX) return;
     this.#end(new PandoError('PROTOCOL_TIMEOUT', `Peer ${this.peer} does not read what it asked for.`));
   }
 

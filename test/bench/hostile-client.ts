@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectSecurely } from 'node:tls';
 import { signHead } from '../../src/core/codec/chain.ts';
+import { HASH_BYTES, sha256 } from '../../src/core/codec/hash.ts';
 import { pack } from '../../src/core/codec/msgpack.ts';
 import { PandoError } from '../../src/core/errors.ts';
-import { type NodeId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
+import { type NodeId, nodeIdOfFingerprint, type StreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import { parseAddress } from '../../src/sync/address.ts';
 import type { Identity } from '../../src/sync/identity.ts';
 import { encodeMessage } from '../../src/sync/message-codec.ts';
-import { type Message, PROTOCOL_RANGE } from '../../src/sync/messages.ts';
+import { type Message, PROTOCOL_RANGE, RELAYED_STREAMS_MAX } from '../../src/sync/messages.ts';
 import { tlsOptions } from '../../src/sync/tls-options.ts';
 import type { Connection, Transport } from '../../src/sync/transport.ts';
 
@@ -55,6 +56,8 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   'events of others': (client, signal) => client.flood(signal, (count) => client.forged(client.target.node, count)),
   'events that do not follow': (client, signal) =>
     client.flood(signal, (count) => client.forged(client.identity.node, count)),
+  'offers and wishes without end': (client, signal) =>
+    client.flood(signal, (count) => (count % 2 === 0 ? offer(count) : wish(count))),
   'connections that say nothing': (client, signal) => client.idle(signal, ''),
   'tickets that nobody gave out': (client, signal) =>
     client.idle(signal, `P${randomBytes(33).toString('base64url').slice(0, 43)}`),
@@ -66,6 +69,22 @@ function bogusRequest() {
   const snapshot = { dataset: id, guid: '1' };
   const streams = Array.from({ length: 128 }, () => ({ snapshot, base: null, flags: null, resume: null }));
   return { transfer: id, tree: TREE, streams, mode: 'sealed', takes: '', resumable: false };
+}
+
+function streamsOf(count: number): StreamId[] {
+  return Array.from({ length: RELAYED_STREAMS_MAX }, (_, index) =>
+    streamIdOf(nodeIdOfFingerprint(sha256(pack([count, index]))), TREE),
+  );
+}
+
+/** Streams of nodes that there are not, other ones each time. */
+function offer(count: number): Message {
+  return { type: 'offer', streams: streamsOf(count) };
+}
+
+function wish(count: number): Message {
+  const place = { incarnation: 1, seq: 0, hash: new Uint8Array(HASH_BYTES) };
+  return { type: 'follow', heads: streamsOf(count).map((stream) => ({ stream, ...place })) };
 }
 
 export class HostileClient {

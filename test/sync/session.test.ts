@@ -3,10 +3,13 @@ import { PandoError } from '../../src/core/errors.ts';
 import type { EventBody } from '../../src/core/events.ts';
 import { ADMIN_TREE } from '../../src/core/ids.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
+import { CALLS_OPEN_MAX } from '../../src/sync/calls.ts';
 import { CREDIT_WINDOW_BYTES } from '../../src/sync/flow-control.ts';
 import { HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS } from '../../src/sync/heartbeat.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
 import { MemoryNetwork } from '../../src/sync/memory-transport.ts';
+import { encodeMessage } from '../../src/sync/message-codec.ts';
+import { PROTOCOL_RANGE } from '../../src/sync/messages.ts';
 import { HELLO_TIMEOUT_MS, Session } from '../../src/sync/session.ts';
 import {
   addTree,
@@ -372,6 +375,36 @@ describe('a link that fails', () => {
     expect((await sessionA.closed).code).toBe('PROTOCOL_TIMEOUT');
     await rejected;
     sessionB.close(OVER);
+  });
+
+  test('a peer that makes calls and reads no answer is given up, however small the answers are', async () => {
+    const a = await createNode();
+    a.handlers.set('nothing', async () => null);
+    const { node } = createIdentity();
+    const [near, far] = await connectionPair(new MemoryNetwork(), node, a.node);
+    let frames = 0;
+    let bytes = 0;
+    const unread = {
+      ...pick(far),
+      onFrame: far.onFrame.bind(far),
+      send: (frame: Uint8Array) => {
+        frames += 1;
+        bytes += frame.length;
+      },
+    };
+    Object.defineProperty(unread, 'bufferedBytes', { get: () => bytes });
+    const session = new Session(unread, a.context);
+    let isOver = false;
+    void session.closed.then(() => {
+      isOver = true;
+    });
+    near.send(encodeMessage({ type: 'hello', protocol: PROTOCOL_RANGE, node, software: '1', capabilities: [] }));
+    for (let id = 1; !isOver; id += 1) {
+      near.send(encodeMessage({ type: 'request', id, method: 'nothing', params: null }));
+      if (id % CALLS_OPEN_MAX === 0) await new Promise(setImmediate);
+    }
+    expect((await session.closed).code).toBe('PROTOCOL_TIMEOUT');
+    expect(frames).toBeLessThan(30_000);
   });
 
   test('a peer that never says hello is given up', async () => {
