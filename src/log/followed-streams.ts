@@ -28,7 +28,7 @@ import { checkCheckpoint, checkSuccession } from './succession.ts';
  */
 const PEER_ENTRIES_MAX = 4_000_000;
 /** Largest checkpoint that is taken from a peer, in bytes: so much that long names and properties of all those entries fit. */
-const CHECKPOINT_BYTES_MAX = 1024 ** 3;
+export const CHECKPOINT_BYTES_MAX = 1024 ** 3;
 
 /** The streams of other nodes: takes over what their authors signed, after checking all of it (invariant 7). */
 export class FollowedStreams {
@@ -82,8 +82,8 @@ export class FollowedStreams {
   }
 
   /**
-   * The events of a batch that do not lie behind `from` already: several peers may bring one stream. All of it must be what the author
-   * signed, and the part that is known must say the same.
+   * The events of a batch that lie behind `from`: several peers may bring one stream. All of it must be what the author signed, and the part that is
+   * known must say the same, as far as that is kept.
    */
   async #newIn({ head, events }: SignedBatch, from: Head): Promise<readonly Uint8Array[]> {
     const { stream, seq } = head;
@@ -98,6 +98,7 @@ export class FollowedStreams {
     const start = first === from.seq + 1 ? from.hash : await this.#hashAt(stream, first - 1);
     const fresh = events.slice(from.seq + 1 - first);
     if (start === null) {
+      if (seq === from.seq && !equalHashes(head.hash, from.hash)) throw otherwise(stream, seq);
       if (fresh.length > 0) expectHash(head, chained(from.hash, fresh).at(-1));
       return fresh;
     }
@@ -106,7 +107,7 @@ export class FollowedStreams {
     const both = Math.min(from.seq, seq);
     const known = both === from.seq ? from.hash : await this.#hashAt(stream, both);
     if (known !== null && !equalHashes(known, hashes[both - first + 1] as Hash)) {
-      throw forked(stream, `event ${both} is known with another hash`);
+      throw otherwise(stream, both);
     }
     return fresh;
   }
@@ -165,6 +166,10 @@ export class FollowedStreams {
 /** Where a stream begins. Only the first incarnation begins with nothing; later ones begin with a checkpoint. */
 function firstHead(stream: StreamId): Head {
   return { stream, incarnation: 1, seq: 0, hash: genesisHash(stream, 1) };
+}
+
+function otherwise(stream: StreamId, seq: number): PandoError {
+  return forked(stream, `event ${seq} is known with another hash`);
 }
 
 /** The hash after each of the events. */

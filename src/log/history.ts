@@ -131,7 +131,7 @@ export class History {
    * Takes over events of another node that follow on what is known of its stream, whoever brings them; those that are known already are
    * passed over. Resolves to the others once they are on disk.
    * Rejects, and writes nothing, with `LOG_GAP` (evidence: `expected` and `found` seq) when some are missing in between, `LOG_FORKED` for an own
-   * stream, another incarnation (which begins with a checkpoint), or where the author signed something else before, `LOG_CORRUPT` when hashes or
+   * stream, another incarnation (which begins with a checkpoint), or where the author is seen to have signed something else before, `LOG_CORRUPT` when hashes or
    * signature are not right, `CODEC_INVALID`, `CODEC_VERSION` or `EVENT_INVALID` for what is no event or contradicts the graph, `CODEC_INVALID` for more datasets and
    * snapshots than are kept of one peer.
    */
@@ -139,7 +139,7 @@ export class History {
     return this.#followed.ingest(batch);
   }
 
-  /** Throws `LOG_CORRUPT` unless the stream's own node signed the head. */
+  /** Throws `LOG_CORRUPT` unless the stream's own node signed the head, with whichever of its keys. */
   verifyHead(head: SignedHead): void {
     verifyHead(head, this.#table.isSigned);
   }

@@ -113,7 +113,7 @@ export class OwnStreams {
   async checkpoint(stream: StreamId): Promise<SealedCheckpoint> {
     const { head, graph, at } = this.#requireOwn(stream);
     const { seal, chunks } = await sealedGraph(head, graph, at, this.#table.signer);
-    return { head, seal, chunks: oneByOne(chunks) };
+    return { head: this.#sign(head, head), seal, chunks: oneByOne(chunks) };
   }
 
   #requireOwn(stream: StreamId): SoundStream {
@@ -128,9 +128,10 @@ export class OwnStreams {
     if (known.stream !== stream) throw forked(stream, `the head that was shown belongs to ${known.stream}`);
   }
 
-  /** The head of the same stream at another place; what is signed already is not signed again for each peer that it is sent to. */
+  /** The head of the same stream at another place; what is signed already, with the key that is in use, is not signed again for each peer that it is sent to. */
   #sign(head: SignedHead, { seq, hash }: { readonly seq: number; readonly hash: Hash }): SignedHead {
-    if (seq === head.seq && equalHashes(hash, head.hash)) return head;
+    const isSigned = seq === head.seq && equalHashes(hash, head.hash);
+    if (isSigned && Buffer.compare(head.keyProof, this.#table.signer.keyProof) === 0) return head;
     const { stream, incarnation } = head;
     return signHead({ stream, incarnation, seq, hash }, this.#table.signer);
   }

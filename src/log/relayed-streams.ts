@@ -1,4 +1,4 @@
-import { type SignedHead, verifyHead, verifySeal } from '../core/codec/chain.ts';
+import { equalHashes, type SignedHead, verifyHead, verifySeal } from '../core/codec/chain.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { StreamId } from '../core/ids.ts';
 import type { LogRecord, StoredCheckpoint } from './log.ts';
@@ -32,9 +32,12 @@ export class RelayedStreams {
       const stored = await log.checkpoint(stream, at);
       if (stored === null) break;
       const { head, seal } = stored;
-      // Looked at before any of it is sent: what is broken off in the middle ends the session with whoever takes it
-      const chunks = this.#isAuthors(stored) && (await isSealed(stored)) ? await log.checkpoint(stream, at) : null;
-      if (head !== null && chunks !== null) return { head, seal, chunks: chunks.chunks };
+      if (head !== null && this.#isAuthors(stored) && (await isSealed(stored))) {
+        const again = await log.checkpoint(stream, at);
+        if (again !== null && equalHashes(again.seal.digest, seal.digest)) {
+          return { head, seal, chunks: await begun(again.chunks) };
+        }
+      }
       at = seal.head.seq - 1;
     }
     throw cannotHandOn(stream, 'its author has sealed nothing of what is kept of it');
@@ -55,6 +58,22 @@ export class RelayedStreams {
     verifyHead(batch.head, this.#table.isSigned);
     return batch;
   }
+}
+
+/** Chunks of which the first is read: from then on they are what they were, whatever becomes of the stream. To be read to their end, or closed. */
+async function begun(chunks: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  let first: IteratorResult<Uint8Array> | null = await iterator.next();
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const read = first ?? (await iterator.next());
+    first = null;
+    return read;
+  };
+  const close = async (): Promise<IteratorResult<Uint8Array>> => {
+    await iterator.return?.();
+    return { done: true, value: undefined };
+  };
+  return { [Symbol.asyncIterator]: () => ({ next, return: close }) };
 }
 
 /** Records in a row, given out up to the last that their author signed. */

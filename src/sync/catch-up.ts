@@ -16,6 +16,7 @@ import type { Graph } from '../core/graph/graph.ts';
 import { ADMIN_TREE, isPrivateTree, type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { SealedCheckpoint } from '../log/signed.ts';
+import type { HistoryChange } from '../log/stream-table.ts';
 import { Doorbell } from './doorbell.ts';
 import type { SendCredit } from './flow-control.ts';
 import { HandingOn } from './handing-on.ts';
@@ -66,6 +67,17 @@ function isWorthCheckpoint(missingEvents: number, graph: Graph): boolean {
   return missingEvents > graph.datasets.size + graph.snapshotCount;
 }
 
+/** The next chunk of a checkpoint that was begun: one that cannot be read ends the session, since the peer waits for it. */
+async function nextOf(chunks: AsyncIterator<Uint8Array>, { stream }: SignedHead): Promise<Uint8Array | null> {
+  try {
+    const next = await chunks.next();
+    return next.done === true ? null : next.value;
+  } catch (error) {
+    const message = `A checkpoint of ${stream} could not be read to its end.`;
+    throw new PandoError('INTERNAL', message, { stream }, { cause: error });
+  }
+}
+
 export class CatchUp {
   readonly #options: CatchUpOptions;
   readonly #handingOn: HandingOn;
@@ -88,15 +100,11 @@ export class CatchUp {
       peer: connection.peer,
       handsOn,
       say,
+      isOver: () => this.#stopped,
       sendEvents: (events) => this.#send(events),
       sendCheckpoint: (checkpoint) => this.#sendCheckpoint(checkpoint),
       report,
     });
-  }
-
-  /** Something may have to be sent: a stream has grown. */
-  wake(): void {
-    this.#bell.ring();
   }
 
   /** The peer may have something else than before. */
@@ -127,11 +135,11 @@ export class CatchUp {
     this.#bell.ring();
   }
 
-  /** Whether a change of a stream is something to tell the peer of. */
-  concerns(stream: StreamId): boolean {
+  /** Takes notice of a change of any stream. */
+  notice({ head: { stream }, events }: HistoryChange): void {
     const { node, tree } = splitStreamId(stream);
-    if (isPrivateTree(tree)) return false;
-    return node === this.#options.history.node || this.#handingOn.concerns(stream);
+    if (isPrivateTree(tree)) return;
+    if (node === this.#options.history.node || this.#handingOn.notice(stream, events === null)) this.#bell.ring();
   }
 
   /** Takes word of what the peer has stored. Throws `PROTOCOL_UNEXPECTED` when that was never sent. */
@@ -276,14 +284,23 @@ export class CatchUp {
   }
 
   async #sendCheckpoint({ head, seal, chunks }: SealedCheckpoint): Promise<void> {
-    await this.#send({ type: 'checkpoint-begin', head, seal });
-    for await (const chunk of chunks) {
-      for (let start = 0; start < chunk.length; start += BATCH_BYTES_MAX) {
-        const end = Math.min(chunk.length, start + BATCH_BYTES_MAX);
-        await this.#send({ type: 'checkpoint-chunk', bytes: chunk.subarray(start, end), last: end === chunk.length });
+    const parts = chunks[Symbol.asyncIterator]();
+    try {
+      await this.#send({ type: 'checkpoint-begin', head, seal });
+      for (let part = await nextOf(parts, head); part !== null; part = await nextOf(parts, head)) {
+        await this.#sendChunk(part);
       }
+      await this.#send({ type: 'checkpoint-end' });
+    } finally {
+      await parts.return?.();
     }
-    await this.#send({ type: 'checkpoint-end' });
+  }
+
+  async #sendChunk(chunk: Uint8Array): Promise<void> {
+    for (let start = 0; start < chunk.length; start += BATCH_BYTES_MAX) {
+      const end = Math.min(chunk.length, start + BATCH_BYTES_MAX);
+      await this.#send({ type: 'checkpoint-chunk', bytes: chunk.subarray(start, end), last: end === chunk.length });
+    }
   }
 
   async #send(message: Payload): Promise<void> {

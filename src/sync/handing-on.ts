@@ -5,7 +5,8 @@
  * 1. A peer is offered what it may have at this moment, and gets nothing that it was not offered.
  * 2. It says once how far it is in a stream that it begins to follow. From then on it has what was sent; what it has got from others in
  *    the meantime, it passes over.
- * 3. A stream that cannot be handed on, because of what this node kept or lost of it, is left out; the rest goes on.
+ * 3. A stream that cannot be handed on, because of what this node kept or lost of it, is left out until it begins anew; the rest goes on.
+ * 4. Where the peer knows another history than this node, it gets none of it: that is between the author and those who know it.
  */
 import { equalHashes, type Head } from '../core/codec/chain.ts';
 import { isPandoError } from '../core/errors.ts';
@@ -13,6 +14,9 @@ import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../cor
 import type { History } from '../log/history.ts';
 import type { SealedCheckpoint } from '../log/signed.ts';
 import { type Events, type Follow, type Message, RELAYED_STREAMS_MAX } from './messages.ts';
+
+/** What comes of a stream that is damaged, incomplete, or changing. */
+const UNREADABLE = ['LOG_CORRUPT', 'LOG_COMPACTED', 'STREAM_UNKNOWN', 'ARGUMENT_INVALID'] as const;
 
 export interface HandingOnOptions {
   readonly history: History;
@@ -22,16 +26,25 @@ export interface HandingOnOptions {
   readonly say: (message: Message) => void;
   readonly sendEvents: (events: Events) => Promise<void>;
   readonly sendCheckpoint: (checkpoint: SealedCheckpoint) => Promise<void>;
+  /** Whether the session is over. */
+  readonly isOver: () => boolean;
   readonly report: (error: unknown) => void;
+}
+
+/** A stream that the peer follows. One that it begins to follow anew is another of these. */
+interface Followed {
+  /** How far the peer is. */
+  at: Head;
+  /** Whether this node knows the same up to there; null before that was looked at, which takes a read. */
+  agrees: boolean | null;
 }
 
 export class HandingOn {
   readonly #options: HandingOnOptions;
   #offered: ReadonlySet<StreamId> = new Set();
-  /** How far the peer is in what it follows. */
-  readonly #followed = new Map<StreamId, Head>();
+  readonly #followed = new Map<StreamId, Followed>();
   /** What was looked at since the peer may have something else than before. */
-  readonly #judged = new Set<StreamId>();
+  #judged: ReadonlySet<StreamId> = new Set();
   #isOfferDue = true;
   /** Belief 3. */
   readonly #unfit = new Set<StreamId>();
@@ -44,13 +57,14 @@ export class HandingOn {
   receive({ heads }: Follow): void {
     const wanted = new Map(heads.map((head) => [head.stream, head]));
     for (const stream of this.#followed.keys()) if (!wanted.has(stream)) this.#followed.delete(stream);
-    for (const [stream, head] of wanted) {
-      if (this.#offered.has(stream) && !this.#followed.has(stream)) this.#followed.set(stream, head);
+    for (const [stream, at] of wanted) {
+      if (this.#offered.has(stream) && !this.#followed.has(stream)) this.#followed.set(stream, { at, agrees: null });
     }
   }
 
-  /** Whether a change of a stream is something to tell the peer of. */
-  concerns(stream: StreamId): boolean {
+  /** Takes notice of a change of a stream; `isNew` where it begins anew. True when there may be something to tell the peer. */
+  notice(stream: StreamId, isNew: boolean): boolean {
+    if (isNew && this.#unfit.delete(stream)) this.#isOfferDue = true;
     if (!this.#judged.has(stream)) this.#isOfferDue = true;
     return this.#isOfferDue || this.#followed.has(stream);
   }
@@ -63,15 +77,15 @@ export class HandingOn {
   /** Offers what is new, and sends what the peer lacks. */
   async pass(): Promise<void> {
     if (this.#isOfferDue) this.#offer();
-    for (const [stream, head] of this.#followed) {
-      if (this.#offered.has(stream)) await this.#bringUp(stream, head);
+    for (const [stream, followed] of this.#followed) {
+      if (!this.#options.isOver()) await this.#bringUp(stream, followed);
     }
   }
 
   #offer(): void {
     this.#isOfferDue = false;
     const known = this.#options.history.streams().map(({ stream }) => stream);
-    for (const stream of known) this.#judged.add(stream);
+    this.#judged = new Set(known);
     const streams = known.filter((stream) => this.#isFor(stream)).slice(0, RELAYED_STREAMS_MAX);
     if (streams.length === this.#offered.size && streams.every((stream) => this.#offered.has(stream))) return;
     this.#offered = new Set(streams);
@@ -84,46 +98,68 @@ export class HandingOn {
     return node !== peer && node !== history.node && !this.#unfit.has(stream) && handsOn(node, tree);
   }
 
-  async #bringUp(stream: StreamId, theirs: Head): Promise<void> {
-    try {
-      if (await this.#isBehind(theirs)) await this.#send(theirs);
-    } catch (error) {
-      if (!isPandoError(error, 'LOG_CORRUPT', 'LOG_COMPACTED', 'STREAM_UNKNOWN')) throw error;
-      this.#unfit.add(stream);
-      this.#options.report(error);
-      this.#offer();
+  /** Whether the peer still follows the stream from where it said, and may have it. */
+  #isCurrent(stream: StreamId, followed: Followed): boolean {
+    return this.#followed.get(stream) === followed && this.#offered.has(stream);
+  }
+
+  async #bringUp(stream: StreamId, followed: Followed): Promise<void> {
+    const { history, isOver, report } = this.#options;
+    let before: Head | null = null;
+    while (this.#isCurrent(stream, followed) && followed.at !== before) {
+      const head = history.head(stream);
+      try {
+        if (head === null || !(await this.#isBehind(followed, head))) return;
+        before = followed.at;
+        await this.#send(followed, head);
+      } catch (error) {
+        if (isOver() || !isPandoError(error, ...UNREADABLE)) throw error;
+        // It may have begun anew while it was read
+        before = null;
+        if (history.head(stream) !== head) continue;
+        this.#unfit.add(stream);
+        report(error);
+        this.#offer();
+      }
     }
   }
 
-  /** Whether the peer lacks something that lies behind what it has. What contradicts that is between its author and those who know it. */
-  async #isBehind(theirs: Head): Promise<boolean> {
-    const { history } = this.#options;
-    const { stream } = theirs;
-    const head = history.head(stream);
-    if (head === null) return false;
-    if (theirs.incarnation !== head.incarnation) return theirs.incarnation < head.incarnation;
-    if (theirs.seq >= head.seq) return false;
-    if (theirs.seq < (await history.oldest(stream)) - 1) return true;
-    return equalHashes(await history.hashAt(stream, theirs.seq), theirs.hash);
+  /** Whether the peer lacks something that lies behind what it has. */
+  async #isBehind(followed: Followed, head: Head): Promise<boolean> {
+    const { at } = followed;
+    if (at.incarnation !== head.incarnation) return at.incarnation < head.incarnation;
+    if (at.seq >= head.seq) return false;
+    followed.agrees ??= await this.#knows(at);
+    return followed.agrees;
   }
 
-  async #send({ stream, incarnation, seq }: Head): Promise<void> {
+  /** Belief 4. What is not kept any more is taken for the same. */
+  async #knows({ stream, seq, hash }: Head): Promise<boolean> {
+    const { history } = this.#options;
+    if (seq < (await history.oldest(stream)) - 1) return true;
+    return equalHashes(await history.hashAt(stream, seq), hash);
+  }
+
+  /** Sends a checkpoint where one is needed, else all events up to the head. */
+  async #send(followed: Followed, head: Head): Promise<void> {
     const { history, sendCheckpoint, sendEvents } = this.#options;
-    let from = seq + 1;
-    if (incarnation !== history.head(stream)?.incarnation || from < (await history.oldest(stream))) {
+    const { stream } = head;
+    const from = followed.at.seq + 1;
+    if (followed.at.incarnation !== head.incarnation || from < (await history.oldest(stream))) {
       const checkpoint = await history.relayedCheckpoint(stream);
       await sendCheckpoint(checkpoint);
-      this.#sent(checkpoint.head);
-      from = checkpoint.head.seq + 1;
+      advance(followed, checkpoint.head);
+      return;
     }
-    for await (const { head, events } of history.relayed(stream, from)) {
-      await sendEvents({ type: 'events', head, events });
-      this.#sent(head);
+    for await (const batch of history.relayed(stream, from)) {
+      if (!this.#isCurrent(stream, followed)) return;
+      await sendEvents({ type: 'events', ...batch });
+      advance(followed, batch.head);
     }
   }
+}
 
-  /** A peer that does not follow the stream any more says anew how far it is when it does again. */
-  #sent(head: Head): void {
-    if (this.#followed.has(head.stream)) this.#followed.set(head.stream, head);
-  }
+function advance(followed: Followed, at: Head): void {
+  followed.at = at;
+  followed.agrees = true;
 }

@@ -170,14 +170,13 @@ export class Hub {
   }
 
   status(): HubLink[] {
-    return Array.from(this.#links, ([node, link]) => ({ ...link.status(), heardThrough: this.#relaysOf(node) }));
-  }
-
-  #relaysOf(author: NodeId): NodeId[] {
-    const isOfAuthor = (stream: StreamId) => splitStreamId(stream).node === author;
-    return Array.from(this.#links).flatMap(([node, { session }]) =>
-      Array.from(session?.followed ?? []).some(isOfAuthor) ? [node] : [],
-    );
+    const authorsOf = ({ session }: PeerLink) =>
+      new Set(Array.from(session?.followed ?? [], (stream) => splitStreamId(stream).node));
+    const brought = Array.from(this.#links, ([node, link]) => ({ node, authors: authorsOf(link) }));
+    return Array.from(this.#links, ([author, link]) => ({
+      ...link.status(),
+      heardThrough: brought.flatMap(({ node, authors }) => (authors.has(author) ? [node] : [])),
+    }));
   }
 
   /** How much of an own stream is on the peer's disk for certain, or null when that is not known (at present). */

@@ -4,9 +4,12 @@
  * A peer may speak for its own streams, and hand on those of others that it was asked for. Everything else that could be wrong with
  * events (order, hashes, signatures, meaning) is found by History before anything is written (invariant 7).
  */
-import { equalHashes, type Head, type SignedHead } from '../core/codec/chain.ts';
-import { isPandoError, PandoError } from '../core/errors.ts';
+import { createHash } from 'node:crypto';
+import { type CheckpointSeal, equalHashes, type Head, type SignedHead } from '../core/codec/chain.ts';
+import { keysAgainst, keysOf } from '../core/codec/key-proof.ts';
+import { type ErrorCode, isPandoError, PandoError } from '../core/errors.ts';
 import { ADMIN_TREE, type NodeId, type StreamId, splitStreamId } from '../core/ids.ts';
+import { CHECKPOINT_BYTES_MAX } from '../log/followed-streams.ts';
 import type { History } from '../log/history.ts';
 import type { ReceiveCredit } from './flow-control.ts';
 import { FrameQueue } from './frame-queue.ts';
@@ -52,6 +55,53 @@ function unexpected(message: string): PandoError {
 /** Whether a place in a stream is not beyond another. */
 function isUpTo(place: Head, other: Head): boolean {
   return place.incarnation < other.incarnation || (place.incarnation === other.incarnation && place.seq <= other.seq);
+}
+
+/** Whether what leads up to a head is known: an older incarnation, or no more of the same. */
+function isPassed(head: SignedHead, known: SignedHead | null): boolean {
+  if (known === null || !isUpTo(head, known)) return false;
+  return isUpTo(known, head) ? equalHashes(known.hash, head.hash) : true;
+}
+
+/** Whether the author is to blame for what was not taken. Of a checkpoint only where it is what the author sealed, to the last byte. */
+function isAuthorsFault(fault: unknown, checkpoint: WholeCheckpoint | null): boolean {
+  if (!isPandoError(fault, ...AUTHORS_FAULTS)) return false;
+  return checkpoint === null || isPandoError(fault, 'LOG_FORKED', 'PEER_REFUSED') || checkpoint.isWhatWasSealed();
+}
+
+/** The chunks of a checkpoint on their way, all of which are hashed and taken, also when whoever reads them breaks off. */
+class WholeCheckpoint implements AsyncIterable<Uint8Array> {
+  readonly #seal: CheckpointSeal;
+  readonly #chunks: AsyncGenerator<Uint8Array>;
+  readonly #hash = createHash('sha256');
+  #bytes = 0;
+
+  constructor(seal: CheckpointSeal, chunks: AsyncGenerator<Uint8Array>) {
+    this.#seal = seal;
+    this.#chunks = chunks;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return { next: () => this.#next() };
+  }
+
+  async drain(): Promise<void> {
+    while ((await this.#next()).done !== true);
+  }
+
+  /** To be asked once, after {@link drain}. */
+  isWhatWasSealed(): boolean {
+    return equalHashes(this.#hash.digest(), this.#seal.digest);
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array>> {
+    const next = await this.#chunks.next();
+    if (next.done === true) return next;
+    this.#bytes += next.value.length;
+    if (this.#bytes > CHECKPOINT_BYTES_MAX) throw unexpected('The peer sent a checkpoint that does not end.');
+    this.#hash.update(next.value);
+    return next;
+  }
 }
 
 export class Intake {
@@ -112,8 +162,7 @@ export class Intake {
   async #storeEvents({ head, events }: Events): Promise<void> {
     const { history } = this.#options;
     if (this.#isRelayed(head)) {
-      const isOld = (known: Head) => known.incarnation > head.incarnation;
-      await this.#storeRelayed(head, isOld, () => history.ingest({ head, events }));
+      await this.#storeRelayed(head, () => history.ingest({ head, events }));
       return;
     }
     await history.ingest({ head, events });
@@ -122,16 +171,12 @@ export class Intake {
 
   async #storeCheckpoint({ head, seal }: CheckpointBegin): Promise<void> {
     const { history } = this.#options;
-    const chunks = this.#chunks();
     if (this.#isRelayed(head)) {
-      // Cannot be closed from the other end: whatever becomes of it, all of it is taken out of the queue
-      const open = { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) };
-      const isOld = (known: Head) => isUpTo(head, known);
-      await this.#storeRelayed(head, isOld, () => history.ingestCheckpoint({ head, seal, chunks: open }));
-      while ((await chunks.next()).done !== true);
+      const chunks = new WholeCheckpoint(seal, this.#chunks());
+      await this.#storeRelayed(head, () => history.ingestCheckpoint({ head, seal, chunks }), chunks);
       return;
     }
-    await history.ingestCheckpoint({ head, seal, chunks });
+    await history.ingestCheckpoint({ head, seal, chunks: this.#chunks() });
     this.#stored(head);
   }
 
@@ -141,32 +186,46 @@ export class Intake {
   }
 
   /**
-   * Stores what the peer hands on, unless that is not wanted any more, or `isOld` says of what is known that it lies behind it. What the author signed
-   * and is no use is no fault of who brings it; what the author did not sign is.
+   * Stores what the peer hands on, unless it is not wanted any more, or lies behind what is known. What the author signed and is no use is no fault of
+   * who brings it; what the author did not sign is. All of a checkpoint is taken out of the queue, whatever becomes of it.
    */
-  async #storeRelayed(head: SignedHead, isOld: (known: Head) => boolean, store: () => Promise<unknown>): Promise<void> {
+  async #storeRelayed(
+    head: SignedHead,
+    store: () => Promise<unknown>,
+    checkpoint: WholeCheckpoint | null = null,
+  ): Promise<void> {
     const { history, relayed } = this.#options;
     const { stream } = head;
-    if (!relayed.takes(stream)) return;
-    const known = history.head(stream);
-    if (known !== null && isOld(known)) return;
-    // Before anything is believed about the key
-    history.verifyHead(head);
+    const isOld = (): boolean => isPassed(head, history.head(stream));
+    const fault = relayed.takes(stream) && !isOld() ? await this.#faultOf(head, store) : null;
+    await checkpoint?.drain();
+    if (fault === null || (isPandoError(fault, 'LOG_FORKED') && isOld())) return;
+    if (isPandoError(fault, 'LOG_GAP')) relayed.askAgain(stream);
+    else if (isAuthorsFault(fault, checkpoint)) relayed.giveUp(stream, fault);
+    else throw fault;
+  }
+
+  async #faultOf(head: SignedHead, store: () => Promise<unknown>): Promise<unknown> {
     try {
       this.#checkKey(head);
-      this.#checkNumber(stream);
+      this.#checkNumber(head.stream, 'LOG_FORKED');
       await store();
       this.#storedTimes += 1;
+      return null;
     } catch (error) {
-      if (!isPandoError(error, ...AUTHORS_FAULTS)) throw error;
-      relayed.giveUp(stream, error);
+      return error;
     }
   }
 
   /** With a key that was replaced, whoever found or stole it could say anything: its owner has another now, and says it itself. */
-  #checkKey({ stream, keyProof }: SignedHead): void {
+  #checkKey(head: SignedHead): void {
+    const { history, isCurrentKey } = this.#options;
+    const { stream, keyProof } = head;
     const { node } = splitStreamId(stream);
-    if (this.#options.isCurrentKey({ node, keyProof })) return;
+    const known = history.head(stream);
+    const isReplaced = known !== null && keysAgainst(keysOf(known.keyProof), keysOf(keyProof)) === 'others';
+    if (!isReplaced && isCurrentKey({ node, keyProof })) return;
+    history.verifyHead(head);
     throw new PandoError(
       'PEER_REFUSED',
       `Stream ${stream} was signed with a key that node ${node} has replaced since.`,
@@ -200,16 +259,17 @@ export class Intake {
     if (node !== peer || tree === ADMIN_TREE) {
       throw unexpected(`The peer sent events of ${stream}, which are not its to send.`);
     }
-    this.#checkNumber(stream);
+    this.#checkNumber(stream, 'PROTOCOL_UNEXPECTED');
     return false;
   }
 
-  #checkNumber(stream: StreamId): void {
+  #checkNumber(stream: StreamId, code: ErrorCode): void {
     const { history } = this.#options;
     if (history.head(stream) !== null) return;
     const { node } = splitStreamId(stream);
     const known = history.streams().filter((head) => splitStreamId(head.stream).node === node).length;
-    if (known >= STREAMS_PER_PEER_MAX) throw unexpected(`Node ${node} has more than ${STREAMS_PER_PEER_MAX} streams.`);
+    if (known < STREAMS_PER_PEER_MAX) return;
+    throw new PandoError(code, `Node ${node} has more than ${STREAMS_PER_PEER_MAX} streams.`, { node });
   }
 
   /** An answer names heads; whatever leads up to them must have come before it. */

@@ -85,7 +85,7 @@ export interface Offer {
 }
 /**
  * The streams out of an offer that the sender wants from now on, all of them, and how far it is in each: nothing of a stream is seq 0 of
- * incarnation 1. Where it has got one already, its head says nothing new.
+ * incarnation 1. The head of a stream that it followed already is ignored.
  */
 export interface Follow {
   readonly type: 'follow';

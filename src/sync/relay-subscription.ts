@@ -16,14 +16,16 @@ export interface RelaySubscriptionOptions {
 
 export class RelaySubscription {
   readonly #options: RelaySubscriptionOptions;
-  #offered: readonly StreamId[] = [];
+  #offered: ReadonlySet<StreamId> = new Set();
   #followed: ReadonlySet<StreamId> = new Set();
   /** Whatever was followed at any time: some of it may still be under way. */
   readonly #askedFor = new Set<StreamId>();
-  /** What was not fit to be taken, whoever brings it. */
+  /** What was not fit to be taken, until something else is known of it. */
   readonly #givenUp = new Set<StreamId>();
   /** Damaged copies that are being dropped, to be had anew. */
   readonly #dropping = new Set<StreamId>();
+  /** What was asked for again, since something was missing in between. */
+  readonly #askedAgain = new Set<StreamId>();
 
   constructor(options: RelaySubscriptionOptions) {
     this.#options = options;
@@ -35,14 +37,37 @@ export class RelaySubscription {
   }
 
   receive({ streams }: Offer): void {
-    this.#offered = streams;
+    this.#offered = new Set(streams);
     this.reconsider();
   }
 
   /** Asks for what is wanted by now, if that is not what was asked for last. */
   reconsider(): void {
-    const wanted = this.#offered.filter((stream) => this.takes(stream) && !this.#isDropping(stream));
+    const sound = this.#withoutDamaged();
+    const wanted = Array.from(this.#offered).filter((stream) => this.takes(stream) && sound(stream));
     if (wanted.length === this.#followed.size && wanted.every((stream) => this.#followed.has(stream))) return;
+    this.#follow(wanted);
+  }
+
+  /** Takes notice that something else is known of a stream, whoever has brought it. */
+  notice(stream: StreamId): void {
+    this.#askedAgain.delete(stream);
+    if (this.#givenUp.delete(stream)) this.reconsider();
+  }
+
+  /**
+   * Something is missing in between: part of it came while the stream was not wanted. Asks for it again from where this node is, and not a second time
+   * before that comes.
+   */
+  askAgain(stream: StreamId): void {
+    if (this.#askedAgain.has(stream) || !this.#followed.has(stream)) return;
+    this.#askedAgain.add(stream);
+    const all = Array.from(this.#followed);
+    this.#follow(all.filter((other) => other !== stream));
+    this.#follow(all);
+  }
+
+  #follow(wanted: readonly StreamId[]): void {
     this.#followed = new Set(wanted);
     for (const stream of wanted) this.#askedFor.add(stream);
     this.#options.say({ type: 'follow', heads: wanted.map((stream) => this.#headOf(stream)) });
@@ -72,13 +97,16 @@ export class RelaySubscription {
     return { stream, incarnation, seq, hash };
   }
 
-  #isDropping(stream: StreamId): boolean {
-    if (this.#dropping.has(stream)) return true;
-    const fault = this.#options.history.faults().find((one) => one.stream === stream);
-    if (fault === undefined) return false;
-    this.#options.report(fault.error);
-    void this.#drop(stream);
-    return true;
+  /** Tells which streams are sound here; a damaged one is dropped, and asked for after that. */
+  #withoutDamaged(): (stream: StreamId) => boolean {
+    const faults = new Map(this.#options.history.faults().map(({ stream, error }) => [stream, error]));
+    return (stream) => {
+      if (this.#dropping.has(stream)) return false;
+      if (!faults.has(stream)) return true;
+      this.#options.report(faults.get(stream));
+      void this.#drop(stream);
+      return false;
+    };
   }
 
   async #drop(stream: StreamId): Promise<void> {

@@ -133,8 +133,9 @@ export class Session {
     this.#cancelHelloTimeout = timers.after(HELLO_TIMEOUT_MS, () => {
       this.#end(new PandoError('PROTOCOL_TIMEOUT', `Peer ${this.peer} did not say hello in time.`));
     });
-    this.#unsubscribe = history.onChange(({ head }) => {
-      if (this.#catchUp.concerns(head.stream)) this.#catchUp.wake();
+    this.#unsubscribe = history.onChange((change) => {
+      this.#catchUp.notice(change);
+      this.#relayed.notice(change.head.stream);
     });
     connection.onClose((reason) => this.#end(reason, { tell: false }));
     this.#sayHello();

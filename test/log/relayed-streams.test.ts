@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chainHash, genesisHash, signHead } from '../../src/core/codec/chain.ts';
@@ -6,17 +7,21 @@ import type { KnownEvent } from '../../src/core/events.ts';
 import { type StreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import type { CheckpointPolicy } from '../../src/log/checkpointing.ts';
 import { History } from '../../src/log/history.ts';
-import type { LogRecord, StoredCheckpoint } from '../../src/log/log.ts';
+import { LevelLog } from '../../src/log/level-log.ts';
+import type { Log, LogRecord, StoredCheckpoint } from '../../src/log/log.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
+import { createIdentity, withNewKey } from '../../src/sync/identity.ts';
+import { surviving } from '../main/memory-world.ts';
 import { asEvent, contentsOf, fittingBodies, smallTree, snapshotCreated } from './bodies.ts';
 import { signerOf } from './identity.ts';
+import { tempDirectory } from './temp-directory.ts';
 
 const tree = 'images' as TreeName;
 const author = signerOf(1);
 const stream: StreamId = streamIdOf(author.node, tree);
 const never: CheckpointPolicy = () => false;
 
-async function open(node: number, log = new MemoryLog(), checkpointPolicy = never): Promise<History> {
+async function open(node: number, log: Log = new MemoryLog(), checkpointPolicy = never): Promise<History> {
   return History.open({ log, signer: signerOf(node), now: () => 1_800_000_000_000, checkpointPolicy });
 }
 
@@ -144,6 +149,42 @@ describe('A stream that nodes hand on to each other', () => {
     const { head, seal } = await relay.relayedCheckpoint(stream);
     expect(head.seq).toBe(7);
     expect(seal.keyProof).toEqual(author.keyProof);
+  });
+});
+
+describe('A checkpoint on disk that is being handed on', () => {
+  it('is what it was, though another takes its place in the middle, and leaves nothing open', async () => {
+    const source = await open(1);
+    const level = await LevelLog.open(await tempDirectory());
+    const relay = await open(2, level);
+    await source.record(tree, 'command', smallTree(5));
+    await relay.ingestCheckpoint(await source.checkpointOf(stream));
+    const unread = await relay.relayedCheckpoint(stream);
+    const { seal, chunks } = await relay.relayedCheckpoint(stream);
+    await source.record(tree, 'command', [snapshotCreated(1, 6)]);
+    await relay.ingestCheckpoint(await source.checkpointOf(stream));
+    const digest = createHash('sha256');
+    for await (const chunk of chunks) digest.update(chunk);
+    expect([...digest.digest()]).toEqual([...seal.digest]);
+    await unread.chunks[Symbol.asyncIterator]().return?.();
+    expect((await relay.relayedCheckpoint(stream)).head.seq).toBe(8);
+    await relay.close();
+  });
+
+  it('is under one key, also where its author has changed its key since it last said something', async () => {
+    const before = createIdentity();
+    const log = surviving(new MemoryLog());
+    const about = streamIdOf(before.node, tree);
+    const now = () => 1_800_000_000_000;
+    const old = await History.open({ log, signer: before, now });
+    await old.record(tree, 'command', smallTree(2));
+    await old.close();
+    const source = await History.open({ log, signer: withNewKey(before), now });
+    const { head, seal, chunks } = await source.checkpointOf(about);
+    expect(head.keyProof).toEqual(seal.keyProof);
+    const follower = await open(2);
+    await follower.ingestCheckpoint({ head, seal, chunks });
+    expect(follower.head(about)?.seq).toBe(4);
   });
 });
 

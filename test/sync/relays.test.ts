@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { chainHash, sealCheckpoint, signHead } from '../../src/core/codec/chain.ts';
 import { pack } from '../../src/core/codec/msgpack.ts';
 import { type ErrorCode, PandoError } from '../../src/core/errors.ts';
@@ -6,7 +6,7 @@ import type { StreamId, TreeName } from '../../src/core/ids.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { SignedBatch } from '../../src/log/signed.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
-import { RELAYED_STREAMS_MAX } from '../../src/sync/messages.ts';
+import { RELAYED_STREAMS_MAX, STREAMS_PER_PEER_MAX } from '../../src/sync/messages.ts';
 import {
   addTree,
   caughtUp,
@@ -111,6 +111,23 @@ describe('A node between two that do not meet', () => {
     await again.sessionB.sync();
     await again.sessionB.sync();
     expect(again.sessionA.bytesSent).toBeLessThan(1_500);
+  });
+
+  test('begins anew where the peer says that it is, though it was in the middle of something', async () => {
+    const { author, relay, far } = await threeNodes();
+    await takeSnapshots(author, 4, 9_000);
+    await (await connect(author, relay)).sessionB.sync();
+    const { sessionA, sessionB } = await connect(relay, far);
+    const follows = far.follows;
+    await until(far, () => (known(far, author)?.[1] ?? 0) > 1_000);
+    // Passes over some of what is under way
+    far.follows = () => false;
+    sessionB.reconsiderFollowed();
+    for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+    far.follows = follows;
+    sessionB.reconsiderFollowed();
+    await caughtUp(far, author);
+    await sessionA.sync();
   });
 
   test('takes a new incarnation to others, with the checkpoint that the author sealed', async () => {
@@ -263,7 +280,7 @@ function batch({ batches }: HostileScene, seq: number): SignedBatch {
 }
 
 describe('A relay that is not honest is cut off, and nothing that it made up is kept, when it', () => {
-  test.each<[string, ErrorCode, (scene: HostileScene) => void]>([
+  test.each<[string, ErrorCode, (scene: HostileScene) => void | Promise<void>]>([
     [
       'alters an event',
       'LOG_CORRUPT',
@@ -297,12 +314,15 @@ describe('A relay that is not honest is cut off, and nothing that it made up is 
         scene.puppet.say({ type: 'events', head: batch(scene, 4).head, events });
       },
     ],
-    ['leaves out events', 'LOG_GAP', (scene) => scene.puppet.say({ type: 'events', ...batch(scene, 4) })],
     [
-      'cuts a batch short',
-      'LOG_GAP',
-      (scene) => {
-        scene.puppet.say({ type: 'events', head: batch(scene, 4).head, events: batch(scene, 3).events });
+      'puts its own garbage in the place of a sealed checkpoint',
+      'CODEC_INVALID',
+      async ({ author, puppet, stream }) => {
+        await takeSnapshots(author, 60, 1);
+        const { head, seal } = await author.history.checkpointOf(stream);
+        puppet.say({ type: 'checkpoint-begin', head, seal });
+        puppet.say({ type: 'checkpoint-chunk', bytes: Buffer.from('garbage'), last: true });
+        puppet.say({ type: 'checkpoint-end' });
       },
     ],
     [
@@ -345,7 +365,7 @@ describe('A relay that is not honest is cut off, and nothing that it made up is 
     ],
   ])('%s', async (_what, code, attack) => {
     const scene = await hostileScene();
-    attack(scene);
+    await attack(scene);
     const reason = await scene.session.closed;
     expect(reason.code).toBe(code);
     expect((await scene.puppet.hear('goodbye')).code).toBe(code);
@@ -374,6 +394,60 @@ describe('A relay that brings', () => {
     for (const seq of [3, 1, 4, 3, 5, 6]) puppet.say({ type: 'events', ...batch(scene, seq) });
     await caughtUp(far, author);
     expect(far.reported).toEqual([]);
+  });
+
+  test.each<[string, (scene: HostileScene) => SignedBatch]>([
+    ['not all', (scene) => batch(scene, 4)],
+    ['a batch that is cut short', (scene) => ({ head: batch(scene, 4).head, events: batch(scene, 3).events })],
+  ])('%s is asked for it again from where the node is, once, and nothing of it is kept', async (_what, lacking) => {
+    const scene = await hostileScene();
+    const { puppet, far, author, stream } = scene;
+    for (let time = 0; time < 3; time += 1) puppet.say({ type: 'events', ...lacking(scene) });
+    expect((await puppet.hear('follow')).heads).toEqual([]);
+    expect((await puppet.hear('follow')).heads).toMatchObject([{ stream, seq: 2 }]);
+    puppet.say({ type: 'ping' });
+    await puppet.hear('pong');
+    expect(known(far, author)).toEqual([1, 2]);
+    expect(puppet.messages.map(({ type }) => type)).not.toContain('follow');
+    for (const seq of [3, 4, 5, 6]) puppet.say({ type: 'events', ...batch(scene, seq) });
+    await caughtUp(far, author);
+    expect(far.reported).toEqual([]);
+  });
+
+  test('a stream of an author who has too many is left, and is not to blame', async () => {
+    const { puppet, far, author, session } = await hostileScene();
+    far.follows = () => true;
+    const [head = expect.fail('one is known')] = far.history.streams();
+    vi.spyOn(far.history, 'streams').mockReturnValue(Array.from({ length: STREAMS_PER_PEER_MAX }, () => head));
+    const other = author.history.ownStream(SECRETS);
+    await addTree(author, SECRETS);
+    puppet.say({ type: 'offer', streams: [other] });
+    expect((await puppet.hear('follow')).heads).toMatchObject([{ stream: other }]);
+    for await (const one of author.history.records(other, 1)) puppet.say({ type: 'events', ...one });
+    expect((await puppet.hear('follow')).heads).toEqual([]);
+    expect(known(far, author, SECRETS)).toBeNull();
+    expect(session.followed.size).toBe(0);
+    expect(far.reported).toHaveLength(1);
+  });
+
+  test('what was given up is followed again once something else is known of it', async () => {
+    const scene = await hostileScene();
+    const { puppet, far, author, stream } = scene;
+    far.replaced.add(author.identity.keyProof.length);
+    puppet.say({ type: 'events', ...batch(scene, 3) });
+    expect((await puppet.hear('follow')).heads).toEqual([]);
+    far.replaced.clear();
+    await far.history.ingest(batch(scene, 3));
+    expect((await puppet.hear('follow')).heads).toMatchObject([{ stream, seq: 3 }]);
+  });
+
+  test('an offer that names a stream many times is answered once', async () => {
+    const { puppet, stream } = await hostileScene();
+    const streams = Array.from({ length: 50 }, () => stream);
+    for (let time = 0; time < 3; time += 1) puppet.say({ type: 'offer', streams });
+    puppet.say({ type: 'ping' });
+    await puppet.hear('pong');
+    expect(puppet.messages.map(({ type }) => type)).not.toContain('follow');
   });
 
   test('an incarnation, or a checkpoint, from before what is known takes nobody back', async () => {
