@@ -1,5 +1,4 @@
 import {
-  chainHash,
   equalHashes,
   genesisHash,
   type Head,
@@ -20,7 +19,7 @@ import { corrupt, forked, gap } from './log-errors.ts';
 import type { SealedCheckpoint, SignedBatch } from './signed.ts';
 import { isWrittenBy } from './stream-state.ts';
 import type { StreamTable } from './stream-table.ts';
-import { checkCheckpoint, checkSuccession } from './succession.ts';
+import { checkCheckpoint, checkSuccession, expectHash, hashesAfter } from './succession.ts';
 
 /**
  * Datasets and snapshots that are kept of one peer, over all its streams: four trees of a million snapshots, which take 370 MB each. What a peer
@@ -99,11 +98,11 @@ export class FollowedStreams {
     const fresh = events.slice(from.seq + 1 - first);
     if (start === null) {
       if (seq === from.seq && !equalHashes(head.hash, from.hash)) throw otherwise(stream, seq);
-      if (fresh.length > 0) expectHash(head, chained(from.hash, fresh).at(-1));
+      if (fresh.length > 0) expectHash(head, hashesAfter(from.hash, fresh).at(-1) as Hash);
       return fresh;
     }
-    const hashes = [start, ...chained(start, events)];
-    expectHash(head, hashes.at(-1));
+    const hashes = [start, ...hashesAfter(start, events)];
+    expectHash(head, hashes.at(-1) as Hash);
     const both = Math.min(from.seq, seq);
     const known = both === from.seq ? from.hash : await this.#hashAt(stream, both);
     if (known !== null && !equalHashes(known, hashes[both - first + 1] as Hash)) {
@@ -170,20 +169,6 @@ function firstHead(stream: StreamId): Head {
 
 function otherwise(stream: StreamId, seq: number): PandoError {
   return forked(stream, `event ${seq} is known with another hash`);
-}
-
-/** The hash after each of the events. */
-function chained(start: Hash, events: readonly Uint8Array[]): Hash[] {
-  let hash = start;
-  return events.map((event) => {
-    hash = chainHash(hash, event);
-    return hash;
-  });
-}
-
-function expectHash({ stream, seq, hash }: SignedHead, found: Hash | undefined): void {
-  if (found !== undefined && equalHashes(found, hash)) return;
-  throw corrupt({ stream, seq, expected: hashText(hash), found: found === undefined ? 'none' : hashText(found) });
 }
 
 function decodeNumbered(stream: StreamId, bytes: Uint8Array, seq: number): Event {

@@ -109,7 +109,7 @@ export class LevelLog implements Log {
     this.#checkOpen();
     const { head, checkpoints } = this.#require(stream);
     const row = newestUpTo(checkpoints, seq ?? head.seq);
-    return row === undefined ? null : { head: row.head, seal: row.seal, chunks: this.#chunks(row) };
+    return row === undefined ? null : this.#stored(row);
   }
 
   compact(stream: StreamId, seq: number): Promise<number> {
@@ -228,6 +228,10 @@ export class LevelLog implements Log {
     throw error;
   }
 
+  #stored(row: CheckpointRow): StoredCheckpoint {
+    return { head: row.head, seal: row.seal, chunks: this.#chunks(row) };
+  }
+
   async *#chunks({ seal, id, chunks }: CheckpointRow): AsyncGenerator<Uint8Array> {
     const { stream, seq } = seal.head;
     // Whoever reads slowly, as a peer may, does not notice that another checkpoint takes the place of this one
@@ -248,7 +252,7 @@ export class LevelLog implements Log {
 
   async #newestSealed(checkpoints: readonly CheckpointRow[], seq: number): Promise<CheckpointRow | undefined> {
     for (const row of checkpoints.filter(({ seal }) => seal.head.seq <= seq).toReversed()) {
-      if (await isSealed({ head: row.head, seal: row.seal, chunks: this.#chunks(row) })) return row;
+      if (await isSealed(this.#stored(row))) return row;
     }
     return undefined;
   }

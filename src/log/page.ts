@@ -12,8 +12,8 @@
  * | 32, n, 64 | where an append ended: a checksum, and the author's key proof and signature on the head after the last record |
  *
  * Numbers are big-endian. A record's hash is that of the hash before and the event's bytes, which lie one behind the other, so a
- * chain is checked without copying anything. Whatever is altered in front of the
- * signature, some hash does not come out; the checksum is over the last hash, the key proof and the signature.
+ * chain is checked without copying anything. Whatever is altered in front of the signature,
+ * some hash does not come out; the checksum is over the last hash, the key proof and the signature.
  */
 import { chainHashOfRun, equalHashes, type HeadSignature, hashText } from '../core/codec/chain.ts';
 import { HASH_BYTES, type Hash, sha256 } from '../core/codec/hash.ts';

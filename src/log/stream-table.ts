@@ -9,7 +9,14 @@ import { type CheckpointPolicy, sealedGraph, underSealOf } from './checkpointing
 import type { Checkpoint, Log } from './log.ts';
 import { closed, unknownStream } from './log-errors.ts';
 import { notify } from './notify.ts';
-import { type FaultyStream, hasGraph, type Keeper, loadStream, type SoundStream } from './stream-state.ts';
+import {
+  type FaultyStream,
+  type GraphAtSeq,
+  hasGraph,
+  type Keeper,
+  loadStream,
+  type SoundStream,
+} from './stream-state.ts';
 import { Turns } from './turns.ts';
 
 /** A change of a stream that is on disk. */
@@ -35,12 +42,6 @@ export interface Extension {
   /** The same events as their author encoded them. */
   readonly bytes: readonly Uint8Array[];
   /** The graph after them. */
-  readonly graph: Graph;
-}
-
-/** A graph and the timestamp of the event that led to it. */
-export interface DatedGraph {
-  readonly at: number;
   readonly graph: Graph;
 }
 
@@ -156,7 +157,11 @@ export class StreamTable {
   }
 
   /** Puts a graph at a head in the place of whatever is known of a stream, and shows it. `author` is the author's seal, where another node is that. */
-  async reset(head: SignedHead, { at, graph }: DatedGraph, author?: CheckpointSeal): Promise<void> {
+  async reset(
+    head: SignedHead,
+    { at, graph }: Pick<GraphAtSeq, 'at' | 'graph'>,
+    author?: CheckpointSeal,
+  ): Promise<void> {
     const { stream, seq } = head;
     const own: Checkpoint = await sealedGraph(head, graph, at, this.signer);
     await this.log.reset(stream, head, author === undefined ? own : underSealOf(author, own));

@@ -32,6 +32,15 @@ export function additionOf(current: Head | null, { stream, events, head, checkpo
   return { previous: from.hash, records };
 }
 
+/** The hash after each of the events. */
+export function hashesAfter(previous: Hash, events: readonly Uint8Array[]): Hash[] {
+  let hash = previous;
+  return events.map((bytes) => {
+    hash = chainHash(hash, bytes);
+    return hash;
+  });
+}
+
 /** The last of them with the author's word on it. */
 function chained(
   previous: Hash,
@@ -39,15 +48,15 @@ function chained(
   events: readonly Uint8Array[],
   { keyProof, signature }: HeadSignature,
 ): LogRecord[] {
-  let hash = previous;
-  return events.map((bytes, index) => {
-    hash = chainHash(hash, bytes);
-    const isLast = index === events.length - 1;
-    return { seq: first + index, bytes, hash, signature: isLast ? { keyProof, signature } : null };
+  const last = events.length - 1;
+  return hashesAfter(previous, events).map((hash, index) => {
+    const bytes = events[index] as Uint8Array;
+    return { seq: first + index, bytes, hash, signature: index === last ? { keyProof, signature } : null };
   });
 }
 
-function expectHash({ stream, seq, hash }: Head, found: Hash): void {
+/** Throws `LOG_CORRUPT` unless the chain up to a head comes out as the head says. */
+export function expectHash({ stream, seq, hash }: Head, found: Hash): void {
   if (!equalHashes(hash, found)) throw corrupt({ stream, seq, expected: hashText(hash), found: hashText(found) });
 }
 
