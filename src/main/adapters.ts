@@ -7,6 +7,7 @@ import { loadOrCreateIdentity } from '../sync/identity.ts';
 import { Sealing } from '../sync/sealing/sealing.ts';
 import { WebSocketTransport } from '../sync/websocket-transport.ts';
 import { Zstd } from '../transfer/compression/zstd.ts';
+import { Launcher } from '../zfs/cli/children/launcher.ts';
 import { CliZfs } from '../zfs/cli/cli-zfs.ts';
 import type { Config } from './config.ts';
 import { readPassphrase } from './passphrase.ts';
@@ -20,8 +21,17 @@ const MS_PER_SECOND = 1000;
 /** Keys and history are nobody else's business. */
 const DATA_DIRECTORY_MODE = 0o700;
 
-/** The program beside this one, compiled as this one is. */
-const SEALING_PROGRAM = fileURLToPath(new URL('../sync/sealing/program.js', import.meta.url));
+/** The programs that a node starts as processes of their own. */
+export interface Programs {
+  readonly sealing: string;
+  readonly launching: string;
+}
+
+/** Those beside this one, compiled as this one is. */
+const PROGRAMS: Programs = {
+  sealing: fileURLToPath(new URL('../sync/sealing/program.js', import.meta.url)),
+  launching: fileURLToPath(new URL('../zfs/cli/children/program.js', import.meta.url)),
+};
 
 /** What a configuration says about a node. */
 export function settingsOf(config: Config): NodeSettings {
@@ -45,7 +55,7 @@ export function settingsOf(config: Config): NodeSettings {
 export async function openAdapters(
   config: Config,
   onSkipped: (name: string) => void,
-  sealingProgram = SEALING_PROGRAM,
+  programs = PROGRAMS,
 ): Promise<NodeAdapters> {
   await makeDataDirectory(config.dataDirectory);
   // What a crash left there was needed no longer than the node ran
@@ -56,10 +66,10 @@ export async function openAdapters(
   return {
     signer: identity,
     log,
-    zfs: new CliZfs({ ...config.zfs, onSkipped }),
+    zfs: new CliZfs({ ...config.zfs, starter: new Launcher(programs.launching), onSkipped }),
     transport: new WebSocketTransport({ identity, ...config.listen }),
     compressor: new Zstd(),
-    sealing: new Sealing({ identity, program: sealingProgram }),
+    sealing: new Sealing({ identity, program: programs.sealing }),
   };
 }
 

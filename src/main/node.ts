@@ -216,6 +216,7 @@ export class PandoNode {
     await this.#streaming.close();
     await this.observer.stop();
     await this.#peering.refusals.close();
+    await this.zfs.close();
     await this.history.close();
   }
 

@@ -1,7 +1,23 @@
 /** Giving a stream's raw end to a child, so that none of its bytes pass through Node. */
-import type { Socket } from 'node:net';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Readable } from 'node:stream';
 import { PandoError } from '../core/errors.ts';
+
+/**
+ * What is below a socket, which a process can give to another one over the channel between them (`net.Native` in Node's `child_process`). Unlike a socket,
+ * it stays open here as well, and nothing is read from it on arrival.
+ */
+export type RawHandle = Socket & { readonly isRaw: never };
+
+/** What is below a socket; undefined once it is closed. */
+export function handleOf(socket: Socket): RawHandle | undefined {
+  return (socket as Socket & { readonly _handle?: RawHandle | null })._handle ?? undefined;
+}
+
+/** A socket on what came from another process. Where it is not to be read, nothing is taken from it. */
+export function socketOn(handle: RawHandle, { readable }: { readonly readable: boolean }): Socket {
+  return new Socket({ handle, readable } as SocketConstructorOpts);
+}
 
 /** The part of a libuv stream handle that Node's own `net` uses to stop reading; `pause()` alone lets it read on into a buffer. */
 interface ReadingHandle {

@@ -219,6 +219,9 @@ export interface Zfs {
   /** Asks ZFS once, then remembers. Rejects with `ZFS_UNAVAILABLE` when there is none to ask. */
   capabilities(): Promise<ZfsCapabilities>;
 
+  /** Ends what still runs. Nothing may be asked any more. */
+  close(): Promise<void>;
+
   /**
    * The datasets at and below `root` with their snapshots, in the order ZFS gives them (parents first). A dataset whose first receive
    * is running may be among them, without snapshots; one whose name Pando does not take is not.

@@ -214,7 +214,7 @@ describe('a node that is gone while a root is kept aside', () => {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name);
         if (typeof value !== 'function') return value;
-        if (/^(list|capabilities|changeToken|pools|holds)/.test(String(name))) return value.bind(target);
+        if (/^(list|capabilities|changeToken|pools|holds|close)/.test(String(name))) return value.bind(target);
         return (...given: unknown[]) => {
           if (count > 0 || JSON.stringify(given).includes('diverged')) count += 1;
           if (count >= number) return Promise.reject(new PandoError('ZFS_UNAVAILABLE', 'gone'));

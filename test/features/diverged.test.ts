@@ -145,6 +145,7 @@ describe('a node that is gone in the middle of keeping what diverged', () => {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name);
         if (typeof value !== 'function') return value;
+        if (name === 'close') return value.bind(target);
         return (...given: unknown[]) => {
           dead ||= name === command && JSON.stringify(given).includes('diverged');
           if (dead) return Promise.reject(new PandoError('ZFS_UNAVAILABLE', 'gone'));

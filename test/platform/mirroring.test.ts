@@ -86,10 +86,11 @@ async function heldSnapshots(node: RealNode): Promise<string[]> {
   return stdout.split('\n').filter((line) => /\t[1-9][0-9]*$/.test(line));
 }
 
-/** Processes below this one that run `zfs`. */
+/** Processes that run `zfs` on the pools of these nodes. */
 async function zfsChildren(): Promise<string[]> {
-  const { stdout } = await execa('ps', ['-o', 'args=', '--ppid', String(process.pid)]);
-  return stdout.split('\n').filter((line) => /\bzfs (send|receive)\b/.test(line));
+  const { stdout } = await execa('ps', ['-e', '-o', 'args=']);
+  const streams = stdout.split('\n').filter((line) => /\bzfs (send|receive)\b/.test(line));
+  return streams.filter((line) => [alpha, beta].some(({ pool }) => line.includes(pool.name)));
 }
 
 async function share(trustedLink: boolean): Promise<void> {

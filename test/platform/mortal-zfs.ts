@@ -35,6 +35,8 @@ export class MortalZfs {
     return new Proxy(zfs, {
       get: (target, name: keyof Zfs) => {
         const method = target[name].bind(target) as (...words: unknown[]) => Promise<unknown>;
+        // The dead node's own processes are this one's to end
+        if (name === 'close') return method;
         return (...words: unknown[]) => this.#call(CHANGES.has(name), () => method(...words));
       },
     });

@@ -15,7 +15,10 @@ import type { Zfs } from '../../src/zfs/zfs.ts';
 
 const POOL_BYTES = 512 * 1024 * 1024;
 /** Built before these tests run (`build.mjs`), since what runs here is not compiled. */
-const SEALING_PROGRAM = fileURLToPath(new URL('../../dist/src/sync/sealing/program.js', import.meta.url));
+const PROGRAMS = {
+  sealing: fileURLToPath(new URL('../../dist/src/sync/sealing/program.js', import.meta.url)),
+  launching: fileURLToPath(new URL('../../dist/src/zfs/cli/children/program.js', import.meta.url)),
+};
 /** Observers look when they are told to. */
 const NEVER_SECONDS = 86_400;
 
@@ -43,7 +46,7 @@ async function open(directory: string, warnings: string[], around: AroundZfs): P
     `dataDirectory: data\nlisten: 127.0.0.1:0\ndirectPort: 0\nfollow: false\nobserveEverySeconds: ${NEVER_SECONDS}\n`,
     join(directory, 'pando.yaml'),
   );
-  const adapters = await openAdapters(config, (name) => warnings.push(`skipped ${name}`), SEALING_PROGRAM);
+  const adapters = await openAdapters(config, (name) => warnings.push(`skipped ${name}`), PROGRAMS);
   const node = await PandoNode.open({
     adapters: { ...adapters, zfs: around(adapters.zfs) },
     settings: settingsOf(config),

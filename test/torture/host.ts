@@ -18,6 +18,8 @@ import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
 const CHECKOUT = new URL('../../', import.meta.url);
 const BUILT = ['src/main.js', 'dist/src/main.js'].map((path) => fileURLToPath(new URL(path, CHECKOUT)));
 /** zfs-fuse keeps its socket, locks, pool cache and keys there; with those of another daemon it would import that one's pools. */
+/** As it calls itself (`zfs/cli/children/program.ts`). */
+const LAUNCHER_TITLE = 'pando: starts zfs';
 const ZFS_DIRECTORIES = ['/run/zfs', '/var/lock/zfs', '/var/lib/zfs', '/etc/zfs'];
 const POOL_BYTES = 3 * 1024 ** 3;
 /** A program that is not ready by then, in ms, will not be. */
@@ -158,22 +160,25 @@ export class Host {
   /** Kills one of the `zfs` processes of the host; false when none is running. */
   async killZfs(pick: number): Promise<boolean> {
     const running = await this.zfsProcesses();
-    const pid = running[pick % Math.max(1, running.length)];
-    if (pid === undefined) return false;
-    try {
-      process.kill(pid, 'SIGKILL');
-      return true;
-    } catch {
-      return false;
-    }
+    return killed(running[pick % Math.max(1, running.length)]);
+  }
+
+  /** Kills the process that starts the node's commands; false when there is none. */
+  async killLauncher(): Promise<boolean> {
+    const [pid] = await this.#processesThat('cmdline', (words) => words.startsWith(LAUNCHER_TITLE));
+    return killed(pid);
   }
 
   /** Process ids of what runs as `zfs` in the host. */
-  async zfsProcesses(): Promise<number[]> {
+  zfsProcesses(): Promise<number[]> {
+    return this.#processesThat('comm', (command) => command.trim() === 'zfs');
+  }
+
+  /** Process ids of what says so of itself in a file below `/proc/PID`. */
+  async #processesThat(file: 'comm' | 'cmdline', isMeant: (content: string) => boolean): Promise<number[]> {
     const found: number[] = [];
     for (const pid of await this.#processes()) {
-      const command = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-      if (command.trim() === 'zfs') found.push(pid);
+      if (isMeant(await readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => ''))) found.push(pid);
     }
     return found;
   }
@@ -298,5 +303,16 @@ export async function untilTrue(condition: () => Promise<boolean>): Promise<void
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error('It did not come about in time.');
     await delay(POLL_MS);
+  }
+}
+
+function killed(pid: number | undefined): boolean {
+  if (pid === undefined) return false;
+  try {
+    process.kill(pid, 'SIGKILL');
+    return true;
+  } catch {
+    // It ended in this moment
+    return false;
   }
 }

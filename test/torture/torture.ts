@@ -12,7 +12,16 @@ import { type Action, arbitraryHistory } from '../core/forest.ts';
 import { Gardener } from '../suites/gardener.ts';
 import { connect, Host } from './host.ts';
 
-const FAULTS = ['kill-sender', 'kill-receiver', 'kill-both', 'kill-zfs', 'kill-zfs', 'cut', 'fill'] as const;
+const FAULTS = [
+  'kill-sender',
+  'kill-receiver',
+  'kill-both',
+  'kill-zfs',
+  'kill-zfs',
+  'kill-launcher',
+  'cut',
+  'fill',
+] as const;
 export type Fault = (typeof FAULTS)[number];
 
 /** What happens in one round. */
@@ -174,6 +183,9 @@ class World {
         return nothing;
       case 'kill-zfs':
         await this.#killZfs(pick);
+        return nothing;
+      case 'kill-launcher':
+        await Promise.all([this.#alpha.killLauncher(), this.#beta.killLauncher()]);
         return nothing;
       case 'cut':
         await this.#beta.setLink('down');

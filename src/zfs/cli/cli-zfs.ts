@@ -23,6 +23,8 @@ import type {
 } from '../zfs.ts';
 import { checkProperties } from './arguments.ts';
 import { requireNoBookmarkTwice } from './bookmarks.ts';
+import type { Starter } from './children/child.ts';
+import { ownChildren } from './children/own-child.ts';
 import { CommandLine, type CommandLineOptions } from './command-line.ts';
 import { destroyDataset } from './destroy.ts';
 import { changedPaths } from './diff.ts';
@@ -41,6 +43,8 @@ import { renameUnmounted, unmountIfMounted, whileUnmounted } from './unmounted.t
 export interface CliZfsOptions extends CommandLineOptions {
   /** How many short commands run at once for one pool; streams do not count. */
   readonly concurrencyPerPool?: number;
+  /** Who starts the commands (default: this process). */
+  readonly starter?: Starter;
   /** How long, in ms, an aborted first receive may take until its dataset is gone. */
   readonly cleanupMs?: number;
   /** Hears of datasets and snapshots that are not listed, because Pando does not take their names. */
@@ -67,6 +71,7 @@ interface Asked {
 /** Drives the `zfs` and `zpool` commands of OpenZFS or zfs-fuse, on this machine or another. */
 export class CliZfs implements Zfs {
   readonly #commandLine: CommandLine;
+  readonly #starter: Starter;
   readonly #holds: Holds;
   readonly #runner: Runner;
   readonly #mounts: MomentaryMounts;
@@ -76,8 +81,9 @@ export class CliZfs implements Zfs {
 
   constructor(options: CliZfsOptions = {}) {
     this.#commandLine = new CommandLine(options);
+    this.#starter = options.starter ?? ownChildren();
     const concurrency = this.#commandLine.remoteShell ? REMOTE_CONCURRENCY_PER_POOL : CONCURRENCY_PER_POOL;
-    this.#runner = new Runner(this.#commandLine, options.concurrencyPerPool ?? concurrency);
+    this.#runner = new Runner(this.#commandLine, this.#starter, options.concurrencyPerPool ?? concurrency);
     this.#holds = new Holds(this.#runner);
     this.#onSkipped = options.onSkipped ?? (() => undefined);
     this.#cleanupMs = options.cleanupMs ?? RECEIVE_CLEANUP_MS_MAX;
@@ -86,6 +92,10 @@ export class CliZfs implements Zfs {
       mount: async (name) => ensureMounted(this.#runner, await dialect(), name),
       unmount: async (name) => unmount(this.#runner, await dialect(), name),
     });
+  }
+
+  close(): Promise<void> {
+    return this.#starter.close();
   }
 
   async capabilities(): Promise<ZfsCapabilities> {
@@ -295,7 +305,7 @@ export class CliZfs implements Zfs {
       // As with a socket that the child has: what the far end says is its end
       if (end !== target && target.kind === 'socket')
         target.socket.once('data', () => target.socket.destroy()).resume();
-      return await runSend({ ...command, dialect }, end, signal);
+      return await runSend({ ...command, dialect, starter: this.#starter }, end, signal);
     } catch (error) {
       (target.kind === 'stream' ? target.stream : target.socket).destroy();
       if (isPandoError(error, 'ZFS_NOT_FOUND')) await this.#runner.requirePools(namesOf(request), command.action);
@@ -318,7 +328,7 @@ export class CliZfs implements Zfs {
     checkProperties(request.create?.properties ?? {}, action);
     await this.#requirePlace(request, action, signal);
     const words = receiveWords(request, this.#piped(source).kind, capabilities);
-    const command = { action, command: this.#commandLine.words('zfs', words) };
+    const command = { action, command: this.#commandLine.words('zfs', words), starter: this.#starter };
     const receive = (): Promise<StreamResult> => runReceive(command, this.#piped(source), signal, request.expected);
     try {
       if (!request.overPlaceholder) return await receive();
@@ -445,7 +455,7 @@ export class CliZfs implements Zfs {
   }
 
   #ask(): Promise<Asked> {
-    this.#asked ??= probe(this.#commandLine).then((capabilities) => ({
+    this.#asked ??= probe(this.#commandLine, this.#starter).then((capabilities) => ({
       capabilities,
       reader: new Reader(this.#runner, capabilities.dialect, this.#onSkipped),
     }));

@@ -2,7 +2,7 @@
 import type { PandoError } from '../../core/errors.ts';
 import { type Attempt, type ZfsErrorCode, zfsFailure } from '../failure.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
-import type { ChildEnding } from './child.ts';
+import type { ChildEnding } from './children/child.ts';
 
 /** The first pattern that matches counts, so what is special stands before what is general. */
 const PATTERNS: readonly (readonly [RegExp, ZfsErrorCode])[] = [

@@ -1,9 +1,10 @@
 import { PLAIN_STREAM, RAW_STREAM } from '../../core/stream-flags.ts';
 import { zfsFailure } from '../failure.ts';
 import type { ZfsCapabilities } from '../zfs.ts';
-import { Child, type ChildEnding, eachLine } from './child.ts';
+import type { ChildEnding, Starter } from './children/child.ts';
 import type { CommandLine } from './command-line.ts';
 import { failureOf } from './failures.ts';
+import { eachLine } from './lines.ts';
 
 /** First release with `snapshots_changed` (OpenZFS 2.2.0). */
 const SNAPSHOTS_CHANGED_SINCE = [2, 2] as const;
@@ -16,7 +17,8 @@ interface Answer extends ChildEnding {
  * Finds out which ZFS answers. `zfs version` came with OpenZFS 0.8; zfs-fuse refuses it, and its `zpool upgrade -v` names a pool version
  * instead of feature flags. Rejects with `ZFS_UNAVAILABLE` when nothing answers, `ZFS_UNSUPPORTED` for something else that is old.
  */
-export async function probe(commandLine: CommandLine): Promise<ZfsCapabilities> {
+export async function probe(commandLine: CommandLine, starter: Starter): Promise<ZfsCapabilities> {
+  const ask = (command: readonly string[]): Promise<Answer> => answerTo(command, starter);
   const version = await ask(commandLine.words('zfs', ['version']));
   if (version.exitCode === 0) return openZfsCapabilities(version.stdout);
   const attempt = { action: 'find out what this ZFS can do', command: commandLine.words('zfs', ['version']) };
@@ -30,8 +32,8 @@ export async function probe(commandLine: CommandLine): Promise<ZfsCapabilities> 
   return zfsFuseCapabilities(`zfs-fuse (pool version ${found[1]})`);
 }
 
-async function ask(command: readonly string[]): Promise<Answer> {
-  const child = new Child(command, { stdin: 'ignore', stdout: 'pipe' });
+async function answerTo(command: readonly string[], starter: Starter): Promise<Answer> {
+  const child = await starter.start(command, { stdin: 'ignore', stdout: 'pipe' });
   const lines: string[] = [];
   if (child.stdout !== null) await eachLine(child.stdout, (line) => lines.push(line));
   return { ...(await child.ended), stdout: lines.join('\n') };

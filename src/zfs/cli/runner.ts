@@ -1,9 +1,10 @@
 import { isPandoError, type PandoError } from '../../core/errors.ts';
 import { type DatasetName, poolOf } from '../../core/ids.ts';
 import { type Attempt, zfsFailure } from '../failure.ts';
-import { Child, type ChildEnding, eachLine, type UnreadLine } from './child.ts';
+import type { ChildEnding, Starter } from './children/child.ts';
 import type { CommandLine } from './command-line.ts';
 import { failureOf } from './failures.ts';
+import { eachLine, type UnreadLine } from './lines.ts';
 import { Semaphore } from './semaphore.ts';
 
 /** Longest part of a line that makes no sense which is quoted, in characters. */
@@ -27,11 +28,13 @@ export interface ShortCommand {
 /** Runs short commands, a limited number per pool at a time. */
 export class Runner {
   readonly commandLine: CommandLine;
+  readonly #starter: Starter;
   readonly #limit: number;
   readonly #queues = new Map<string, Semaphore>();
 
-  constructor(commandLine: CommandLine, concurrencyPerPool: number) {
+  constructor(commandLine: CommandLine, starter: Starter, concurrencyPerPool: number) {
     this.commandLine = commandLine;
+    this.#starter = starter;
     this.#limit = concurrencyPerPool;
   }
 
@@ -86,9 +89,10 @@ export class Runner {
 
   async #once(command: ShortCommand): Promise<ChildEnding & { readonly unread: UnreadLine | null }> {
     const { signal, onLine } = command;
-    if (signal?.aborted === true) return { exitCode: null, stderr: '', started: false, unread: null };
-    const child = new Child(this.#words(command), { stdin: 'ignore', stdout: 'pipe' });
+    if (isAborted(signal)) return { exitCode: null, stderr: '', started: false, unread: null };
+    const child = await this.#starter.start(this.#words(command), { stdin: 'ignore', stdout: 'pipe' });
     const abort = (): void => void child.end();
+    if (isAborted(signal)) abort();
     signal?.addEventListener('abort', abort, { once: true });
     try {
       const unread = child.stdout === null ? null : await eachLine(child.stdout, onLine ?? (() => undefined));
@@ -111,6 +115,10 @@ export class Runner {
     }
     return queue;
   }
+}
+
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
 }
 
 function unreadable(attempt: Attempt, ending: ChildEnding, { line: whole, error }: UnreadLine): PandoError {

@@ -28,8 +28,9 @@ import type {
   Unreadable,
   ZfsCapabilities,
 } from '../zfs.ts';
-import { Child, type ChildEnding, eachLine } from './child.ts';
+import type { Child, ChildEnding, Starter } from './children/child.ts';
 import { failureOf, onlyBrokenPipe } from './failures.ts';
+import { eachLine } from './lines.ts';
 
 /** How long a sender may go on after its pipe broke, in ms: a local one ends at once. */
 const LINGERS_MS_MAX = 2_000;
@@ -92,14 +93,20 @@ export function writtenBookmark({ dataset, bookmark }: BookmarkReference): strin
   return `${dataset}#${bookmark}`;
 }
 
+/** A `zfs send` or `zfs receive`, and who starts it. */
+export interface StreamCommand extends Attempt {
+  readonly starter: Starter;
+}
+
 /** A `zfs send`, and which ZFS it is. */
-export interface SendCommand extends Attempt {
+export interface SendCommand extends StreamCommand {
   readonly dialect: ZfsCapabilities['dialect'];
 }
 
 /** Sends. On success the target is ended, on failure it is destroyed. */
 export async function runSend(command: SendCommand, target: SendTarget, signal: AbortSignal): Promise<StreamResult> {
   const end = target.kind === 'stream' ? target.stream : target.socket;
+  forgiven(end);
   try {
     if (target.kind === 'socket') return await sendToSocket(command, target.socket, signal);
     return await sendToStream(command, target.stream, signal);
@@ -109,9 +116,14 @@ export async function runSend(command: SendCommand, target: SendTarget, signal: 
   }
 }
 
+/** An end may fail while nobody listens, before `zfs` has it: that it did is seen then. */
+function forgiven(end: Readable | Writable): void {
+  end.on('error', () => undefined);
+}
+
 async function sendToSocket(command: SendCommand, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);
-  const zfs = new Child(command.command, { stdin: 'ignore', stdout: socket });
+  const zfs = await command.starter.start(command.command, { stdin: 'ignore', stdout: socket });
   endWithFarEnd(socket);
   const ending = await untilEnded(zfs, signal, () => shutDown(socket));
   if (signal.aborted) throw aborted(command, ending);
@@ -129,7 +141,7 @@ function shutDown(socket: Socket): Promise<void> {
 }
 
 async function sendToStream(command: SendCommand, stream: Writable, signal: AbortSignal): Promise<StreamResult> {
-  const zfs = new Child(command.command, { stdin: 'ignore', stdout: 'pipe' });
+  const zfs = await command.starter.start(command.command, { stdin: 'ignore', stdout: 'pipe' });
   let bytes = 0;
   zfs.stdout?.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
@@ -178,12 +190,13 @@ function requireSent(command: SendCommand, ending: ChildEnding, farEnd: unknown)
 
 /** Receives what is expected, or whatever comes. On failure the source is destroyed. */
 export async function runReceive(
-  command: Attempt,
+  command: StreamCommand,
   source: ReceiveSource,
   signal: AbortSignal,
   expected: ExpectedStream | null,
 ): Promise<StreamResult> {
   const end = source.kind === 'stream' ? source.stream : source.socket;
+  forgiven(end);
   try {
     if (source.kind === 'socket') {
       if (expected !== null && source.head !== null) requireExpected(command, source.head, expected);
@@ -218,9 +231,9 @@ const UNREADABLE_BEGIN: Readonly<Record<Exclude<Unreadable, 'aborted' | 'propert
   none: 'its first bytes are not those of a stream',
 };
 
-async function receiveFromSocket(command: Attempt, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
+async function receiveFromSocket(command: StreamCommand, socket: Socket, signal: AbortSignal): Promise<StreamResult> {
   detachFromNode(socket);
-  const zfs = new Child(command.command, { stdin: socket, stdout: 'pipe' });
+  const zfs = await command.starter.start(command.command, { stdin: socket, stdout: 'pipe' });
   let bytes = 0;
   const count = (line: string): void => {
     bytes += receivedBytes(line);
@@ -232,8 +245,8 @@ async function receiveFromSocket(command: Attempt, socket: Socket, signal: Abort
   return { bytes };
 }
 
-async function receiveFromStream(command: Attempt, stream: Readable, signal: AbortSignal): Promise<StreamResult> {
-  const zfs = new Child(command.command, { stdin: 'pipe', stdout: 'ignore' });
+async function receiveFromStream(command: StreamCommand, stream: Readable, signal: AbortSignal): Promise<StreamResult> {
+  const zfs = await command.starter.start(command.command, { stdin: 'pipe', stdout: 'ignore' });
   const feeding = new AbortController();
   let bytes = 0;
   const feeder = feedInto(zfs.stdin, (length) => {

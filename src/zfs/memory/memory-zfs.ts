@@ -189,6 +189,9 @@ export class MemoryZfs implements Zfs {
     });
   }
 
+  /** Nothing runs outside, and a node that starts again finds the same pools. */
+  async close(): Promise<void> {}
+
   async capabilities(): Promise<ZfsCapabilities> {
     if (!this.#asked) await this.#command('ask for the version', ['version'], () => undefined);
     this.#asked = true;

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { ChildEnding } from '../../../src/zfs/cli/child.ts';
+import type { ChildEnding } from '../../../src/zfs/cli/children/child.ts';
 
 /** A command and what it printed, recorded by fixtures/zfs/record.mjs. */
 export interface Recorded extends ChildEnding {

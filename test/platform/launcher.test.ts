@@ -1,0 +1,83 @@
+/** A node has its commands started by a small process, which is compiled. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Launcher } from '../../src/zfs/cli/children/launcher.ts';
+import { connection, describeStarter, firstNumber, isAlive } from '../zfs/cli/starter.contract.ts';
+
+const DIST = fileURLToPath(new URL('../../dist/src/zfs/cli/children/', import.meta.url));
+const PROGRAM = `${DIST}program.js`;
+const PIPED = { stdin: 'ignore', stdout: 'pipe' } as const;
+const SLEEPS = ['sh', '-c', 'echo $$; exec sleep 1000'];
+
+describeStarter('a small process', () => new Launcher(PROGRAM));
+
+/** Small processes that this one has started. */
+async function launchers(): Promise<number[]> {
+  const { stdout } = await execa('ps', ['--ppid', String(process.pid), '-o', 'pid=,args='], { reject: false });
+  const lines = stdout.split('\n').filter((line) => line.includes('pando: starts zfs') || line.includes(PROGRAM));
+  return lines.map((line) => Number.parseInt(line, 10));
+}
+
+describe('the process that starts commands for a node', () => {
+  let launcher: Launcher;
+
+  beforeEach(() => {
+    launcher = new Launcher(PROGRAM);
+  });
+
+  afterEach(() => launcher.close());
+
+  it('is not there before it is needed, one for all commands, and gone when the node closes it', async () => {
+    expect(await launchers()).toEqual([]);
+    await Promise.all([1, 2, 3].map(async () => (await launcher.start(['true'], PIPED)).ended));
+    expect(await launchers()).toHaveLength(1);
+    await launcher.close();
+    expect(await launchers()).toEqual([]);
+  });
+
+  it('goes on where somebody wants it to end by itself', async () => {
+    await (await launcher.start(['true'], PIPED)).ended;
+    const [pid = 0] = await launchers();
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.kill(pid, signal);
+    expect(await (await launcher.start(['true'], PIPED)).ended).toMatchObject({ exitCode: 0 });
+    expect(await launchers()).toEqual([pid]);
+  });
+
+  it('is replaced when it was killed, and what it had started is ended before that is said', async () => {
+    const { end } = await connection();
+    const sleeping = await launcher.start(SLEEPS, PIPED);
+    const reading = await launcher.start(['cat'], { stdin: end, stdout: 'pipe' });
+    const asleep = await firstNumber(sleeping);
+    const [pid = 0] = await launchers();
+    process.kill(pid, 'SIGKILL');
+    for (const child of [sleeping, reading]) {
+      const { exitCode, started, stderr } = await child.ended;
+      expect({ exitCode, started }).toEqual({ exitCode: null, started: true });
+      expect(stderr).toContain('has ended');
+    }
+    expect(isAlive(asleep)).toBe(false);
+    expect(await (await launcher.start(['true'], PIPED)).ended).toMatchObject({ exitCode: 0 });
+    expect(await launchers()).not.toContain(pid);
+  });
+
+  it('ends with a node that was killed, and so do the commands that were running', async () => {
+    const script = `
+      import { Launcher } from ${JSON.stringify(`${DIST}launcher.js`)};
+      const child = await new Launcher(${JSON.stringify(PROGRAM)}).start(${JSON.stringify(SLEEPS)}, ${JSON.stringify(PIPED)});
+      child.stdout.pipe(process.stdout);
+    `;
+    const node = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [chunk] = (await once(node.stdout, 'data')) as [Buffer];
+    const asleep = Number(chunk.toString());
+    const { stdout } = await execa('ps', ['--ppid', String(node.pid), '-o', 'pid=']);
+    const starts = Number.parseInt(stdout, 10);
+    expect(isAlive(asleep) && isAlive(starts)).toBe(true);
+    node.kill('SIGKILL');
+    await expect.poll(() => isAlive(asleep) || isAlive(starts)).toBe(false);
+  });
+});
