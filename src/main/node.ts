@@ -216,8 +216,8 @@ export class PandoNode {
     await this.#streaming.close();
     await this.observer.stop();
     await this.#peering.refusals.close();
-    await this.zfs.close();
     await this.history.close();
+    await this.zfs.close();
   }
 
   async #recover(): Promise<void> {

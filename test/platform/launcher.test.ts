@@ -63,6 +63,30 @@ describe('the process that starts commands for a node', () => {
     expect(await launchers()).not.toContain(pid);
   });
 
+  it('lets no command seem to say nothing where there is no room for its output', async () => {
+    const script = `
+      import { openSync, closeSync } from 'node:fs';
+      import { Launcher } from ${JSON.stringify(`${DIST}launcher.js`)};
+      const launcher = new Launcher(${JSON.stringify(PROGRAM)});
+      const ending = async () => {
+        const child = await launcher.start(['echo', 'something'], ${JSON.stringify(PIPED)});
+        child.stdout?.resume();
+        return (await child.ended).exitCode;
+      };
+      const exitCodes = [await ending()];
+      const files = [];
+      try { for (;;) files.push(openSync('/dev/null')); } catch {}
+      exitCodes.push(await ending());
+      files.forEach((file) => closeSync(file));
+      exitCodes.push(await ending());
+      await launcher.close();
+      console.log(JSON.stringify(exitCodes));
+    `;
+    const words = ['--nofile=256:256', process.execPath, '--input-type=module', '--eval', script];
+    const { stdout } = await execa('prlimit', words);
+    expect(JSON.parse(stdout)).toEqual([0, null, 0]);
+  });
+
   it('ends with a node that was killed, and so do the commands that were running', async () => {
     const script = `
       import { Launcher } from ${JSON.stringify(`${DIST}launcher.js`)};

@@ -17,9 +17,9 @@ import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';
 /** The built program, whether this file is built itself or run as it is. */
 const CHECKOUT = new URL('../../', import.meta.url);
 const BUILT = ['src/main.js', 'dist/src/main.js'].map((path) => fileURLToPath(new URL(path, CHECKOUT)));
-/** zfs-fuse keeps its socket, locks, pool cache and keys there; with those of another daemon it would import that one's pools. */
-/** As it calls itself (`zfs/cli/children/program.ts`). */
+/** What the process that starts a node's commands calls itself (`zfs/cli/children/program.ts`). */
 const LAUNCHER_TITLE = 'pando: starts zfs';
+/** zfs-fuse keeps its socket, locks, pool cache and keys there; with those of another daemon it would import that one's pools. */
 const ZFS_DIRECTORIES = ['/run/zfs', '/var/lock/zfs', '/var/lib/zfs', '/etc/zfs'];
 const POOL_BYTES = 3 * 1024 ** 3;
 /** A program that is not ready by then, in ms, will not be. */

@@ -5,7 +5,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { PandoError } from '../../../core/errors.ts';
 import { handleOf, type RawHandle, socketOn } from '../../handover.ts';
 import { type Child, type ChildEnding, type ChildStreams, CLOSED, notStarted, type Starter } from './child.ts';
 import type { Order, OrderedStream, Report } from './conversation.ts';
@@ -14,6 +13,7 @@ import { signalGroup } from './process-group.ts';
 const NO_ROOM = 'The system has no room for another process.';
 const LOST = 'The process that starts commands for this node has ended, and what it had started was ended after it.';
 const GIVEN_END_CLOSED = 'The connection that the command was to use is closed.';
+const PIPE_LOST = 'Too many files are open here for the output of another command.';
 
 /** How long what a launcher that has ended leaves behind may take to end, in ms: after that it hangs in the kernel, where nothing reaches it. */
 const ORPHANS_END_MS = 5_000;
@@ -60,10 +60,14 @@ export class Launcher implements Starter {
 }
 
 function forked(program: string): ChildProcess | null {
-  const child = fork(program, [], { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
-  // That it could not be started or told something is seen by its end
-  child.on('error', () => undefined);
-  return child.pid === undefined ? null : child;
+  try {
+    const child = fork(program, [], { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    // That it could not be started or told something is seen by its end
+    child.on('error', () => undefined);
+    return child.pid === undefined ? null : child;
+  } catch {
+    return null;
+  }
 }
 
 /** One such process, from its start to its end. */
@@ -94,7 +98,8 @@ class LaunchingProcess {
     if (given !== undefined && handle === undefined) return notStarted(command, GIVEN_END_CLOSED);
     this.#count += 1;
     const number = this.#count;
-    const child = new LaunchedChild(command, () => this.#tell({ say: 'end', child: number }));
+    const pipes = [stdin, stdout].filter((stream) => stream === 'pipe').length;
+    const child = new LaunchedChild(command, pipes, () => this.#tell({ say: 'end', child: number }));
     this.#children.set(number, child);
     this.#channel.channel?.ref();
     const order = { say: 'start', child: number, command, stdin: ordered(stdin), stdout: ordered(stdout) } as const;
@@ -118,16 +123,15 @@ class LaunchingProcess {
 
   #hear(report: Report, handle: RawHandle | undefined): void {
     const child = this.#children.get(report.child);
-    if (child === undefined) throw new PandoError('INTERNAL', `A command that was not started says "${report.say}".`);
     switch (report.say) {
       case 'pipe':
-        if (handle !== undefined) child.take(report.stream, handle);
+        if (handle !== undefined) child?.take(report.stream, handle);
         return;
       case 'started':
-        child.begin(report.pid);
+        child?.begin(report.pid);
         return;
       case 'ended':
-        child.finish(report.ending);
+        child?.finish(report.ending);
         this.#forget(report.child);
     }
   }
@@ -154,13 +158,16 @@ class LaunchedChild implements Child {
   readonly started: Promise<void>;
   readonly ended: Promise<ChildEnding>;
   readonly #askToEnd: () => void;
+  /** Of its pipes, how many have not come. */
+  #missing: number;
   #pipes: { stdin: Socket | null; stdout: Socket | null } = { stdin: null, stdout: null };
   #pid: number | null = null;
   #start: () => void = () => undefined;
   #end: (ending: ChildEnding) => void = () => undefined;
 
-  constructor(command: readonly string[], askToEnd: () => void) {
+  constructor(command: readonly string[], pipes: number, askToEnd: () => void) {
     this.command = command;
+    this.#missing = pipes;
     this.#askToEnd = askToEnd;
     this.started = new Promise((resolve) => {
       this.#start = resolve;
@@ -183,15 +190,22 @@ class LaunchedChild implements Child {
     // A child that ends early makes its pipe fail; how it ended is told by `ended`
     pipe.on('error', () => undefined);
     this.#pipes[stream] = pipe;
+    this.#missing -= 1;
   }
 
   begin(pid: number | null): void {
     this.#pid = pid;
+    if (this.#isCutOff()) this.#askToEnd();
     this.#start();
   }
 
   finish(ending: ChildEnding): void {
-    this.#end(ending);
+    this.#end(this.#isCutOff() ? { exitCode: null, stderr: PIPE_LOST, started: true } : ending);
+  }
+
+  /** A system that has no room for a descriptor drops it, and what a command says there would seem to be nothing. */
+  #isCutOff(): boolean {
+    return this.#pid !== null && this.#missing > 0;
   }
 
   async end(): Promise<void> {

@@ -18,8 +18,7 @@ function report(what: Report, handle?: RawHandle, then: () => void = () => undef
 }
 
 function start({ child: number, command, stdin, stdout }: Order & { say: 'start' }, given: Socket | null): void {
-  const end = (ordered: OrderedStream): 'ignore' | 'pipe' | Socket | null => (ordered === 'given' ? given : ordered);
-  const child = spawned(command, [end(stdin), end(stdout), 'pipe']);
+  const child = spawned(command, [stdin, stdout], given);
   // The child has a copy
   given?.destroy();
   if (child instanceof Error) {
@@ -38,8 +37,16 @@ function start({ child: number, command, stdin, stdout }: Order & { say: 'start'
   });
 }
 
-/** Without execa, which takes as long for each start as all the rest of this together, and more memory. An error where the system takes no such words, or so many. */
-function spawned([program = '', ...words]: readonly string[], stdio: StdioOptions): ChildProcess | Error {
+/**
+ * Without execa, which takes as long for each start as all the rest of this together, and more memory. An error where the system takes no such words, or so many, or had no room for what was given.
+ */
+function spawned(
+  [program = '', ...words]: readonly string[],
+  ordered: readonly OrderedStream[],
+  given: Socket | null,
+): ChildProcess | Error {
+  if (given === null && ordered.includes('given')) return new Error('Too many files are open here for another stream.');
+  const stdio = [...ordered.map((stream) => (stream === 'given' ? given : stream)), 'pipe'] as StdioOptions;
   try {
     return spawn(program, words, { stdio, env: ENVIRONMENT, detached: true });
   } catch (error) {
