@@ -69,7 +69,7 @@ describe('the process that starts commands for a node', () => {
       import { Launcher } from ${JSON.stringify(`${DIST}launcher.js`)};
       const launcher = new Launcher(${JSON.stringify(PROGRAM)});
       const ending = async () => {
-        const child = await launcher.start(['echo', 'something'], ${JSON.stringify(PIPED)});
+        const child = await launcher.start(['sleep', '0.1'], ${JSON.stringify(PIPED)});
         child.stdout?.resume();
         return (await child.ended).exitCode;
       };
