@@ -4,7 +4,7 @@
  */
 import { type AdminState, type ContributionLimits, type MirrorKey, mirrorsOf } from '../core/admin.ts';
 import { describeError, PandoError } from '../core/errors.ts';
-import type { NodeId } from '../core/ids.ts';
+import { type NodeId, parseTransferId } from '../core/ids.ts';
 import { Announcements } from '../features/announce/announcements.ts';
 import { Diverged } from '../features/diverged/diverged.ts';
 import type { Layers } from '../features/layers/layers.ts';
@@ -69,7 +69,13 @@ export class PandoNode {
     this.startedAt = surroundings.now();
     this.#followed = followedOf(admin.state);
     this.#before = admin.state;
-    const recovery = new TransferRecovery(transfers, zfs, id, (tree) => mirrorsOf(admin.state, tree).length > 0);
+    const recovery = new TransferRecovery({
+      node: id,
+      zfs,
+      journal: transfers,
+      mirroredFrom: (tree) => mirrorsOf(admin.state, tree)[0]?.from ?? null,
+      mintTransferId: () => parseTransferId(base.mintUuid()),
+    });
     const announcements = new Announcements({ history, admin });
     const looks = new Looks(base, {
       recovery,

@@ -45,10 +45,13 @@ export interface InterruptedQuery {
  */
 export async function partialAmong(zfs: Zfs, names: readonly DatasetName[]): Promise<ListedDataset[]> {
   if (names.length === 0) return [];
-  return (await zfs.listOnly(names)).filter(
-    ({ resumeToken, snapshots, properties }) =>
-      resumeToken !== null && (snapshots.length > 0 || properties[ID_PROPERTY] !== undefined),
-  );
+  const listed = await zfs.listOnly(names);
+  return listed.filter((one) => isBegun(one) || (one.resumeToken !== null && one.snapshots.length > 0));
+}
+
+/** Whether it is what came of Pando's first stream into a dataset, and no dataset yet. */
+export function isBegun({ resumeToken, snapshots, properties }: ListedDataset): boolean {
+  return resumeToken !== null && snapshots.length === 0 && properties[ID_PROPERTY] !== undefined;
 }
 
 /** Whether what a receive left there is a part of what the step brings, whoever began it. Rejects as ZFS does. */

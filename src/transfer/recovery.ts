@@ -1,10 +1,18 @@
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted, ReceiveInterrupted, RootExchangeStarted, TransferStarted } from '../core/events.ts';
-import { type HoldTag, holdTagOf, type NodeId, type TreeName, transferOfTag } from '../core/ids.ts';
+import {
+  type DatasetName,
+  type HoldTag,
+  holdTagOf,
+  type NodeId,
+  type TransferId,
+  type TreeName,
+  transferOfTag,
+} from '../core/ids.ts';
 import type { RootCommitStarted } from '../core/layer-events.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { heldIn, holdsOf, releaseHolds } from './holds.ts';
-import { giveUpInterrupted, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
+import { giveUpInterrupted, isBegun, PARTIAL_KEPT_MS, partialAmong } from './interruptions.ts';
 import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
@@ -16,23 +24,25 @@ export interface UnrecoveredTransfer {
   readonly error: unknown;
 }
 
+export interface TransferRecoveryOptions {
+  readonly node: NodeId;
+  readonly zfs: Zfs;
+  readonly journal: TransferJournal;
+  /** A peer that the tree is mirrored from, the first of several; null where what was cut short for it can never go on. */
+  readonly mirroredFrom: (tree: TreeName) => NodeId | null;
+  readonly mintTransferId: () => TransferId;
+}
+
 /**
  * Clears up what a crash, or a pool that was away, left of transfers (invariants 5 and 6): releases their holds, and marks what they had received in
  * full but not yet marked, so that the next sync goes on from there. Runs at the start, and again before each new transfer while something is left.
  */
 export class TransferRecovery {
-  readonly #journal: TransferJournal;
-  readonly #zfs: Zfs;
-  readonly #node: NodeId;
-  readonly #isMirrored: (tree: TreeName) => boolean;
+  readonly #options: TransferRecoveryOptions;
   #running: Promise<readonly UnrecoveredTransfer[]> | undefined;
 
-  /** `isMirrored`: whether something that was cut short for a tree could still go on. */
-  constructor(journal: TransferJournal, zfs: Zfs, node: NodeId, isMirrored: (tree: TreeName) => boolean = () => true) {
-    this.#isMirrored = isMirrored;
-    this.#journal = journal;
-    this.#zfs = zfs;
-    this.#node = node;
+  constructor(options: TransferRecoveryOptions) {
+    this.#options = options;
   }
 
   /** Idempotent. Resolves to those that could not be cleared up, say because their pool is not imported; their intents stay open. */
@@ -53,34 +63,53 @@ export class TransferRecovery {
   }
 
   /**
-   * Releases those of this node's holds that belong to no transfer in the journal: where some of the log was lost, nobody else knows of them
-   * (invariant 6). Where ZFS cannot list holds, they stay. Rejects as ZFS does.
+   * Takes care of what belongs to no transfer in the journal, as a listing of the whole tree shows it: where some of the log was lost, nobody else knows of it
+   * (invariant 6). Rejects as ZFS and the log do.
    */
-  async releaseStray(listed: readonly ListedDataset[]): Promise<void> {
-    const { listHolds } = await this.#zfs.capabilities();
+  async takeStray(tree: TreeName, listed: readonly ListedDataset[]): Promise<void> {
+    await this.#releaseStray(listed);
+    await this.#adoptStray(tree, listed);
+  }
+
+  /** This node's holds are released. Where ZFS cannot list holds, they stay. */
+  async #releaseStray(listed: readonly ListedDataset[]): Promise<void> {
+    const { zfs } = this.#options;
+    const { listHolds } = await zfs.capabilities();
     if (!listHolds) return;
     const held = heldIn(listed);
     if (held.length === 0) return;
-    for (const [index, tags] of (await this.#zfs.holds(held)).entries()) {
+    for (const [index, tags] of (await zfs.holds(held)).entries()) {
       for (const tag of tags.filter((each) => this.#isStray(each))) {
-        await this.#zfs.release(tag, held.slice(index, index + 1));
+        await zfs.release(tag, held.slice(index, index + 1));
       }
     }
   }
 
   #isStray(tag: HoldTag): boolean {
-    const transfer = transferOfTag(tag, this.#node);
-    return transfer !== undefined && !this.#journal.isOpen(transfer);
+    const { node, journal } = this.#options;
+    const transfer = transferOfTag(tag, node);
+    return transfer !== undefined && !journal.isOpen(transfer);
+  }
+
+  /** What came of first streams that were cut short is written down as that again: the next sync goes on with it, or gives it up. */
+  async #adoptStray(tree: TreeName, listed: readonly ListedDataset[]): Promise<void> {
+    const { journal, mirroredFrom, mintTransferId } = this.#options;
+    const known = new Set(journal.open().flatMap(mayHaveBegun));
+    const targets = listed.filter(isBegun).flatMap(({ name }) => (known.has(name) ? [] : [name]));
+    const peer = mirroredFrom(tree);
+    if (targets.length === 0 || peer === null) return;
+    await journal.interrupt({ transfer: mintTransferId(), peer, tree, targets }, PARTIAL_KEPT_MS);
   }
 
   async #recoverAll(): Promise<readonly UnrecoveredTransfer[]> {
+    const { journal } = this.#options;
     const left: UnrecoveredTransfer[] = [];
-    for (const intent of this.#journal.unfinished()) {
+    for (const intent of journal.unfinished()) {
       // Layers know themselves what became of theirs
       if (intent.type === 'root-commit.started') continue;
       try {
         if (!(await this.#recover(intent))) continue;
-        await this.#journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
+        await journal.end({ type: 'transfer.ended', transfer: intent.transfer, outcome: 'recovered', bytes: 0 });
       } catch (error) {
         if (!(error instanceof PandoError)) throw error;
         left.push({ intent, error });
@@ -91,22 +120,30 @@ export class TransferRecovery {
 
   /** Whether that is the end of it. */
   async #recover(intent: Exclude<Intent, RootCommitStarted>): Promise<boolean> {
-    if (intent.type === 'receive.interrupted') return giveUpInterrupted(this.#zfs, intent, this.#mayGoOn(intent));
+    const { zfs, node, journal } = this.#options;
+    if (intent.type === 'receive.interrupted') return giveUpInterrupted(zfs, intent, this.#mayGoOn(intent));
     if (intent.type === 'preservation.started' || intent.type === 'root-exchange.started') {
-      await finishOrUndo(intent, this.#zfs);
+      await finishOrUndo(intent, zfs);
       return true;
     }
-    await recover(intent, this.#zfs, this.#node);
+    await recover(intent, zfs, node);
     const { transfer, peer, tree, resumable } = intent;
-    const targets = (await partialAmong(this.#zfs, resumable)).map(({ name }) => name);
+    const targets = (await partialAmong(zfs, resumable)).map(({ name }) => name);
     if (targets.length === 0) return true;
-    await this.#journal.interrupt({ transfer, peer, tree, targets }, PARTIAL_KEPT_MS);
+    await journal.interrupt({ transfer, peer, tree, targets }, PARTIAL_KEPT_MS);
     return false;
   }
 
   #mayGoOn(intent: ReceiveInterrupted): boolean {
-    return this.#journal.isInTime(intent) && this.#isMirrored(intent.tree);
+    const { journal, mirroredFrom } = this.#options;
+    return journal.isInTime(intent) && mirroredFrom(intent.tree) !== null;
   }
+}
+
+/** Where a transfer may have begun a dataset, or left it half there. */
+function mayHaveBegun(intent: Intent): readonly DatasetName[] {
+  if (intent.type === 'receive.interrupted') return intent.targets;
+  return intent.type === 'transfer.started' ? [...intent.resumable, ...intent.targets.map(({ name }) => name)] : [];
 }
 
 async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise<void> {

@@ -2,9 +2,10 @@
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
-import type { RelativeName } from '../../src/core/ids.ts';
+import type { RelativeName, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
+import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { MemoryZfsOptions } from '../../src/zfs/memory/memory-zfs.ts';
 import type { SendTarget } from '../../src/zfs/zfs.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
@@ -148,6 +149,34 @@ describe('a first stream that was cut short', () => {
     await beta.node.stop();
     beta = await world.start('beta', beta);
     expect(await partial()).toEqual([]);
+  });
+
+  describe('where the log that knew of it was lost', () => {
+    beforeEach(async () => {
+      cut = { ...cut, streams: 1 };
+      expect(await failures()).toEqual(['TRANSFER_FAILED']);
+      await beta.node.stop();
+      beta = await world.start('beta', { ...beta, log: new MemoryLog() });
+      await introduce(alpha, beta);
+    });
+
+    it('goes on with the next sync', async () => {
+      await beta.node.mirrors.add(mirror());
+      expect(await failures()).toEqual([]);
+      expect(resumed()).toBe(1);
+      await expectMirrored();
+    });
+
+    it('is given up when its dataset is not wanted any more', async () => {
+      await beta.node.mirrors.add({ ...mirror(), only: ['nothing'] });
+      expect(await failures()).toEqual([]);
+      expect(await partial()).toEqual([]);
+    });
+
+    it('stays as it is in a tree that nobody mirrors here', async () => {
+      await beta.node.trees.add({ tree: 'own' as TreeName, root: dataset('beta/copy') });
+      expect(await partial()).toEqual(['beta/copy/web']);
+    });
   });
 
   it('is looked at while something else goes, which the next sync brings again', async () => {

@@ -28,6 +28,8 @@ let asked: string[];
 let disconnect: () => void;
 let opened: PassThrough[];
 
+const mintTransferId = (): TransferId => parseTransferId(uuidFrom(1, new Uint8Array(16)));
+
 beforeEach(async () => {
   world = new MemoryWorld();
   alpha = await world.start('alpha');
@@ -53,7 +55,13 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
     node: beta.node.id,
     zfs: beta.zfs,
     journal,
-    recovery: new TransferRecovery(journal, beta.zfs, beta.node.id),
+    recovery: new TransferRecovery({
+      node: beta.node.id,
+      zfs: beta.zfs,
+      journal,
+      mirroredFrom: () => alpha.node.id,
+      mintTransferId,
+    }),
     calls: {
       call: async (_peer, method, params) => {
         asked.push(method);
@@ -80,7 +88,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
     },
     queue: new TransferQueue(DEFAULT_TRANSFER_LIMITS),
     timers: systemTimers,
-    mintTransferId: (): TransferId => parseTransferId(uuidFrom(1, new Uint8Array(16))),
+    mintTransferId,
   });
   return puller.pull({
     peer: alpha.node.id,

@@ -72,7 +72,7 @@ export interface ObserverOptions {
    */
   readonly clearUp: (tree: TreeName) => Promise<unknown>;
   /** Told what the first look at a tree shows since this node runs. What it rejects with is the look's failure. */
-  readonly onFirstListing: (listing: readonly ListedDataset[]) => Promise<void>;
+  readonly onFirstListing: (tree: TreeName, listing: readonly ListedDataset[]) => Promise<void>;
   /** How many holds of this node's own there are on a snapshot. */
   readonly ownHolds: (snapshot: SnapshotGuid) => number;
   readonly mintDatasetId: () => DatasetId;
@@ -237,7 +237,7 @@ export class Observer {
   ): Promise<readonly KnownEvent[]> {
     // Begun meanwhile: the listing may show datasets that are half there (belief 4).
     if (this.#options.isReceiving(watched.tree)) return [];
-    if (!this.#listed.has(watched.tree)) await this.#options.onFirstListing(listing);
+    if (!this.#listed.has(watched.tree)) await this.#options.onFirstListing(watched.tree, listing);
     this.#listed.add(watched.tree);
     const heard = watched.heard();
     const events = await this.#log(watched, listing, 'tree', cause);

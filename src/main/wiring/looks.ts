@@ -80,7 +80,7 @@ export class Looks {
       trees: () => this.#watched(),
       isReceiving: (tree) => mirrors().isReceiving(tree),
       clearUp: (tree) => recovery.prepareLook(tree),
-      onFirstListing: (listing) => recovery.releaseStray(listing),
+      onFirstListing: (tree, listing) => recovery.takeStray(tree, listing),
       ownHolds: (snapshot) => transfers.holdsOn(snapshot),
       mintDatasetId: () => parseDatasetId(mintUuid()),
       timers: surroundings.timers,
