@@ -17,7 +17,7 @@ const HANGS_AFTER_MS = 120_000;
  * How V8 runs in a worker: on one core, since compiling and collecting beside it costs more in all, and other cores have workers of their own; with
  * 64 MiB for what is new, since most of it is dropped within a few events.
  */
-const WORKER_FLAGS: readonly string[] = ['--single-threaded', '--max-semi-space-size=64'];
+const WORKER_FLAGS: readonly string[] = ['--single-threaded', '--min-semi-space-size=64', '--max-semi-space-size=64'];
 /** Worlds in which things go wrong are full of errors. Whoever replays one seed sees where each was made. */
 const WITHOUT_STACKS = '--stack-trace-limit=0';
 /** Violations of one seed that are printed. */
