@@ -16,14 +16,9 @@ import type { Zfs } from '../zfs/zfs.ts';
 import { destroyGivenUpDataset, destroyGivenUpSnapshot, wasWrittenTo } from './giving-up.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import type { Intent, TransferJournal } from './journal.ts';
-import { finishPreservation, undoPreservation } from './preservation.ts';
+import { asideOf, finishPreservation, undoPreservation } from './preservation.ts';
 import { placeholderProperties, replicaProperties } from './replica-properties.ts';
-import { finishRootExchange, undoRootExchange } from './root-exchange.ts';
-
-/** What a root is called while it stands beside its place. */
-const OUTSIDE_PREFIX = 'pando-';
-/** Of the id of the saga: 48 random bits. */
-const OUTSIDE_DIGITS = 12;
+import { finishRootExchange, outsideOf, undoRootExchange } from './root-exchange.ts';
 
 export interface MetadataOptions {
   readonly zfs: Zfs;
@@ -137,7 +132,7 @@ export class MetadataReplay {
       dataset,
       name: root,
       successor: this.#name(from),
-      outside: outsideOf(root, transfer),
+      outside: outsideOf(root),
       former: this.#name(former.name),
     };
     await this.#undertake(
@@ -179,7 +174,6 @@ export class MetadataReplay {
     const { tree, root, mintTransferId } = this.#options;
     const transfer = mintTransferId();
     const name = this.#name(step.name);
-    const leaf = name.slice(name.lastIndexOf('/') + 1);
     const diverged = divergedRoot(root);
     return {
       type: 'preservation.started',
@@ -187,17 +181,10 @@ export class MetadataReplay {
       tree,
       dataset: step.dataset,
       name,
-      // A UUIDv7 begins with its time: copies of one dataset stand in the order in which they were kept
-      aside: absoluteName(diverged, `${leaf}-${transfer}` as RelativeName),
+      aside: asideOf(root, name, transfer),
       successor: absoluteName(diverged, `successor-${transfer}` as RelativeName),
       lastCommon: step.lastCommon?.name ?? null,
-      outside: name === root ? outsideOf(root, transfer) : null,
+      outside: name === root ? outsideOf(root) : null,
     };
   }
-}
-
-/** A short name, since everything below the root has it before its own for a moment; the random end of the id makes it one that nobody has. */
-function outsideOf(root: DatasetName, transfer: TransferId): DatasetName {
-  const parent = root.slice(0, root.lastIndexOf('/')) as DatasetName;
-  return absoluteName(parent, `${OUTSIDE_PREFIX}${transfer.slice(-OUTSIDE_DIGITS)}` as RelativeName);
 }

@@ -12,7 +12,16 @@
  */
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { PreservationStarted } from '../core/events.ts';
-import { type DatasetName, divergedRoot, ID_PROPERTY, poolOf, ROOT_STAND_IN } from '../core/ids.ts';
+import {
+  absoluteName,
+  type DatasetName,
+  divergedRoot,
+  ID_PROPERTY,
+  poolOf,
+  type RelativeName,
+  ROOT_STAND_IN,
+  type TransferId,
+} from '../core/ids.ts';
 import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
@@ -21,6 +30,12 @@ import { exchangeRoots, handOnProperties, type RootExchange, takeBackRoots } fro
 
 /** Says of a kept dataset where it came from: the name that it had. */
 export const DIVERGED_PROPERTY = 'pando:diverged-from';
+
+/** Where a dataset of the tree at `root` is kept. A UUIDv7 begins with its time: copies of one dataset stand in the order in which they were kept. */
+export function asideOf(root: DatasetName, name: DatasetName, transfer: TransferId): DatasetName {
+  const leaf = name.slice(name.lastIndexOf('/') + 1);
+  return absoluteName(divergedRoot(root), `${leaf}-${transfer}` as RelativeName);
+}
 
 /** What is kept aside of the tree at `root`. Rejects as ZFS does. */
 export async function listKeptAside(zfs: Zfs, root: DatasetName): Promise<ListedDataset[]> {

@@ -17,6 +17,7 @@ import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
 import { finishRootExchange, undoRootExchange } from './root-exchange.ts';
+import { bringRootHome } from './strayed-root.ts';
 
 /** A transfer that a crash cut short, and what kept it from being cleared up. */
 export interface UnrecoveredTransfer {
@@ -40,6 +41,8 @@ export interface TransferRecoveryOptions {
 export class TransferRecovery {
   readonly #options: TransferRecoveryOptions;
   #running: Promise<readonly UnrecoveredTransfer[]> | undefined;
+  /** Roots that were seen in their places since this node runs. */
+  readonly #home = new Set<DatasetName>();
 
   constructor(options: TransferRecoveryOptions) {
     this.#options = options;
@@ -57,9 +60,19 @@ export class TransferRecovery {
    * Clears up before a tree is looked at. Rejects with what keeps the root of the tree from being put where it belongs: whatever lies below would be taken
    * for destroyed.
    */
-  async prepareLook(tree: TreeName): Promise<void> {
+  async prepareLook(tree: TreeName, root: DatasetName): Promise<void> {
     const stuck = (await this.run()).find(({ intent }) => intent.tree === tree && movesRoot(intent));
     if (stuck !== undefined) throw stuck.error;
+    await this.#bringHome(tree, root);
+  }
+
+  /** Where some of the log was lost, no intent tells of a root that was changing places; by the first look it is where it belongs. */
+  async #bringHome(tree: TreeName, root: DatasetName): Promise<void> {
+    const { journal, mirroredFrom, mintTransferId, zfs } = this.#options;
+    const isKnown = journal.open().some((intent) => intent.tree === tree && movesRoot(intent));
+    if (isKnown || mirroredFrom(tree) === null || this.#home.has(root)) return;
+    await bringRootHome(root, zfs, mintTransferId);
+    this.#home.add(root);
   }
 
   /**

@@ -10,13 +10,31 @@
  * Each step shows in what ZFS lists, so that it can be finished, or taken back, from wherever it was left (invariant 5). While something stands in a dataset that is mounted, the
  * first step is refused already, and nothing has changed.
  */
+import { sha256 } from '../core/codec/hash.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { RootExchangeStarted } from '../core/events.ts';
-import { type DatasetId, type DatasetName, ID_PROPERTY } from '../core/ids.ts';
+import { absoluteName, type DatasetId, type DatasetName, ID_PROPERTY, type RelativeName } from '../core/ids.ts';
 import { OWNER_PROPERTY } from '../core/ownership.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
 import { STREAM_PROPERTY } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
+
+/** What a root is called while it stands beside its place. */
+const OUTSIDE_PREFIX = 'pando-';
+/** Of the hash of its name: 48 bits. */
+const OUTSIDE_DIGITS = 12;
+
+/**
+ * Where a root stands while it changes places: by a short name, since everything below the root has it before its own for a moment, and by one that can be told from the root's, so
+ * that it is found again also where the log that knew of it was lost.
+ */
+export function outsideOf(root: DatasetName): DatasetName {
+  const parent = root.slice(0, root.lastIndexOf('/')) as DatasetName;
+  const digits = Buffer.from(sha256(Buffer.from(root)))
+    .toString('hex')
+    .slice(0, OUTSIDE_DIGITS);
+  return absoluteName(parent, `${OUTSIDE_PREFIX}${digits}` as RelativeName);
+}
 
 export interface RootExchange {
   readonly root: DatasetName;
@@ -125,11 +143,15 @@ function isThere({ successorId }: RootExchange, root: ListedDataset | undefined)
 }
 
 async function moveChildren(from: DatasetName, to: DatasetName, zfs: Zfs): Promise<void> {
-  const listed = await zfs.list(from);
-  const below = listed
-    .map(({ name }) => name.slice(from.length + 1))
-    .filter((name) => name !== '' && !name.includes('/'));
-  for (const name of below) await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
+  for (const name of await childrenOf(from, zfs)) {
+    await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
+  }
+}
+
+/** The last parts of the names of what lies right below a dataset. Rejects as ZFS does. */
+export async function childrenOf(parent: DatasetName, zfs: Zfs): Promise<string[]> {
+  const listed = await zfs.list(parent);
+  return listed.map(({ name }) => name.slice(parent.length + 1)).filter((name) => name !== '' && !name.includes('/'));
 }
 
 function movedOut({ root, outside }: RootExchange, name: DatasetName): DatasetName {

@@ -11,6 +11,7 @@ import {
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
+import { outsideOf } from '../../src/transfer/root-exchange.ts';
 import { DurableLog } from '../sim/durable-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, surviving, syncImages, type WorldNode } from './memory-world.ts';
 
@@ -203,6 +204,16 @@ describe('a node that lost its log', () => {
     for (const { node } of [alpha, beta]) await again.node.mirrors.sync(IMAGES, QUIETLY, node.id);
     await again.node.verifier.verify(IMAGES);
     expect(ownersIn(again)).toMatchObject({ base: alpha.node.id, web: beta.node.id });
+  });
+
+  it('finds the root of its mirror that was changing places, and brings nothing again', async () => {
+    await beta.node.stop();
+    await beta.zfs.rename(dataset('beta/copy'), outsideOf(dataset('beta/copy')));
+    const again = await world.start('beta', { ...beta, log: new MemoryLog() });
+    await introduce(alpha, again);
+    await mirror(again, alpha.node.id);
+    expect(await syncImages(again)).toMatchObject({ steps: [], bytes: 0 });
+    expect((await again.node.verifier.verify(IMAGES)).ok).toBe(true);
   });
 
   it("releases the holds of its own that nobody knows of any more, and nobody else's", async () => {

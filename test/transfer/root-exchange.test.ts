@@ -2,17 +2,25 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { PreservationStarted, RootExchangeStarted } from '../../src/core/events.ts';
-import { ID_PROPERTY, parseTransferId, ROOT_STAND_IN, type SnapshotName, uuidFrom } from '../../src/core/ids.ts';
+import {
+  ID_PROPERTY,
+  parseTransferId,
+  ROOT_STAND_IN,
+  type SnapshotName,
+  shortDatasetId,
+  uuidFrom,
+} from '../../src/core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../src/core/plan/steps.ts';
-import { DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
-import { finishRootExchange, undoRootExchange } from '../../src/transfer/root-exchange.ts';
+import { asideOf, DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
+import { finishRootExchange, outsideOf, undoRootExchange } from '../../src/transfer/root-exchange.ts';
+import { bringRootHome } from '../../src/transfer/strayed-root.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { datasetId } from '../core/graph-language.ts';
 import { at, codeOf, dataset, IMAGES } from '../main/memory-world.ts';
 
 const ROOT_ID = datasetId('.');
 const transfer = parseTransferId(uuidFrom(1, new Uint8Array(16)));
-const outside = dataset('tank/pando-1');
+const outside = outsideOf(dataset('tank/copy'));
 const kept: PreservationStarted = {
   type: 'preservation.started',
   transfer,
@@ -124,7 +132,7 @@ describe('the root of a mirror', () => {
         await finishPreservation(kept, zfs);
         const found = await there();
         expect(found).toMatchObject(AFTER_KEEPING);
-        expect(Object.keys(found).filter((name) => /successor|pando-1$/.test(name))).toEqual([]);
+        expect(Object.keys(found).filter((name) => name === outside || name.includes('successor'))).toEqual([]);
         const [root, aside] = await zfs.listOnly([kept.name, kept.aside]);
         expect(root?.properties).toMatchObject({ [ID_PROPERTY]: ROOT_ID, compression: 'zstd', readonly: 'on' });
         expect(aside?.properties[ID_PROPERTY]).toBeUndefined();
@@ -188,7 +196,7 @@ describe('the root of a mirror', () => {
 
   it('waits outside while something else has its name, and nothing of that is touched', async () => {
     await finishPreservation(kept, dyingAt(RENAMED_OUT)).catch(() => undefined);
-    expect(Object.keys(await there())).toContain('tank/pando-1/web/logs');
+    expect(Object.keys(await there())).toContain(`${outside}/web/logs`);
     await zfs.create(kept.name);
     expect(await codeOf(finishPreservation(kept, zfs))).toBe('ZFS_DATASET_EXISTS');
     expect(await codeOf(undoPreservation(kept, zfs))).toBe('ZFS_DATASET_EXISTS');
@@ -216,10 +224,99 @@ describe('the root of a mirror', () => {
 
   it('says where it is when what was to take its place is gone', async () => {
     await finishRootExchange(exchanged, dyingAt(EXCHANGE_OUT)).catch(() => undefined);
-    await zfs.destroy(dataset('tank/pando-1/next'));
-    await expect(finishRootExchange(exchanged, zfs)).rejects.toThrow('zfs rename tank/pando-1 tank/copy');
+    await zfs.destroy(dataset(`${outside}/next`));
+    await expect(finishRootExchange(exchanged, zfs)).rejects.toThrow(`zfs rename ${outside} tank/copy`);
     await undoRootExchange(exchanged, zfs);
     expect(await there()).toMatchObject({ 'tank/copy': 'mine', 'tank/copy/web/logs': '' });
+  });
+});
+
+describe('the root of a mirror that no journal knows of any more', () => {
+  const bringHome = (on: MemoryZfs) => bringRootHome(kept.name, on, () => transfer);
+  const BELOW = { 'tank/copy/web': '', 'tank/copy/web/logs': '', 'tank/copy/.pando/lineage': '' };
+  const RENAMING = `tank/copy/renaming-${shortDatasetId(ROOT_ID)}`;
+
+  /** Brings it home, again and again until that is not cut short any more. */
+  async function bringHomeAtLast(): Promise<void> {
+    for (let number = 1; number <= COMMANDS_MAX; number += 1) await bringHome(dyingAt(number)).catch(() => undefined);
+    const found = await there();
+    expect(Object.keys(found).filter((name) => name.startsWith(outside))).toEqual([]);
+    expect(found).toMatchObject(BELOW);
+  }
+
+  it('is where it was, or below what has its place, when it was cut short while it changed places', async () => {
+    const roots = new Set<string | undefined>();
+    await cutShort(
+      (on) => finishRootExchange(exchanged, on),
+      async (number) => {
+        await bringHomeAtLast();
+        const {
+          'tank/copy': root,
+          'tank/copy/next': next,
+          'tank/copy/former': former,
+          [RENAMING]: between,
+        } = await there();
+        roots.add(root);
+        expect([root, next ?? former ?? between].toSorted(), `command ${number}`).toEqual(['mine', 'next']);
+      },
+    );
+    expect(roots).toEqual(new Set(['mine', 'next']));
+  });
+
+  it('is where it was, or kept, when it was cut short while it was to be kept', async () => {
+    const aside = asideOf(kept.name, kept.name, transfer);
+    const shown = new Set<string>();
+    for (const intent of [kept, { ...kept, lastCommon: null }]) {
+      await cutShort(
+        (on) => finishPreservation({ ...intent, aside }, on),
+        async (number) => {
+          const [before] = await zfs.listOnly([aside]);
+          await bringHomeAtLast();
+          const found = await there();
+          if (found['tank/copy']?.startsWith('mine')) {
+            shown.add('where it was');
+            return;
+          }
+          // What had its place already when it was cut short is in the hands of the journal that was lost
+          if (before !== undefined) return;
+          shown.add('kept');
+          expect(found[aside], `command ${number}`).toMatch(/^mine .*tank\/copy$/);
+          expect((await zfs.listOnly([aside]))[0]?.properties[ID_PROPERTY]).toBeUndefined();
+        },
+      );
+    }
+    expect(shown).toEqual(new Set(['where it was', 'kept']));
+  });
+
+  it('leaves what has come anew in its place, and goes below that with what is there twice', async () => {
+    await finishRootExchange(exchanged, dyingAt(EXCHANGE_OUT + 1)).catch(() => undefined);
+    await zfs.create(dataset('tank/copy/web'));
+    zfs.write('tank/copy/web', 'file', 'new');
+    await bringHome(zfs);
+    expect(await there()).toMatchObject({
+      'tank/copy': 'next',
+      'tank/copy/web': 'new',
+      [RENAMING]: 'mine',
+      [`${RENAMING}/web/logs`]: '',
+      'tank/copy/.pando/lineage': '',
+    });
+  });
+
+  it("stays outside where somebody else's dataset has its name, and so does what only is called like it", async () => {
+    await zfs.rename(kept.name, outside);
+    await zfs.create(kept.name);
+    const before = await there();
+    await bringHome(zfs);
+    expect(await there()).toEqual(before);
+    await zfs.destroy(kept.name);
+    await zfs.inheritProperty([outside], ID_PROPERTY);
+    await bringHome(zfs);
+    expect(Object.keys(await there())).not.toContain('tank/copy');
+  });
+
+  it('is not looked for where a whole pool is mirrored', async () => {
+    await bringRootHome(dataset('tank'), zfs, () => transfer);
+    expect(await there()).toMatchObject({ 'tank/copy': 'mine' });
   });
 });
 

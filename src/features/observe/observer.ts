@@ -70,7 +70,7 @@ export interface ObserverOptions {
   /**
    * Has transfers that were cut short mark what they brought: unmarked, it would be taken for something new. Rejects where the tree is not where it belongs.
    */
-  readonly clearUp: (tree: TreeName) => Promise<unknown>;
+  readonly clearUp: (tree: TreeName, root: DatasetName) => Promise<unknown>;
   /** Told what the first look at a tree shows since this node runs. What it rejects with is the look's failure. */
   readonly onFirstListing: (tree: TreeName, listing: readonly ListedDataset[]) => Promise<void>;
   /** How many holds of this node's own there are on a snapshot. */
@@ -204,7 +204,7 @@ export class Observer {
   async #lookNow(watched: WatchedTree, cause: Cause): Promise<readonly KnownEvent[]> {
     if (this.#options.isReceiving(watched.tree)) return [];
     try {
-      await this.#options.clearUp(watched.tree);
+      await this.#options.clearUp(watched.tree, watched.root);
       return await this.#lookAtRoot(watched, cause);
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#memory.unwell(watched.tree, error);

@@ -79,7 +79,7 @@ export class Looks {
       zfs: adapters.zfs,
       trees: () => this.#watched(),
       isReceiving: (tree) => mirrors().isReceiving(tree),
-      clearUp: (tree) => recovery.prepareLook(tree),
+      clearUp: (tree, root) => recovery.prepareLook(tree, root),
       onFirstListing: (tree, listing) => recovery.takeStray(tree, listing),
       ownHolds: (snapshot) => transfers.holdsOn(snapshot),
       mintDatasetId: () => parseDatasetId(mintUuid()),

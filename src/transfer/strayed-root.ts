@@ -1,0 +1,68 @@
+/**
+ * A root that stands beside its place, though no journal tells why: the log was lost, in part or whole, while it changed places (`root-exchange.ts`). What had not begun in earnest is
+ * taken back; otherwise it is finished: what the successor lacks goes below it, and the former root to where whoever plans next finds it, or to what is kept of those that diverged.
+ */
+import {
+  absoluteName,
+  type DatasetId,
+  type DatasetName,
+  ID_PROPERTY,
+  poolOf,
+  type RelativeName,
+  ROOT_STAND_IN,
+  shortDatasetId,
+  type TransferId,
+} from '../core/ids.ts';
+import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
+import { ensureContainers } from './hidden-containers.ts';
+import { asideOf, DIVERGED_PROPERTY } from './preservation.ts';
+import { childrenOf, outsideOf } from './root-exchange.ts';
+
+/**
+ * Puts the root of a mirror back to where it belongs, should it stand beside that. What only has such a name, and is no replica, stays as it is, as does all where somebody else's dataset has the
+ * root's name. Idempotent, and can be cut short anywhere; rejects as ZFS does.
+ */
+export async function bringRootHome(root: DatasetName, zfs: Zfs, mintTransferId: () => TransferId): Promise<void> {
+  // The root of a pool has nothing beside it
+  if (poolOf(root) === root) return;
+  const outside = outsideOf(root);
+  const listed = await zfs.listOnly([root, outside]);
+  const strayed = listed.find(({ name }) => name === outside);
+  const there = listed.find(({ name }) => name === root);
+  const id = strayed?.properties[ID_PROPERTY];
+  const isMarked = strayed?.properties[DIVERGED_PROPERTY] === root;
+  if (strayed === undefined || (id === undefined && !isMarked)) return;
+  if (there === undefined) {
+    if (id !== undefined) await zfs.rename(outside, root);
+    return;
+  }
+  const successor = there.properties[ID_PROPERTY];
+  if (successor === undefined) return;
+  await moveMissing(outside, root, zfs);
+  // Whoever diverged has a successor of its own id, or one that only stands in for it
+  const hasDiverged = id === undefined || successor === id || successor === ROOT_STAND_IN;
+  if (hasDiverged) await keepAside(strayed, asideOf(root, root, mintTransferId()), root, zfs);
+  else await move(strayed, absoluteName(root, `renaming-${shortDatasetId(id as DatasetId)}` as RelativeName), zfs);
+}
+
+async function moveMissing(from: DatasetName, to: DatasetName, zfs: Zfs): Promise<void> {
+  const taken = new Set(await childrenOf(to, zfs));
+  for (const name of await childrenOf(from, zfs)) {
+    // What has come anew meanwhile is there twice: the one of before goes along with its parent
+    if (!taken.has(name)) await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
+  }
+}
+
+async function keepAside(strayed: ListedDataset, aside: DatasetName, root: DatasetName, zfs: Zfs): Promise<void> {
+  await ensureContainers(zfs, aside);
+  // All of it before it is out of sight
+  await zfs.setProperties([strayed.name], { [DIVERGED_PROPERTY]: root });
+  await zfs.inheritProperty([strayed.name], ID_PROPERTY);
+  await move(strayed, aside, zfs);
+}
+
+async function move({ name, properties }: ListedDataset, to: DatasetName, zfs: Zfs): Promise<void> {
+  await zfs.rename(name, to);
+  // Its successor is mounted there, should it ever be
+  if (properties.mountpoint !== undefined) await zfs.inheritProperty([to], 'mountpoint');
+}
