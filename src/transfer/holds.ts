@@ -63,24 +63,12 @@ const SEARCHES_MAX = 5;
  * were seen: then some are left (invariant 6: the intent stays open).
  */
 export async function releaseHolds(zfs: Zfs, tag: HoldTag, holds: Holds): Promise<void> {
-  const makeSure = await releaseWhereHeld(zfs, tag, holds);
-  await makeSure();
-}
-
-/**
- * Releases the holds where they were placed, which is all of them unless somebody moved a snapshot since. Gives what finds that out, and releases those as well: until it resolves, some may be
- * left. Both reject as {@link releaseHolds}.
- */
-export async function releaseWhereHeld(zfs: Zfs, tag: HoldTag, holds: Holds): Promise<() => Promise<void>> {
   const { held } = holds;
-  if (held.length === 0) return async () => undefined;
-  const isReleased = await zfs.release(tag, commanded(holds));
-  return async () => {
-    if (isReleased && (await areFree(zfs, tag, withTops(holds)))) return;
-    for (const pool of new Set(held.map(({ dataset }) => poolOf(dataset)))) {
-      await releaseMoved(zfs, tag, pool as DatasetName, holds);
-    }
-  };
+  if (held.length === 0) return;
+  if ((await zfs.release(tag, commanded(holds))) && (await areFree(zfs, tag, withTops(holds)))) return;
+  for (const pool of new Set(held.map(({ dataset }) => poolOf(dataset)))) {
+    await releaseMoved(zfs, tag, pool as DatasetName, holds);
+  }
 }
 
 /** What commands name: the tops, and what lies below none of them. */

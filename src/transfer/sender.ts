@@ -28,7 +28,7 @@ import type { Cursors } from './cursors.ts';
 import type { ApartLinks } from './data-links.ts';
 import { EncryptionMemory } from './encryption.ts';
 import { heldTogether } from './held-together.ts';
-import { type Holds, journaledHolds, placeHolds, releaseWhereHeld } from './holds.ts';
+import { type Holds, journaledHolds, placeHolds, releaseHolds } from './holds.ts';
 import type { TransferJournal } from './journal.ts';
 import type { LinkUses } from './link-uses.ts';
 import { findOrigins, type Shared } from './offers.ts';
@@ -173,8 +173,7 @@ export class TransferSender {
     this.#closed = true;
     for (const transfer of this.#open.values()) this.#endLater(transfer, 'cancelled', 0);
     await Promise.all(this.#ending);
-    for (const key of this.#kept.keys()) this.#later(this.#endKept(key));
-    while (this.#ending.size > 0) await Promise.all(this.#ending);
+    await Promise.all(Array.from(this.#kept.keys(), (key) => this.#endKept(key).catch(() => undefined)));
   }
 
   /** Clears up what reminds of a peer that is none any more. */
@@ -436,17 +435,13 @@ export class TransferSender {
     await this.#release(kept.transfer, 'failed', 0);
   }
 
-  /** Resolves once the holds are released where they were placed. That none is left is made sure of behind that: nobody waits for it but a node that stops. */
   async #release(transfer: OpenTransfer, outcome: TransferEnded['outcome'], bytes: number): Promise<void> {
     const { journal, zfs } = this.#options;
     try {
-      const makeSure = await releaseWhereHeld(zfs, transfer.tag, transfer.holds);
-      const end = { type: 'transfer.ended', transfer: transfer.id, outcome, bytes } as const;
-      const ending = makeSure().then(() => journal.end(end));
-      this.#later(ending.finally(() => journal.leave(transfer.id)));
-    } catch (error) {
+      await releaseHolds(zfs, transfer.tag, transfer.holds);
+      await journal.end({ type: 'transfer.ended', transfer: transfer.id, outcome, bytes });
+    } finally {
       journal.leave(transfer.id);
-      throw error;
     }
   }
 }
