@@ -1,10 +1,17 @@
 /** Clones whose origin lies outside the tree: it travels once, into a holder of its own, and all hang off that (design §7). */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { lineageId, lineageName, type SnapshotGuid, type TreeName } from '../../src/core/ids.ts';
+import { lineageId, lineageName, type RelativeName, type SnapshotGuid, type TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+
+const QUIETLY = {
+  signal: new AbortController().signal,
+  onPlan: () => undefined,
+  onProgress: () => undefined,
+  refresh: true,
+};
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -110,6 +117,35 @@ describe('an origin outside the tree', () => {
     await syncImages(gamma);
     expect(await originOf(gamma, 'gamma/copy/web')).toBe(guid);
     expect(gamma.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('follows who took it over and gave it a name, though others have only clones of it', async () => {
+    const gamma = await world.start('gamma');
+    for (const peer of [alpha, beta]) {
+      await introduce(peer, gamma);
+      await gamma.node.mirrors.add({ tree: IMAGES, from: peer.node.id, root: dataset('gamma/copy'), ...EVERYTHING });
+    }
+    for (const { node } of [alpha, gamma]) await node.grants.give(beta.node.id, { trees: '*', role: 'standby' });
+    const syncGamma = async () => {
+      for (const { node } of [alpha, beta]) await gamma.node.mirrors.sync(IMAGES, QUIETLY, node.id);
+    };
+    await syncImages(beta);
+    await syncGamma();
+    await beta.zfs.rename(dataset(`beta/copy/${lineageName(guid)}`), dataset('beta/copy/gold'));
+    await beta.node.verifier.verify(IMAGES);
+    await beta.node.ownership.take({
+      tree: IMAGES,
+      name: 'gold' as RelativeName,
+      recursive: false,
+      withoutOwner: true,
+    });
+    await beta.zfs.snapshot([at('beta/copy/gold', '2')]);
+    await syncGamma();
+    await gamma.node.verifier.verify(IMAGES);
+    await syncGamma();
+    const [gold] = await gamma.zfs.listOnly([dataset('gamma/copy/gold')]);
+    expect(gold?.snapshots.map(({ name }) => name)).toEqual(['origin', '2']);
+    expect(await originOf(gamma, 'gamma/copy/web')).toBe(guid);
   });
 
   it('becomes part of the clone when its owner promotes that', async () => {

@@ -9,7 +9,7 @@
  * 4. Into a tree that this node shares itself comes only what belongs to who may contribute to it, from its owner or from another such.
  * 5. What a peer claims that may take it over is the peer's, whoever owned it before (core/ownership.ts).
  * 6. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
- * 7. A lineage holder belongs to nobody, whatever it says: it comes with what hangs off it.
+ * 7. A lineage holder belongs to nobody, whatever it says: it comes with what hangs off it. Where its owner gave it a name, it is none any more.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
@@ -253,7 +253,7 @@ export class Sources {
       mirror,
       graph,
       follows: (dataset: Dataset) =>
-        isLineage(dataset.name)
+        isLineage(dataset.name) && !isOrdinary(dataset.id, views, followedFrom)
           ? isHolderOf(mirror, needing(dataset.id), views)
           : followedFrom.get(mirror)?.(dataset) === true,
     }));
@@ -352,6 +352,18 @@ function needingHolders(
     needed ??= new Map(Array.from(views.keys(), (mirror) => [mirror, neededBy(mirror)]));
     return Array.from(needed).flatMap(([mirror, holders]) => (holders.has(holder) ? [mirror] : []));
   };
+}
+
+/** Whether a lineage holder was made a dataset like others, where that is followed: somebody took it over, and gave it a name. Whoever has only clones of it calls it a holder still. */
+function isOrdinary(
+  id: DatasetId,
+  views: ReadonlyMap<Mirror, Graph>,
+  followedFrom: ReadonlyMap<Mirror, Follows>,
+): boolean {
+  return Array.from(views).some(([mirror, view]) => {
+    const dataset = view.get(id);
+    return dataset !== undefined && !isLineage(dataset.name) && followedFrom.get(mirror)?.(dataset) === true;
+  });
 }
 
 /** One that nobody needs is for the first mirror to give up, or what one gives up another would bring again. */
