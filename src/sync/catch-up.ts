@@ -101,6 +101,7 @@ export class CatchUp {
       handsOn,
       say,
       isOver: () => this.#stopped,
+      isInterrupted: () => this.#bell.isRung,
       sendEvents: (events) => this.#send(events),
       sendCheckpoint: (checkpoint) => this.#sendCheckpoint(checkpoint),
       report,
@@ -200,9 +201,13 @@ export class CatchUp {
   async #pass(): Promise<void> {
     const questions = this.#questions;
     this.#questions = [];
-    for (const stream of this.#shared()) await this.#bringUp(stream);
-    await this.#handingOn.pass();
+    for (let isDone = false; !isDone; ) {
+      this.#bell.answer();
+      for (const stream of this.#shared()) await this.#bringUp(stream);
+      isDone = await this.#handingOn.pass();
+    }
     for (const question of questions) this.#answer(question);
+    if (this.#questions.length > 0) this.#bell.ring();
   }
 
   #shared(): StreamId[] {

@@ -6,10 +6,11 @@
  * 2. It says once how far it is in a stream that it begins to follow. From then on it has what was sent; what it has got from others in
  *    the meantime, it passes over.
  * 3. A stream that cannot be handed on, because of what this node kept or lost of it, is left out until it begins anew; the rest goes on.
- * 4. Where the peer knows another history than this node, it gets none of it: that is between the author and those who know it.
+ * 4. What this node has to say itself does not wait for what it hands on.
+ * 5. Where the peer knows another history than this node, it gets none of it: that is between the author and those who know it.
  */
 import { equalHashes, type Head } from '../core/codec/chain.ts';
-import { isPandoError } from '../core/errors.ts';
+import { isPandoError, PandoError } from '../core/errors.ts';
 import { type NodeId, type StreamId, splitStreamId, type TreeName } from '../core/ids.ts';
 import type { History } from '../log/history.ts';
 import type { SealedCheckpoint } from '../log/signed.ts';
@@ -28,6 +29,8 @@ export interface HandingOnOptions {
   readonly sendCheckpoint: (checkpoint: SealedCheckpoint) => Promise<void>;
   /** Whether the session is over. */
   readonly isOver: () => boolean;
+  /** Whether there is something else to be seen to, which does not wait for more than a batch, or a checkpoint. */
+  readonly isInterrupted: () => boolean;
   readonly report: (error: unknown) => void;
 }
 
@@ -46,6 +49,7 @@ export class HandingOn {
   /** What was looked at since the peer may have something else than before. */
   #judged: ReadonlySet<StreamId> = new Set();
   #isOfferDue = true;
+  #hasToldLimit = false;
   /** Belief 3. */
   readonly #unfit = new Set<StreamId>();
 
@@ -74,22 +78,36 @@ export class HandingOn {
     this.#isOfferDue = true;
   }
 
-  /** Offers what is new, and sends what the peer lacks. */
-  async pass(): Promise<void> {
+  /** Offers what is new, and sends what the peer lacks; false where something else came up, and there may be more to send. */
+  async pass(): Promise<boolean> {
+    const { isOver, isInterrupted } = this.#options;
     if (this.#isOfferDue) this.#offer();
     for (const [stream, followed] of this.#followed) {
-      if (!this.#options.isOver()) await this.#bringUp(stream, followed);
+      if (isOver()) return true;
+      await this.#bringUp(stream, followed);
+      if (isInterrupted()) return false;
     }
+    return true;
   }
 
   #offer(): void {
     this.#isOfferDue = false;
     const known = this.#options.history.streams().map(({ stream }) => stream);
     this.#judged = new Set(known);
-    const streams = known.filter((stream) => this.#isFor(stream)).slice(0, RELAYED_STREAMS_MAX);
+    const wanted = known.filter((stream) => this.#isFor(stream));
+    const streams = wanted.slice(0, RELAYED_STREAMS_MAX);
+    if (wanted.length > streams.length) this.#tellLimit(wanted.length);
     if (streams.length === this.#offered.size && streams.every((stream) => this.#offered.has(stream))) return;
     this.#offered = new Set(streams);
     this.#options.say({ type: 'offer', streams });
+  }
+
+  #tellLimit(wanted: number): void {
+    const { peer, report } = this.#options;
+    if (this.#hasToldLimit) return;
+    this.#hasToldLimit = true;
+    const message = `Peer ${peer} hears through this node of ${RELAYED_STREAMS_MAX} streams of others at most, and not of ${wanted}; have it meet some of their authors itself.`;
+    report(new PandoError('PROTOCOL_LIMIT', message, { peer, wanted, limit: RELAYED_STREAMS_MAX }));
   }
 
   #isFor(stream: StreamId): boolean {
@@ -104,9 +122,9 @@ export class HandingOn {
   }
 
   async #bringUp(stream: StreamId, followed: Followed): Promise<void> {
-    const { history, isOver, report } = this.#options;
+    const { history, isOver, isInterrupted, report } = this.#options;
     let before: Head | null = null;
-    while (this.#isCurrent(stream, followed) && followed.at !== before) {
+    while (this.#isCurrent(stream, followed) && followed.at !== before && !(before !== null && isInterrupted())) {
       const head = history.head(stream);
       try {
         if (head === null || !(await this.#isBehind(followed, head))) return;
@@ -133,16 +151,16 @@ export class HandingOn {
     return followed.agrees;
   }
 
-  /** Belief 4. What is not kept any more is taken for the same. */
+  /** Belief 5. What is not kept any more is taken for the same. */
   async #knows({ stream, seq, hash }: Head): Promise<boolean> {
     const { history } = this.#options;
     if (seq < (await history.oldest(stream)) - 1) return true;
     return equalHashes(await history.hashAt(stream, seq), hash);
   }
 
-  /** Sends a checkpoint where one is needed, else all events up to the head. */
+  /** Sends a checkpoint where one is needed, else all events up to the head, or until something else comes up. */
   async #send(followed: Followed, head: Head): Promise<void> {
-    const { history, sendCheckpoint, sendEvents } = this.#options;
+    const { history, isInterrupted, sendCheckpoint, sendEvents } = this.#options;
     const { stream } = head;
     const from = followed.at.seq + 1;
     if (followed.at.incarnation !== head.incarnation || from < (await history.oldest(stream))) {
@@ -155,6 +173,7 @@ export class HandingOn {
       if (!this.#isCurrent(stream, followed)) return;
       await sendEvents({ type: 'events', ...batch });
       advance(followed, batch.head);
+      if (isInterrupted()) return;
     }
   }
 }

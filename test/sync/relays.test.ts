@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from 'vitest';
-import { chainHash, sealCheckpoint, signHead } from '../../src/core/codec/chain.ts';
+import { chainHash, type SignedHead, sealCheckpoint, signHead } from '../../src/core/codec/chain.ts';
 import { pack } from '../../src/core/codec/msgpack.ts';
 import { type ErrorCode, PandoError } from '../../src/core/errors.ts';
-import type { StreamId, TreeName } from '../../src/core/ids.ts';
+import { type StreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { SignedBatch } from '../../src/log/signed.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
@@ -70,6 +70,45 @@ describe('A node between two that do not meet', () => {
     relay.handsOn = () => true;
     sessionA.reconsider();
     await caughtUp(far, author, SECRETS);
+  });
+
+  test('does not let what it says itself wait for all that it hands on', async () => {
+    const { author, relay, far, stream } = await threeNodes();
+    await addTree(relay);
+    await connect(author, relay);
+    const { sessionA } = await connect(relay, far);
+    await caughtUp(far, author);
+    const { handsOn } = relay;
+    relay.handsOn = () => false;
+    sessionA.reconsider();
+    for (let batch = 1; batch <= 12; batch += 1) await takeSnapshots(author, batch * 1_000, 900);
+    await caughtUp(relay, author);
+    const said: string[] = [];
+    far.history.onChange(({ head }) => {
+      if (said.length === 0) void takeSnapshots(relay, 1, 1);
+      said.push(head.stream === stream ? 'handed on' : 'own');
+    });
+    relay.handsOn = handsOn;
+    sessionA.reconsider();
+    await caughtUp(far, author);
+    await caughtUp(far, relay);
+    expect(said[0]).toBe('handed on');
+    expect(said.indexOf('own')).toBeLessThan(said.lastIndexOf('handed on'));
+  });
+
+  test('says once that it knows of more than it can hand on', async () => {
+    const { author, relay, far } = await threeNodes();
+    const head = author.history.head(author.history.ownStream(IMAGES)) as SignedHead;
+    const heads = Array.from({ length: RELAYED_STREAMS_MAX + 1 }, (_, number) => {
+      return { ...head, stream: streamIdOf(author.node, `tree-${number}` as TreeName) };
+    });
+    vi.spyOn(relay.history, 'streams').mockReturnValue(heads);
+    relay.handsOn = () => true;
+    const { sessionA, sessionB } = await connect(relay, far);
+    await sessionB.sync();
+    sessionA.reconsider();
+    await sessionB.sync();
+    expect(relay.reported).toMatchObject([{ code: 'PROTOCOL_LIMIT', evidence: { limit: RELAYED_STREAMS_MAX } }]);
   });
 
   test('has sent what it has by the time it answers', async () => {

@@ -79,6 +79,7 @@ export const EXIT_CODE_OF_ERROR: Readonly<Record<ErrorCode, ExitCode>> = {
   PROTOCOL_UNEXPECTED: failed,
   PROTOCOL_CREDIT_EXCEEDED: failed,
   PROTOCOL_TIMEOUT: failed,
+  PROTOCOL_LIMIT: failed,
   CONNECTION_CLOSED: failed,
   CALL_CANCELLED: interrupted,
   TRANSFER_REFUSED: failed,
