@@ -14,10 +14,11 @@ import type {
 } from '../../src/core/ids.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
+import { standInFor } from '../../src/core/plan/stand-in.ts';
 import { type Conflict, isReceive, type Plan } from '../../src/core/plan/steps.ts';
 import { apply, applyPlan } from './apply-plan.ts';
 import { arbitraryHistory, grow, growingHistory, startForest } from './forest.ts';
-import { datasetId, graph, REPLICA, SELF } from './graph-language.ts';
+import { datasetId, graph, OWNER, REPLICA, SELF } from './graph-language.ts';
 import { inWords } from './step-words.ts';
 
 function planFor(source: Graph, local: Graph = EMPTY_GRAPH, filter: MirrorRules = EVERYTHING): Plan {
@@ -581,6 +582,17 @@ describe('the root of a replica', () => {
       expect.stringMatching(/^destroy renaming-\w+$/),
     ]);
     expect(difference(source, applyPlan(source, EMPTY_GRAPH, planFor(source)))).toEqual([]);
+  });
+
+  it('has a stand-in that stays where whoever took it over has others below it, and goes otherwise', () => {
+    const without = graph('. @r', 'base @1');
+    const { datasets } = graph('. @r', 'base @1', 'kept/web < base@1');
+    const kept = { ...standInFor({ owner: OWNER }), name: 'kept' as RelativeName };
+    const source = new Graph(without.root, new Map(datasets).set(kept.id, kept));
+    expect(steps(source, without)).toEqual(['placeholder kept']);
+    const local = new Graph(without.root, new Map(without.datasets).set(kept.id, kept));
+    expect(steps(source, local)).toEqual([]);
+    expect(steps(without, local)).toEqual(['destroy kept']);
   });
 
   it('that is a clone without snapshots keeps nothing below it from coming', () => {

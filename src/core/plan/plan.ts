@@ -123,7 +123,7 @@ class Planner {
     }
     for (const id of this.#unplaced) this.#refuseUnplaced(id);
     this.#bringBackDisplaced();
-    dropStandIn(this.#copy);
+    dropStandIn(this.#copy, wanted);
     const retained = planRetention({
       ...this.#input,
       copy: this.#copy,

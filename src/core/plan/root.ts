@@ -31,9 +31,10 @@ export function takeRoot(copy: WorkingCopy, wanted: Graph, id: DatasetId, also: 
   copy.takeRoot(id, (isLeft ? name.replace('renaming', 'given-up') : name) as RelativeName, also);
 }
 
-/** A stand-in that stands in for nothing any more goes. */
-export function dropStandIn(copy: WorkingCopy): void {
+/** A stand-in that stands in for nothing any more goes, unless it is wanted where it is: somebody took it over, and has others below it. */
+export function dropStandIn(copy: WorkingCopy, wanted: Graph): void {
   const standIn = copy.get(ROOT_STAND_IN);
   if (standIn === undefined || copy.nameOf(ROOT_STAND_IN) === ROOT_NAME || !isPlaceholder(standIn)) return;
+  if ((wanted.get(ROOT_STAND_IN)?.name ?? ROOT_NAME) !== ROOT_NAME) return;
   if (copy.names.childrenOf(ROOT_STAND_IN).length === 0) copy.destroy(ROOT_STAND_IN);
 }
