@@ -21,7 +21,8 @@ export function socketOn(handle: RawHandle, { readable }: { readonly readable: b
 
 /** The part of a libuv stream handle that Node's own `net` uses to stop reading; `pause()` alone lets it read on into a buffer. */
 interface ReadingHandle {
-  readonly reading?: boolean;
+  reading?: boolean;
+  readStart?(): void;
   readStop?(): void;
 }
 
@@ -40,8 +41,19 @@ export function detachFromNode(stream: Readable): void {
 }
 
 function stopReading(stream: Readable): void {
-  const handle = (stream as Readable & { readonly _handle?: ReadingHandle | null })._handle;
-  handle?.readStop?.();
+  readingHandle(stream)?.readStop?.();
+}
+
+/** Where something was read before, Node takes it that it still reads, and would not begin again by itself. */
+function startReading(stream: Readable): void {
+  const handle = readingHandle(stream);
+  if (handle == null) return;
+  handle.reading = true;
+  handle.readStart?.();
+}
+
+function readingHandle(stream: Readable): ReadingHandle | null | undefined {
+  return (stream as Readable & { readonly _handle?: ReadingHandle | null })._handle;
 }
 
 /**
@@ -54,5 +66,6 @@ export function endWithFarEnd(socket: Socket): void {
     stopReading(socket);
     socket.end();
   });
+  startReading(socket);
   socket.resume();
 }

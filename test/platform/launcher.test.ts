@@ -63,6 +63,31 @@ describe('the process that starts commands for a node', () => {
     expect(await launchers()).not.toContain(pid);
   });
 
+  it('is replaced when it was killed while the end of a connection was on its way to it', async () => {
+    await (await launcher.start(['true'], PIPED)).ended;
+    const [pid = 0] = await launchers();
+    const { end } = await connection();
+    process.kill(pid, 'SIGKILL');
+    const reading = await launcher.start(['cat'], { stdin: end, stdout: 'pipe' });
+    expect(await reading.ended).toMatchObject({ exitCode: null });
+    expect(await (await launcher.start(['true'], PIPED)).ended).toMatchObject({ exitCode: 0 });
+  });
+
+  it('refuses a command for which there is no room, and starts the next', async () => {
+    await (await launcher.start(['true'], PIPED)).ended;
+    const [pid = 0] = await launchers();
+    const limit = async (files: number) => execa('prlimit', [`--pid=${pid}`, `--nofile=${files}:1024`]);
+    await limit(3);
+    const { end, far } = await connection();
+    expect(await (await launcher.start(['cat'], { stdin: end, stdout: 'pipe' })).ended).toMatchObject({
+      started: false,
+    });
+    far.destroy();
+    await limit(1024);
+    expect(await (await launcher.start(['true'], PIPED)).ended).toMatchObject({ exitCode: 0 });
+    expect(await launchers()).toEqual([pid]);
+  });
+
   it('lets no command seem to say nothing where there is no room for its output', async () => {
     const script = `
       import { openSync, closeSync } from 'node:fs';
@@ -85,6 +110,35 @@ describe('the process that starts commands for a node', () => {
     const words = ['--nofile=256:256', process.execPath, '--input-type=module', '--eval', script];
     const { stdout } = await execa('prlimit', words);
     expect(JSON.parse(stdout)).toEqual([0, null, 0]);
+  });
+
+  it('ends with a node that was killed before it took what came from a command', async () => {
+    const script = `
+      import { Launcher } from ${JSON.stringify(`${DIST}launcher.js`)};
+      const launcher = new Launcher(${JSON.stringify(PROGRAM)});
+      await (await launcher.start(['true'], ${JSON.stringify(PIPED)})).ended;
+      void launcher.start(['sleep', '1000'], ${JSON.stringify(PIPED)});
+      setImmediate(() => {
+        console.log('busy');
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      });
+    `;
+    const node = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(node.stdout, 'data');
+    const childrenOf = async (pid: number) => {
+      const { stdout } = await execa('ps', ['--ppid', String(pid), '-o', 'pid='], { reject: false });
+      return stdout
+        .split('\n')
+        .map(Number)
+        .filter((child) => child > 0);
+    };
+    const [starts = 0] = await childrenOf(node.pid ?? 0);
+    await expect.poll(() => childrenOf(starts)).toHaveLength(1);
+    const [asleep = 0] = await childrenOf(starts);
+    node.kill('SIGKILL');
+    await expect.poll(() => isAlive(asleep) || isAlive(starts)).toBe(false);
   });
 
   it('ends with a node that was killed, and so do the commands that were running', async () => {

@@ -96,7 +96,10 @@ export class Runner {
     signal?.addEventListener('abort', abort, { once: true });
     try {
       const unread = child.stdout === null ? null : await eachLine(child.stdout, onLine ?? (() => undefined));
-      return { ...(await child.ended), unread };
+      const ending = await child.ended;
+      // Given up in the middle of what it said, however it ended
+      const isCut = child.stdout !== null && !child.stdout.readableEnded;
+      return { ...ending, exitCode: isCut ? null : ending.exitCode, unread };
     } finally {
       signal?.removeEventListener('abort', abort);
       await child.end();

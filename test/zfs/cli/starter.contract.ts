@@ -4,14 +4,16 @@ import { connect, createServer, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Child, ChildEnding, Starter } from '../../../src/zfs/cli/children/child.ts';
-import { detachFromNode } from '../../../src/zfs/handover.ts';
+import { detachFromNode, endWithFarEnd } from '../../../src/zfs/handover.ts';
 
 const MIB = 1024 * 1024;
 const STDERR_BYTES_MAX = 64 * 1024;
 
 /** Two ends of a connection: one for a child, unread, and the far one. */
-export async function connection(): Promise<{ readonly end: Socket; readonly far: Socket }> {
-  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }).listen(0, '127.0.0.1');
+export async function connection(
+  options: { readonly allowHalfOpen: boolean } = { allowHalfOpen: true },
+): Promise<{ readonly end: Socket; readonly far: Socket }> {
+  const server = createServer({ pauseOnConnect: true, ...options }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
   const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
@@ -141,6 +143,26 @@ export function describeStarter(name: string, make: () => Starter): void {
       far.end('last');
       expect(await said(child)).toBe('first last');
       expect((await child.ended).exitCode).toBe(0);
+    });
+
+    it('end with the far end of a connection that they write to, of which something was read before', async () => {
+      const { end, far } = await connection({ allowHalfOpen: false });
+      far.pause();
+      far.write('ticket');
+      end.read(0);
+      await once(end, 'readable');
+      expect(String(end.read())).toBe('ticket');
+      detachFromNode(end);
+      const child = await starter.start(['cat', '/dev/zero'], { stdin: 'ignore', stdout: end });
+      endWithFarEnd(end);
+      far.end();
+      expect(await child.ended).toMatchObject({ exitCode: null, started: true });
+    });
+
+    it('leave no pipe open here once they have ended', async () => {
+      const child = await starter.start(['true'], { stdin: 'pipe', stdout: 'ignore' });
+      await child.ended;
+      expect(child.stdin?.destroyed).toBe(true);
     });
 
     it('are not started on a connection that is closed', async () => {

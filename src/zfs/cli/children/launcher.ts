@@ -3,7 +3,7 @@
  * 50 MB, 16 ms from a node of 370 MB. The node gives that process its end of a stream, and gets those of the pipes; of what passes there it sees nothing.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { handleOf, type RawHandle, socketOn } from '../../handover.ts';
 import { type Child, type ChildEnding, type ChildStreams, CLOSED, notStarted, type Starter } from './child.ts';
@@ -38,7 +38,7 @@ export class Launcher implements Starter {
    */
   start(command: readonly string[], streams: ChildStreams): Promise<Child> {
     const started = this.#turn.then(() => this.#start(command, streams));
-    this.#turn = started;
+    this.#turn = started.catch(() => undefined);
     return started;
   }
 
@@ -61,9 +61,11 @@ export class Launcher implements Starter {
 
 function forked(program: string): ChildProcess | null {
   try {
-    const child = fork(program, [], { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    // Its input is only there to end with this node
+    const child = fork(program, [], { execArgv: [], stdio: ['pipe', 'ignore', 'inherit', 'ipc'] });
     // That it could not be started or told something is seen by its end
     child.on('error', () => undefined);
+    child.stdin?.on('error', () => undefined);
     return child.pid === undefined ? null : child;
   } catch {
     return null;
@@ -81,10 +83,12 @@ class LaunchingProcess {
     this.#channel = channel;
     this.#exited = new Promise((resolve) => void channel.once('exit', () => resolve()));
     channel.on('message', (report: Report, handle?: RawHandle) => this.#hear(report, handle));
-    // Behind everything that it has said
+    // Both come behind everything that it has said, but not both always: neither where something was on its way to it, or where this node disconnects (nodejs/node#65646)
     channel.once('disconnect', () => this.#lose());
+    channel.once('close', () => this.#lose());
     // A node that has nothing else to do ends, and this with it
     channel.unref();
+    if (channel.stdin instanceof Socket) channel.stdin.unref();
     channel.channel?.unref();
   }
 
@@ -102,8 +106,8 @@ class LaunchingProcess {
     const child = new LaunchedChild(command, pipes, () => this.#tell({ say: 'end', child: number }));
     this.#children.set(number, child);
     this.#channel.channel?.ref();
-    const order = { say: 'start', child: number, command, stdin: ordered(stdin), stdout: ordered(stdout) } as const;
-    this.#tell(order, handle);
+    if (handle !== undefined) this.#tell({ say: 'given', child: number }, handle);
+    this.#tell({ say: 'start', child: number, command, stdin: ordered(stdin), stdout: ordered(stdout) });
     await child.started;
     return child;
   }
@@ -113,6 +117,8 @@ class LaunchingProcess {
     await Promise.all(Array.from(this.#children.values(), (child) => child.end()));
     this.#channel.ref();
     if (this.#channel.connected) this.#channel.disconnect();
+    // One that has only begun does not hear of the channel
+    this.#channel.stdin?.destroy();
     await this.#exited;
   }
 
@@ -200,7 +206,9 @@ class LaunchedChild implements Child {
   }
 
   finish(ending: ChildEnding): void {
-    this.#end(this.#isCutOff() ? { exitCode: null, stderr: PIPE_LOST, started: true } : ending);
+    this.stdin?.destroy();
+    if (this.#isCutOff()) this.#end({ exitCode: null, stderr: PIPE_LOST, started: true });
+    else this.#end(ending);
   }
 
   /** A system that has no room for a descriptor drops it, and what a command says there would seem to be nothing. */

@@ -11,13 +11,17 @@ import type { Order, OrderedStream, Report } from './conversation.ts';
 import { complaintsOf, ENVIRONMENT, ProcessGroup } from './process-group.ts';
 
 const running = new Map<number, ProcessGroup>();
+/** What has come for children that are not started yet. */
+const givenFor = new Map<number, Socket>();
 
 function report(what: Report, handle?: RawHandle, then: () => void = () => undefined): void {
   if (process.connected === true) process.send?.(what, handle, {}, then);
   else then();
 }
 
-function start({ child: number, command, stdin, stdout }: Order & { say: 'start' }, given: Socket | null): void {
+function start({ child: number, command, stdin, stdout }: Order & { say: 'start' }): void {
+  const given = givenFor.get(number) ?? null;
+  givenFor.delete(number);
   const child = spawned(command, [stdin, stdout], given);
   // The child has a copy
   given?.destroy();
@@ -81,7 +85,10 @@ process.title = 'pando: starts zfs';
 // When to end is the node's to say: these reach it too, and it may have commands to run before
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => undefined);
 process.once('disconnect', () => void leave());
+// Nothing comes here. It ends with the node, where the channel says nothing because something was on its way (nodejs/node#65646)
+process.stdin.resume().once('close', () => void leave());
 process.on('message', (order: Order, handle?: RawHandle) => {
   if (order.say === 'end') void running.get(order.child)?.end();
-  else start(order, handle === undefined ? null : socketOn(handle, { readable: false }));
+  else if (order.say === 'start') start(order);
+  else if (handle !== undefined) givenFor.set(order.child, socketOn(handle, { readable: false }));
 });
