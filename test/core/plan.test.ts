@@ -593,6 +593,10 @@ describe('the root of a replica', () => {
     const local = new Graph(without.root, new Map(without.datasets).set(kept.id, kept));
     expect(steps(source, local)).toEqual([]);
     expect(steps(without, local)).toEqual(['destroy kept']);
+    const taken = new Map(local.datasets).set(kept.id, { ...kept, owner: { ...OWNER, epoch: 2 } });
+    const others = { ...REPLICA, follows: ({ id }: Dataset) => id !== kept.id };
+    const planned = plan({ source, wanted: without, local: new Graph(without.root, taken), ...others });
+    expect(planned.steps, 'with the mirror of another peer').toEqual([]);
   });
 
   it('that is a clone without snapshots keeps nothing below it from coming', () => {

@@ -35,6 +35,7 @@ export function takeRoot(copy: WorkingCopy, wanted: Graph, id: DatasetId, also: 
 export function dropStandIn(copy: WorkingCopy, wanted: Graph): void {
   const standIn = copy.get(ROOT_STAND_IN);
   if (standIn === undefined || copy.nameOf(ROOT_STAND_IN) === ROOT_NAME || !isPlaceholder(standIn)) return;
-  if ((wanted.get(ROOT_STAND_IN)?.name ?? ROOT_NAME) !== ROOT_NAME) return;
+  const isWanted = (wanted.get(ROOT_STAND_IN)?.name ?? ROOT_NAME) !== ROOT_NAME;
+  if (isWanted || copy.isStandInOfOthers()) return;
   if (copy.names.childrenOf(ROOT_STAND_IN).length === 0) copy.destroy(ROOT_STAND_IN);
 }

@@ -12,6 +12,7 @@ import {
   type SnapshotName,
   shortDatasetId,
 } from '../ids.ts';
+import { FIRST_EPOCH } from '../ownership.ts';
 import { ROOT_NAME, standInFor } from './stand-in.ts';
 import type { DestroySnapshotStep, PlanInput, PreserveStep, Step, TakeRootStep } from './steps.ts';
 
@@ -70,6 +71,12 @@ export class WorkingCopy {
   isForeign(id: DatasetId): boolean {
     const here = this.#draft.get(id);
     return here !== undefined && id !== ROOT_STAND_IN && !this.#follows(here);
+  }
+
+  /** Whether what stood in for a root is a dataset like others by now, which somebody took over, and follows another source. */
+  isStandInOfOthers(): boolean {
+    const here = this.#draft.get(ROOT_STAND_IN);
+    return here !== undefined && here.owner.epoch > FIRST_EPOCH && !this.#follows(here);
   }
 
   /** Whether another dataset may be kept aside: whoever contributes could have this node keep one after the other. */
