@@ -83,7 +83,7 @@ class LaunchingProcess {
     this.#channel = channel;
     this.#exited = new Promise((resolve) => void channel.once('exit', () => resolve()));
     channel.on('message', (report: Report, handle?: RawHandle) => this.#hear(report, handle));
-    // Both come behind everything that it has said, but not both always: neither where something was on its way to it, or where this node disconnects (nodejs/node#65646)
+    // Both come behind everything that it has said. With a connection on its way to it there is no `disconnect`, and where this node disconnects no `close` (nodejs/node#65646)
     channel.once('disconnect', () => this.#lose());
     channel.once('close', () => this.#lose());
     // A node that has nothing else to do ends, and this with it

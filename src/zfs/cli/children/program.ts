@@ -85,7 +85,7 @@ process.title = 'pando: starts zfs';
 // When to end is the node's to say: these reach it too, and it may have commands to run before
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => undefined);
 process.once('disconnect', () => void leave());
-// Nothing comes here. It ends with the node, where the channel says nothing because something was on its way (nodejs/node#65646)
+// Nothing comes here. It ends with the node also where Node tells nothing of the channel's end, since a pipe was on its way
 process.stdin.resume().once('close', () => void leave());
 process.on('message', (order: Order, handle?: RawHandle) => {
   if (order.say === 'end') void running.get(order.child)?.end();
