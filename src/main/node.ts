@@ -73,8 +73,16 @@ export class PandoNode {
       node: id,
       zfs,
       journal: transfers,
-      mirroredFrom: (tree) => mirrorsOf(admin.state, tree)[0]?.from ?? null,
+      mirroredFrom: (tree, dataset) => {
+        const mirrors = mirrorsOf(admin.state, tree);
+        const others = dataset === undefined ? undefined : history.othersOf(tree);
+        const having = mirrors.find(
+          ({ from }) => dataset !== undefined && others?.get(from)?.get(dataset) !== undefined,
+        );
+        return (having ?? mirrors[0])?.from ?? null;
+      },
       mintTransferId: () => parseTransferId(base.mintUuid()),
+      report: (error) => reporter.warn(error.message, error.evidence),
     });
     const announcements = new Announcements({ history, admin });
     const looks = new Looks(base, {

@@ -40,6 +40,9 @@ const BUFFERED_BYTES_LOW = BATCH_BYTES_MAX;
 /** Up to so many events are sent whatever the size of the graph: they are cheap, and carry the history that a graph lacks. */
 const EVENTS_ALWAYS_WORTH = 1_000;
 
+/** How often what is handed on may be interrupted by other news before a question is answered: the asker waits for that, and there may be no end of news. */
+const ROUNDS_BEFORE_ANSWER = 8;
+
 export interface CatchUpOptions {
   readonly history: History;
   readonly connection: Connection;
@@ -87,7 +90,7 @@ export class CatchUp {
   /** Up to where each stream was sent (belief 1). */
   readonly #sent = new Map<StreamId, SignedHead>();
   readonly #acknowledged = new Map<StreamId, { readonly incarnation: number; readonly seq: number }>();
-  #questions: Question[] = [];
+  readonly #questions: Question[] = [];
   #open = 0;
   #asked = false;
   #stopped = false;
@@ -199,15 +202,16 @@ export class CatchUp {
   }
 
   async #pass(): Promise<void> {
-    const questions = this.#questions;
-    this.#questions = [];
-    for (let isDone = false; !isDone; ) {
+    let questions: Question[] = [];
+    let round = 0;
+    for (let isDone = false; !isDone && !this.#stopped; round += 1) {
       this.#bell.answer();
+      questions = [...questions, ...this.#questions.splice(0)];
       for (const stream of this.#shared()) await this.#bringUp(stream);
       isDone = await this.#handingOn.pass();
+      if (!isDone && round < ROUNDS_BEFORE_ANSWER) continue;
+      for (const question of questions.splice(0)) this.#answer(question);
     }
-    for (const question of questions) this.#answer(question);
-    if (this.#questions.length > 0) this.#bell.ring();
   }
 
   #shared(): StreamId[] {

@@ -84,8 +84,12 @@ export class HandingOn {
     if (this.#isOfferDue) this.#offer();
     for (const [stream, followed] of this.#followed) {
       if (isOver()) return true;
+      const { at } = followed;
       await this.#bringUp(stream, followed);
-      if (isInterrupted()) return false;
+      if (followed.at === at || !isInterrupted()) continue;
+      // The others come first then
+      if (this.#followed.delete(stream)) this.#followed.set(stream, followed);
+      return false;
     }
     return true;
   }

@@ -1,4 +1,5 @@
 /** Replays what an owner did to its datasets as the same ZFS commands here: no data, one step after the other (design §7). */
+import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted, RootExchangeStarted } from '../core/events.ts';
 import { MOVED_PROPERTY } from '../core/graph/lineage.ts';
 import {
@@ -113,6 +114,7 @@ export class MetadataReplay {
   async #preserve(step: PreserveStep): Promise<void> {
     const { zfs } = this.#options;
     const intent = this.#preservation(step);
+    if (intent.outside !== null) await this.#requireFree(intent.outside);
     await this.#undertake(
       intent,
       () => finishPreservation(intent, zfs),
@@ -135,10 +137,22 @@ export class MetadataReplay {
       outside: outsideOf(root),
       former: this.#name(former.name),
     };
+    await this.#requireFree(intent.outside);
     await this.#undertake(
       intent,
       () => finishRootExchange(intent, zfs),
       () => undoRootExchange(intent, zfs),
+    );
+  }
+
+  /** What stands there that no intent tells of would be taken for a root that is on its way. */
+  async #requireFree(outside: DatasetName): Promise<void> {
+    const [there] = await this.#options.zfs.listOnly([outside]);
+    if (there === undefined) return;
+    throw new PandoError(
+      'PLAN_CONFLICT',
+      `"${outside}" stands where the root "${this.#options.root}" has to go for a moment; see what it is with "zfs list", rename or destroy it, and sync again.`,
+      { outside, root: this.#options.root },
     );
   }
 

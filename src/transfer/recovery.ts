@@ -1,9 +1,11 @@
 import { PandoError } from '../core/errors.ts';
 import type { PreservationStarted, ReceiveInterrupted, RootExchangeStarted, TransferStarted } from '../core/events.ts';
 import {
+  type DatasetId,
   type DatasetName,
   type HoldTag,
   holdTagOf,
+  ID_PROPERTY,
   type NodeId,
   type TransferId,
   type TreeName,
@@ -29,9 +31,11 @@ export interface TransferRecoveryOptions {
   readonly node: NodeId;
   readonly zfs: Zfs;
   readonly journal: TransferJournal;
-  /** A peer that the tree is mirrored from, the first of several; null where what was cut short for it can never go on. */
-  readonly mirroredFrom: (tree: TreeName) => NodeId | null;
+  /** The peer that the tree is mirrored from, of several the first that has the dataset; null where what was cut short for it can never go on. */
+  readonly mirroredFrom: (tree: TreeName, dataset?: DatasetId) => NodeId | null;
   readonly mintTransferId: () => TransferId;
+  /** Told what could not be put right now; it is tried again at the next start. */
+  readonly report: (error: PandoError) => void;
 }
 
 /**
@@ -71,7 +75,9 @@ export class TransferRecovery {
     const { journal, mirroredFrom, mintTransferId, zfs } = this.#options;
     const isKnown = journal.open().some((intent) => intent.tree === tree && movesRoot(intent));
     if (isKnown || mirroredFrom(tree) === null || this.#home.has(root)) return;
-    await bringRootHome(root, zfs, mintTransferId);
+    const finish = await bringRootHome(root, zfs);
+    // Where it has a successor, the tree can be looked at whatever comes of it
+    if (finish !== null) await this.#ifPossible(finish(mintTransferId()));
     this.#home.add(root);
   }
 
@@ -108,10 +114,25 @@ export class TransferRecovery {
   async #adoptStray(tree: TreeName, listed: readonly ListedDataset[]): Promise<void> {
     const { journal, mirroredFrom, mintTransferId } = this.#options;
     const known = new Set(journal.open().flatMap(mayHaveBegun));
-    const targets = listed.filter(isBegun).flatMap(({ name }) => (known.has(name) ? [] : [name]));
-    const peer = mirroredFrom(tree);
-    if (targets.length === 0 || peer === null) return;
-    await journal.interrupt({ transfer: mintTransferId(), peer, tree, targets }, PARTIAL_KEPT_MS);
+    const targets = new Map<NodeId, DatasetName[]>();
+    for (const { name, properties } of listed.filter((one) => isBegun(one) && !known.has(one.name))) {
+      const peer = mirroredFrom(tree, properties[ID_PROPERTY] as DatasetId);
+      if (peer !== null) targets.set(peer, [...(targets.get(peer) ?? []), name]);
+    }
+    for (const [peer, names] of targets) {
+      const cut = { transfer: mintTransferId(), peer, tree, targets: names };
+      await this.#ifPossible(journal.interrupt(cut, PARTIAL_KEPT_MS));
+    }
+  }
+
+  /** For what nothing else has to wait for. */
+  async #ifPossible(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      if (!(error instanceof PandoError)) throw error;
+      this.#options.report(error);
+    }
   }
 
   async #recoverAll(): Promise<readonly UnrecoveredTransfer[]> {

@@ -19,30 +19,36 @@ import { asideOf, DIVERGED_PROPERTY } from './preservation.ts';
 import { childrenOf, outsideOf } from './root-exchange.ts';
 
 /**
- * Puts the root of a mirror back to where it belongs, should it stand beside that. What only has such a name, and is no replica, stays as it is, as does all where somebody else's dataset has the
- * root's name. Idempotent, and can be cut short anywhere; rejects as ZFS does.
+ * Puts the root of a mirror back to where it belongs, should it stand beside that and nothing be in its place. Where its successor is there, gives what finishes the exchange, under an id of its own; null
+ * where nothing is to be done. What only has such a name, and is no replica, stays as it is, as does all where somebody else's dataset has the root's name. Idempotent, and can be cut short anywhere; both
+ * reject as ZFS does.
  */
-export async function bringRootHome(root: DatasetName, zfs: Zfs, mintTransferId: () => TransferId): Promise<void> {
+export async function bringRootHome(
+  root: DatasetName,
+  zfs: Zfs,
+): Promise<((transfer: TransferId) => Promise<void>) | null> {
   // The root of a pool has nothing beside it
-  if (poolOf(root) === root) return;
+  if (poolOf(root) === root) return null;
   const outside = outsideOf(root);
   const listed = await zfs.listOnly([root, outside]);
   const strayed = listed.find(({ name }) => name === outside);
   const there = listed.find(({ name }) => name === root);
   const id = strayed?.properties[ID_PROPERTY];
   const isMarked = strayed?.properties[DIVERGED_PROPERTY] === root;
-  if (strayed === undefined || (id === undefined && !isMarked)) return;
+  if (strayed === undefined || (id === undefined && !isMarked)) return null;
   if (there === undefined) {
     if (id !== undefined) await zfs.rename(outside, root);
-    return;
+    return null;
   }
   const successor = there.properties[ID_PROPERTY];
-  if (successor === undefined) return;
-  await moveMissing(outside, root, zfs);
+  if (successor === undefined) return null;
   // Whoever diverged has a successor of its own id, or one that only stands in for it
   const hasDiverged = id === undefined || successor === id || successor === ROOT_STAND_IN;
-  if (hasDiverged) await keepAside(strayed, asideOf(root, root, mintTransferId()), root, zfs);
-  else await move(strayed, absoluteName(root, `renaming-${shortDatasetId(id as DatasetId)}` as RelativeName), zfs);
+  return async (transfer) => {
+    await moveMissing(outside, root, zfs);
+    if (hasDiverged) await keepAside(strayed, asideOf(root, root, transfer), root, zfs);
+    else await move(strayed, absoluteName(root, `renaming-${shortDatasetId(id as DatasetId)}` as RelativeName), zfs);
+  };
 }
 
 async function moveMissing(from: DatasetName, to: DatasetName, zfs: Zfs): Promise<void> {

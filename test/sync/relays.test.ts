@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { chainHash, type SignedHead, sealCheckpoint, signHead } from '../../src/core/codec/chain.ts';
 import { pack } from '../../src/core/codec/msgpack.ts';
 import { type ErrorCode, PandoError } from '../../src/core/errors.ts';
-import { type StreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
+import { type StreamId, splitStreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { SignedBatch } from '../../src/log/signed.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
@@ -94,6 +94,36 @@ describe('A node between two that do not meet', () => {
     await caughtUp(far, relay);
     expect(said[0]).toBe('handed on');
     expect(said.indexOf('own')).toBeLessThan(said.lastIndexOf('handed on'));
+  });
+
+  test('hands on a bit of each stream while there is always something that it says itself', async () => {
+    const { author, relay, far, stream } = await threeNodes();
+    const other = await createNode();
+    await addTree(other);
+    await addTree(relay);
+    far.follows = () => true;
+    const authors = [author, other];
+    for (const one of authors) await connect(one, relay);
+    const { sessionA } = await connect(relay, far);
+    for (const one of authors) await caughtUp(far, one);
+    const { handsOn } = relay;
+    relay.handsOn = () => false;
+    sessionA.reconsider();
+    for (const one of authors) {
+      for (let batch = 1; batch <= 12; batch += 1) await takeSnapshots(one, batch * 1_000, 900);
+      await caughtUp(relay, one);
+    }
+    const said: string[] = [];
+    far.history.onChange(({ head }) => {
+      if (splitStreamId(head.stream).node === relay.node) return;
+      void takeSnapshots(relay, said.length, 1);
+      said.push(head.stream === stream ? 'author' : 'other');
+    });
+    relay.handsOn = handsOn;
+    sessionA.reconsider();
+    for (const one of authors) await caughtUp(far, one);
+    expect(said.indexOf('other')).toBeLessThan(said.lastIndexOf('author'));
+    expect(said.indexOf('author')).toBeLessThan(said.lastIndexOf('other'));
   });
 
   test('says once that it knows of more than it can hand on', async () => {

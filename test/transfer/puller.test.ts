@@ -61,6 +61,7 @@ async function pull(mode: LinkMode = 'sealed'): Promise<PullReport> {
       journal,
       mirroredFrom: () => alpha.node.id,
       mintTransferId,
+      report: () => undefined,
     }),
     calls: {
       call: async (_peer, method, params) => {

@@ -75,7 +75,7 @@ export class WorkingCopy {
 
   /** Whether what stood in for a root is a dataset like others by now, which somebody took over, and follows another source. */
   isStandInOfOthers(): boolean {
-    const here = this.#draft.get(ROOT_STAND_IN);
+    const here = this.#base.get(ROOT_STAND_IN);
     return here !== undefined && here.owner.epoch > FIRST_EPOCH && !this.#follows(here);
   }
 
