@@ -73,13 +73,11 @@ export class PandoNode {
       node: id,
       zfs,
       journal: transfers,
-      mirroredFrom: (tree, dataset) => {
-        const mirrors = mirrorsOf(admin.state, tree);
-        const others = dataset === undefined ? undefined : history.othersOf(tree);
-        const having = mirrors.find(
-          ({ from }) => dataset !== undefined && others?.get(from)?.get(dataset) !== undefined,
-        );
-        return (having ?? mirrors[0])?.from ?? null;
+      isMirrored: (tree) => mirrorsOf(admin.state, tree).length > 0,
+      peerWith: (tree, dataset) => {
+        const peers = mirrorsOf(admin.state, tree).map(({ from }) => from);
+        const views = history.othersOf(tree);
+        return peers.find((peer) => views.get(peer)?.get(dataset) !== undefined) ?? peers[0];
       },
       mintTransferId: () => parseTransferId(base.mintUuid()),
       report: (error) => reporter.warn(error.message, error.evidence),

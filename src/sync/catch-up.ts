@@ -202,11 +202,11 @@ export class CatchUp {
   }
 
   async #pass(): Promise<void> {
-    let questions: Question[] = [];
+    const questions: Question[] = [];
     let round = 0;
     for (let isDone = false; !isDone && !this.#stopped; round += 1) {
       this.#bell.answer();
-      questions = [...questions, ...this.#questions.splice(0)];
+      questions.push(...this.#questions.splice(0));
       for (const stream of this.#shared()) await this.#bringUp(stream);
       isDone = await this.#handingOn.pass();
       if (!isDone && round < ROUNDS_BEFORE_ANSWER) continue;

@@ -31,8 +31,10 @@ export interface TransferRecoveryOptions {
   readonly node: NodeId;
   readonly zfs: Zfs;
   readonly journal: TransferJournal;
-  /** The peer that the tree is mirrored from, of several the first that has the dataset; null where what was cut short for it can never go on. */
-  readonly mirroredFrom: (tree: TreeName, dataset?: DatasetId) => NodeId | null;
+  /** Whether something that was cut short for a tree could still go on. */
+  readonly isMirrored: (tree: TreeName) => boolean;
+  /** From which peer it could go on: of those that the tree is mirrored from, the first that has the dataset, or else the first; undefined where there is none. */
+  readonly peerWith: (tree: TreeName, dataset: DatasetId) => NodeId | undefined;
   readonly mintTransferId: () => TransferId;
   /** Told what could not be put right now; it is tried again at the next start. */
   readonly report: (error: PandoError) => void;
@@ -72,9 +74,9 @@ export class TransferRecovery {
 
   /** Where some of the log was lost, no intent tells of a root that was changing places; by the first look it is where it belongs. */
   async #bringHome(tree: TreeName, root: DatasetName): Promise<void> {
-    const { journal, mirroredFrom, mintTransferId, zfs } = this.#options;
+    const { journal, isMirrored, mintTransferId, zfs } = this.#options;
     const isKnown = journal.open().some((intent) => intent.tree === tree && movesRoot(intent));
-    if (isKnown || mirroredFrom(tree) === null || this.#home.has(root)) return;
+    if (isKnown || !isMirrored(tree) || this.#home.has(root)) return;
     const finish = await bringRootHome(root, zfs);
     // Where it has a successor, the tree can be looked at whatever comes of it
     if (finish !== null) await this.#ifPossible(finish(mintTransferId()));
@@ -112,12 +114,12 @@ export class TransferRecovery {
 
   /** What came of first streams that were cut short is written down as that again: the next sync goes on with it, or gives it up. */
   async #adoptStray(tree: TreeName, listed: readonly ListedDataset[]): Promise<void> {
-    const { journal, mirroredFrom, mintTransferId } = this.#options;
+    const { journal, peerWith, mintTransferId } = this.#options;
     const known = new Set(journal.open().flatMap(mayHaveBegun));
     const targets = new Map<NodeId, DatasetName[]>();
     for (const { name, properties } of listed.filter((one) => isBegun(one) && !known.has(one.name))) {
-      const peer = mirroredFrom(tree, properties[ID_PROPERTY] as DatasetId);
-      if (peer !== null) targets.set(peer, [...(targets.get(peer) ?? []), name]);
+      const peer = peerWith(tree, properties[ID_PROPERTY] as DatasetId);
+      if (peer !== undefined) targets.set(peer, [...(targets.get(peer) ?? []), name]);
     }
     for (const [peer, names] of targets) {
       const cut = { transfer: mintTransferId(), peer, tree, targets: names };
@@ -169,8 +171,8 @@ export class TransferRecovery {
   }
 
   #mayGoOn(intent: ReceiveInterrupted): boolean {
-    const { journal, mirroredFrom } = this.#options;
-    return journal.isInTime(intent) && mirroredFrom(intent.tree) !== null;
+    const { journal, isMirrored } = this.#options;
+    return journal.isInTime(intent) && isMirrored(intent.tree);
   }
 }
 

@@ -142,8 +142,15 @@ function isThere({ successorId }: RootExchange, root: ListedDataset | undefined)
   return root?.properties[ID_PROPERTY] === successorId;
 }
 
-async function moveChildren(from: DatasetName, to: DatasetName, zfs: Zfs): Promise<void> {
+/** Moves whatever lies right below a dataset, but for what is `taken` at its new place, with all below that. Rejects as ZFS does. */
+export async function moveChildren(
+  from: DatasetName,
+  to: DatasetName,
+  zfs: Zfs,
+  taken: readonly string[] = [],
+): Promise<void> {
   for (const name of await childrenOf(from, zfs)) {
+    if (taken.includes(name)) continue;
     await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
   }
 }

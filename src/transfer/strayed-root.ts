@@ -16,7 +16,7 @@ import {
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { asideOf, DIVERGED_PROPERTY } from './preservation.ts';
-import { childrenOf, outsideOf } from './root-exchange.ts';
+import { childrenOf, moveChildren, outsideOf } from './root-exchange.ts';
 
 /**
  * Puts the root of a mirror back to where it belongs, should it stand beside that and nothing be in its place. Where its successor is there, gives what finishes the exchange, under an id of its own; null
@@ -45,18 +45,11 @@ export async function bringRootHome(
   // Whoever diverged has a successor of its own id, or one that only stands in for it
   const hasDiverged = id === undefined || successor === id || successor === ROOT_STAND_IN;
   return async (transfer) => {
-    await moveMissing(outside, root, zfs);
+    // What has come anew meanwhile is there twice: the one of before goes along with its parent
+    await moveChildren(outside, root, zfs, await childrenOf(root, zfs));
     if (hasDiverged) await keepAside(strayed, asideOf(root, root, transfer), root, zfs);
     else await move(strayed, absoluteName(root, `renaming-${shortDatasetId(id as DatasetId)}` as RelativeName), zfs);
   };
-}
-
-async function moveMissing(from: DatasetName, to: DatasetName, zfs: Zfs): Promise<void> {
-  const taken = new Set(await childrenOf(to, zfs));
-  for (const name of await childrenOf(from, zfs)) {
-    // What has come anew meanwhile is there twice: the one of before goes along with its parent
-    if (!taken.has(name)) await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
-  }
 }
 
 async function keepAside(strayed: ListedDataset, aside: DatasetName, root: DatasetName, zfs: Zfs): Promise<void> {
