@@ -41,7 +41,7 @@ const BUFFERED_BYTES_LOW = BATCH_BYTES_MAX;
 const EVENTS_ALWAYS_WORTH = 1_000;
 
 /** How often what is handed on may be interrupted by other news before a question is answered: the asker waits for that, and there may be no end of news. */
-const ROUNDS_BEFORE_ANSWER = 8;
+export const ROUNDS_BEFORE_ANSWER = 8;
 
 export interface CatchUpOptions {
   readonly history: History;

@@ -1,11 +1,14 @@
 /** What a node does that lost its log, or some of it, and kept its key and its pools. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { PandoError } from '../../src/core/errors.ts';
 import {
   type HoldTag,
   holdTagOf,
+  ID_PROPERTY,
   type NodeId,
   parseTransferId,
   type RelativeName,
+  ROOT_STAND_IN,
   type SnapshotName,
   uuidFrom,
 } from '../../src/core/ids.ts';
@@ -17,12 +20,6 @@ import { at, dataset, IMAGES, introduce, MemoryWorld, surviving, syncImages, typ
 
 const BASE = 'base' as RelativeName;
 const WEB = 'web' as RelativeName;
-const QUIETLY = {
-  signal: new AbortController().signal,
-  onPlan: () => undefined,
-  onProgress: () => undefined,
-  refresh: true,
-};
 
 let world: MemoryWorld;
 let alpha: WorldNode;
@@ -68,7 +65,7 @@ async function contribute() {
   await beta.zfs.snapshot([at('beta/copy/web', 'w1')]);
   const contributions = { tree: IMAGES, from: beta.node.id, root: dataset('alpha/images'), ...EVERYTHING };
   await alpha.node.mirrors.add(contributions);
-  await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
+  await syncImages(alpha, { from: beta });
   return contributions;
 }
 
@@ -122,15 +119,15 @@ describe('a node that lost its log', () => {
       await alpha.node.grants.give(peer.node.id, { trees: '*', role: 'contributor' });
       await peer.node.grants.give(alpha.node.id, { trees: '*', role: 'contributor' });
       await alpha.node.hub.reach(peer.node.id);
-      await peer.node.mirrors.sync(IMAGES, QUIETLY, alpha.node.id);
+      await syncImages(peer, { from: alpha });
       expect(ownersIn(alpha), `before ${replica} was heard`).toMatchObject({ web: alpha.node.id });
       await alpha.node.mirrors.add({ ...contributions, from: peer.node.id });
-      await alpha.node.mirrors.sync(IMAGES, QUIETLY, peer.node.id);
+      await syncImages(alpha, { from: peer });
       await alpha.node.verifier.verify(IMAGES);
     }
     expect(ownersIn(alpha)).toEqual(owners);
     await beta.zfs.snapshot([at('beta/copy/web', 'w2')]);
-    const { steps } = await alpha.node.mirrors.sync(IMAGES, QUIETLY, beta.node.id);
+    const { steps } = await syncImages(alpha, { from: beta });
     expect(steps.map(({ step }) => `${step.kind} ${step.name}`)).toEqual(['receive-incremental web']);
   });
 
@@ -176,7 +173,7 @@ describe('a node that lost its log', () => {
     await alpha.node.grants.give(gamma.node.id, { trees: '*', role: 'contributor' });
     await gamma.node.grants.give(alpha.node.id, { trees: '*', role: 'reader' });
     await alpha.node.mirrors.add({ ...contributions, from: gamma.node.id });
-    await alpha.node.mirrors.sync(IMAGES, QUIETLY, gamma.node.id);
+    await syncImages(alpha, { from: gamma });
     await alpha.node.verifier.verify(IMAGES);
     expect(web(), 'a contributor is not asked about others').toMatchObject({ node: alpha.node.id });
     await alpha.node.grants.give(gamma.node.id, { trees: '*', role: 'standby' });
@@ -191,7 +188,7 @@ describe('a node that lost its log', () => {
     for (const peer of [alpha, beta]) {
       await introduce(peer, gamma);
       await mirror(gamma, peer.node.id);
-      await gamma.node.mirrors.sync(IMAGES, QUIETLY, peer.node.id);
+      await syncImages(gamma, { from: peer });
     }
     expect(ownersIn(gamma)).toMatchObject({ web: beta.node.id });
     await gamma.node.stop();
@@ -201,7 +198,7 @@ describe('a node that lost its log', () => {
     expect(ownersIn(again), 'nothing was heard yet').toMatchObject({ web: alpha.node.id });
     await introduce(beta, again);
     await mirror(again, beta.node.id);
-    for (const { node } of [alpha, beta]) await again.node.mirrors.sync(IMAGES, QUIETLY, node.id);
+    for (const from of [alpha, beta]) await syncImages(again, { from });
     await again.node.verifier.verify(IMAGES);
     expect(ownersIn(again)).toMatchObject({ base: alpha.node.id, web: beta.node.id });
   });
@@ -214,6 +211,29 @@ describe('a node that lost its log', () => {
     await mirror(again, alpha.node.id);
     expect(await syncImages(again)).toMatchObject({ steps: [], bytes: 0 });
     expect((await again.node.verifier.verify(IMAGES)).ok).toBe(true);
+  });
+
+  it('looks at the rest where a root that was changing places cannot be brought home whole, and says why not', async () => {
+    await beta.node.stop();
+    const [root, outside] = [dataset('beta/copy'), outsideOf(dataset('beta/copy'))];
+    await beta.zfs.rename(root, outside);
+    await beta.zfs.create(root, { [ID_PROPERTY]: ROOT_STAND_IN });
+    const rename = beta.zfs.rename.bind(beta.zfs);
+    const refusing = vi.spyOn(beta.zfs, 'rename').mockImplementation(async (from, to) => {
+      if (from === `${outside}/base`) throw new PandoError('ZFS_BUSY', `Cannot rename "${from}": somebody is in it.`);
+      await rename(from, to);
+    });
+    let again = await world.start('beta', { ...beta, log: surviving(new MemoryLog()) });
+    await introduce(alpha, again);
+    await mirror(again, alpha.node.id);
+    expect(again.warnings).toEqual([expect.stringContaining('somebody is in it')]);
+    expect((await syncImages(again)).steps).not.toEqual([]);
+    refusing.mockRestore();
+    await again.node.stop();
+    again = await world.start('beta', again);
+    await syncImages(again);
+    expect((await again.node.verifier.verify(IMAGES)).ok).toBe(true);
+    expect(await again.zfs.listOnly([outside])).toEqual([]);
   });
 
   it("releases the holds of its own that nobody knows of any more, and nobody else's", async () => {

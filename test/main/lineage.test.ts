@@ -6,13 +6,6 @@ import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 
-const QUIETLY = {
-  signal: new AbortController().signal,
-  onPlan: () => undefined,
-  onProgress: () => undefined,
-  refresh: true,
-};
-
 let world: MemoryWorld;
 let alpha: WorldNode;
 let beta: WorldNode;
@@ -127,7 +120,7 @@ describe('an origin outside the tree', () => {
     }
     for (const { node } of [alpha, gamma]) await node.grants.give(beta.node.id, { trees: '*', role: 'standby' });
     const syncGamma = async () => {
-      for (const { node } of [alpha, beta]) await gamma.node.mirrors.sync(IMAGES, QUIETLY, node.id);
+      for (const from of [alpha, beta]) await syncImages(gamma, { from });
     };
     await syncImages(beta);
     await syncGamma();

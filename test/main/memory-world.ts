@@ -122,12 +122,21 @@ export function at(name: string, snapshot: string) {
 export const IMAGES = 'images' as TreeName;
 export const ROOT = '' as RelativeName;
 
-/** Syncs the mirror of `images`, letting the owner look at its ZFS first. */
+export interface SyncImagesOptions {
+  readonly signal?: AbortSignal;
+  /** Whether the owner looks at its ZFS first (default: it does). */
+  readonly refresh?: boolean;
+  readonly onProgress?: (progress: TransferProgress) => void;
+  /** From whom, where `images` is mirrored from several. */
+  readonly from?: WorldNode;
+}
+
+/** Syncs a mirror of `images`. */
 export function syncImages(
   { node }: WorldNode,
-  { signal = new AbortController().signal, refresh = true, onProgress = (_: TransferProgress): void => undefined } = {},
+  { signal = new AbortController().signal, refresh = true, onProgress = () => undefined, from }: SyncImagesOptions = {},
 ): Promise<SyncReport> {
-  return node.mirrors.sync(IMAGES, { signal, refresh, onProgress, onPlan: () => undefined });
+  return node.mirrors.sync(IMAGES, { signal, refresh, onProgress, onPlan: () => undefined }, from?.node.id);
 }
 
 /** Something that is waited for in one place and let go on from another. */

@@ -8,7 +8,18 @@ import { PLAIN_STREAM } from '../../src/core/stream-flags.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { MemoryZfsOptions } from '../../src/zfs/memory/memory-zfs.ts';
 import type { SendTarget } from '../../src/zfs/zfs.ts';
-import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
+import { DurableLog } from '../sim/durable-log.ts';
+import {
+  at,
+  codeOf,
+  dataset,
+  IMAGES,
+  introduce,
+  MemoryWorld,
+  surviving,
+  syncImages,
+  type WorldNode,
+} from './memory-world.ts';
 
 const FILES = 9;
 
@@ -177,6 +188,29 @@ describe('a first stream that was cut short', () => {
       await beta.node.trees.add({ tree: 'own' as TreeName, root: dataset('beta/copy') });
       expect(await partial()).toEqual(['beta/copy/web']);
     });
+  });
+
+  it('goes on from the peer that has its dataset, where a tree comes from several and nothing was written down of it', async () => {
+    const gamma = await world.start('gamma');
+    await gamma.zfs.create(dataset('gamma/images'));
+    await gamma.zfs.snapshot([at('gamma/images', '1')]);
+    await gamma.node.trees.add({ tree: IMAGES, root: dataset('gamma/images') });
+    await beta.node.stop();
+    const log = new DurableLog();
+    beta = await world.start('beta', { ...beta, log: surviving(log) });
+    for (const peer of [gamma, alpha]) await introduce(peer, beta);
+    await beta.node.mirrors.add({ ...mirror(), from: gamma.node.id, only: ['web'] });
+    await beta.node.mirrors.add(mirror());
+    for (const peer of [gamma, alpha]) await beta.node.hub.sync(peer.node.id, { refresh: true });
+    const before = log.writes;
+    cut = { ...cut, streams: 1 };
+    expect((await syncImages(beta, { from: alpha })).steps.map(({ outcome }) => outcome.result)).toContain('failed');
+    await beta.node.stop();
+    await log.goBackTo(before);
+    beta = await world.start('beta', beta);
+    for (const from of [gamma, alpha]) await syncImages(beta, { from });
+    expect(resumed()).toBe(1);
+    await expectMirrored();
   });
 
   it('is looked at while something else goes, which the next sync brings again', async () => {

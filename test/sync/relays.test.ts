@@ -5,6 +5,7 @@ import { type ErrorCode, PandoError } from '../../src/core/errors.ts';
 import { type StreamId, splitStreamId, streamIdOf, type TreeName } from '../../src/core/ids.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import type { SignedBatch } from '../../src/log/signed.ts';
+import { ROUNDS_BEFORE_ANSWER } from '../../src/sync/catch-up.ts';
 import { createIdentity } from '../../src/sync/identity.ts';
 import { RELAYED_STREAMS_MAX, STREAMS_PER_PEER_MAX } from '../../src/sync/messages.ts';
 import {
@@ -124,6 +125,33 @@ describe('A node between two that do not meet', () => {
     for (const one of authors) await caughtUp(far, one);
     expect(said.indexOf('other')).toBeLessThan(said.lastIndexOf('author'));
     expect(said.indexOf('author')).toBeLessThan(said.lastIndexOf('other'));
+  });
+
+  test('answers a question in the midst of what it hands on, though something else always comes up', async () => {
+    const { author, relay, far } = await threeNodes();
+    await connect(author, relay);
+    const { sessionA, sessionB } = await connect(relay, far);
+    await caughtUp(far, author);
+    const { handsOn } = relay;
+    relay.handsOn = () => false;
+    sessionA.reconsider();
+    for (let batch = 1; batch <= 3 * ROUNDS_BEFORE_ANSWER; batch += 1) await takeSnapshots(author, batch * 1_000, 900);
+    await caughtUp(relay, author);
+    let handedOn = 0;
+    let answered: Promise<number> | undefined;
+    const relayed = relay.history.relayed.bind(relay.history);
+    vi.spyOn(relay.history, 'relayed').mockImplementation(async function* (...given) {
+      for await (const batch of relayed(...given)) {
+        handedOn += 1;
+        answered ??= sessionB.sync().then(() => handedOn);
+        sessionA.reconsider();
+        yield batch;
+      }
+    });
+    relay.handsOn = handsOn;
+    sessionA.reconsider();
+    await caughtUp(far, author);
+    expect(await answered).toBeLessThan(handedOn);
   });
 
   test('says once that it knows of more than it can hand on', async () => {
