@@ -141,6 +141,24 @@ describe('an origin outside the tree', () => {
     expect(await originOf(gamma, 'gamma/copy/web')).toBe(guid);
   });
 
+  it('comes from who has clones of it, where who took it over is not asked for it', async () => {
+    const gamma = await world.start('gamma');
+    for (const peer of [alpha, beta]) await introduce(peer, gamma);
+    await alpha.node.grants.give(beta.node.id, { trees: '*', role: 'standby' });
+    await syncImages(beta);
+    await beta.zfs.rename(dataset(`beta/copy/${lineageName(guid)}`), dataset('beta/copy/gold'));
+    await beta.node.verifier.verify(IMAGES);
+    const gold = { tree: IMAGES, name: 'gold' as RelativeName, recursive: false, withoutOwner: true };
+    await beta.node.ownership.take(gold);
+    const place = { tree: IMAGES, root: dataset('gamma/copy'), ...EVERYTHING };
+    await gamma.node.mirrors.add({ ...place, from: alpha.node.id });
+    await gamma.node.mirrors.add({ ...place, from: beta.node.id, except: ['gold', 'web'] });
+    for (const from of [alpha, beta]) await syncImages(gamma, { from });
+    expect(await originOf(gamma, 'gamma/copy/web')).toBe(guid);
+    expect(await gamma.zfs.listOnly([dataset('gamma/copy/gold')])).toEqual([]);
+    for (const from of [alpha, beta]) expect(stepsOf(await syncImages(gamma, { from }))).toEqual([]);
+  });
+
   it('becomes part of the clone when its owner promotes that', async () => {
     await cloneInTree('app');
     await syncImages(beta);

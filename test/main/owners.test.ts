@@ -97,6 +97,44 @@ describe('a clone that another node made of what it mirrors', () => {
     expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
   });
 
+  /** Mirrors the tree from alpha without the original, and from beta whatever that has. */
+  async function mirrorWithoutOriginal(): Promise<WorldNode> {
+    const gamma = await world.start('gamma');
+    for (const peer of [alpha, beta]) await acquaint(peer, gamma);
+    const rules = { ...EVERYTHING, except: ['base'], graceMs: 0 };
+    await gamma.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('gamma/images'), ...rules });
+    const all = { ...EVERYTHING, graceMs: 0 };
+    await gamma.node.mirrors.add({ tree: IMAGES, from: beta.node.id, root: dataset('gamma/images'), ...all });
+    return gamma;
+  }
+
+  it('brings the original along to where that is left out, and that stays as it is then', async () => {
+    const gamma = await mirrorWithoutOriginal();
+    expect(stepsOf(await sync(gamma, alpha))).toEqual(['receive-full  done']);
+    expect(stepsOf(await sync(gamma, beta))).toEqual(['receive-full base done', 'receive-clone web done']);
+    await take(beta, 'beta/images/web', 'w2');
+    expect(stepsOf(await sync(gamma, beta))).toEqual(['receive-incremental web done']);
+    await take(alpha, 'alpha/images/base', '2');
+    await sync(beta, alpha);
+    expect(stepsOf(await sync(gamma, alpha))).toEqual([]);
+    expect(stepsOf(await sync(gamma, beta))).toEqual(['receive-incremental base done']);
+    expect(gamma.node.mirrors.compare(IMAGES)).toEqual([]);
+    expect((await gamma.node.verifier.verify(IMAGES)).ok).toBe(true);
+    await beta.zfs.destroy(dataset('beta/images/web'));
+    expect(stepsOf(await sync(gamma, beta))).toEqual(['destroy-dataset web done']);
+    await take(alpha, 'alpha/images/base', '3');
+    await sync(beta, alpha);
+    for (const from of [alpha, beta]) expect(stepsOf(await sync(gamma, from))).toEqual([]);
+  });
+
+  it('that was destroyed keeps nothing from being left out', async () => {
+    await beta.zfs.destroy(dataset('beta/images/web'));
+    const gamma = await mirrorWithoutOriginal();
+    expect(stepsOf(await sync(gamma, beta))).toEqual([]);
+    expect(stepsOf(await sync(gamma, alpha))).toEqual(['receive-full  done']);
+    expect(stepsOf(await sync(gamma, beta))).toEqual([]);
+  });
+
   it('can be written and run at its owner, and has no powers elsewhere', async () => {
     await sync(alpha, beta);
     const powers = async ({ zfs }: WorldNode, name: string) => {

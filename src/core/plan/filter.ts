@@ -39,18 +39,26 @@ function supportsOf(view: Graph, dataset: Dataset): Dataset[] {
   return [above, origin].filter((support) => support !== undefined);
 }
 
-/** Adds parents and origins to the selection until nothing is missing: without them no replica can stand. */
-function close(view: Graph, ids: Set<DatasetId>): void {
+/** Some datasets of a view with the parents and origins they need: without them no replica can stand. What the view does not have is passed over. */
+export function withSupports(view: Graph, ids: Iterable<DatasetId>): ReadonlySet<DatasetId> {
+  const found = new Set<DatasetId>();
   const open = [...ids];
   for (let id = open.pop(); id !== undefined; id = open.pop()) {
     const dataset = view.get(id);
-    if (dataset === undefined) continue;
-    for (const support of supportsOf(view, dataset)) {
-      if (ids.has(support.id)) continue;
-      ids.add(support.id);
-      open.push(support.id);
-    }
+    if (dataset === undefined || found.has(id)) continue;
+    found.add(id);
+    for (const support of supportsOf(view, dataset)) open.push(support.id);
   }
+  return found;
+}
+
+export function takesAll({ only, except }: Pick<MirrorRules, 'only' | 'except'>): boolean {
+  return only.length === 0 && except.length === 0;
+}
+
+/** The datasets of a view that the globs of a mirror select, with the parents and origins they need. */
+export function takenBy(view: Graph, rules: Pick<MirrorRules, 'only' | 'except'>): ReadonlySet<DatasetId> {
+  return takesAll(rules) ? new Set(view.datasets.keys()) : withSupports(view, selected(view, rules));
 }
 
 /**
@@ -82,9 +90,8 @@ function wantedSnapshots(
  * each the snapshots to keep. Those that wanted clones hang off are wanted under every rule.
  */
 export function wantedGraph(view: Graph, rules: Omit<MirrorRules, 'graceMs'>, context: KeepContext): Graph {
-  if (rules.only.length === 0 && rules.except.length === 0 && rules.keep === 'all') return view;
-  const ids = selected(view, rules);
-  close(view, ids);
+  if (takesAll(rules) && rules.keep === 'all') return view;
+  const ids = takenBy(view, rules);
   const kept = Array.from(view.datasets.values()).filter(({ id }) => ids.has(id));
   const origins = new Set(kept.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
   const reduced = kept.map((dataset): [DatasetId, Dataset] => [

@@ -10,27 +10,22 @@
  * 5. What a peer claims that may take it over is the peer's, whoever owned it before (core/ownership.ts).
  * 6. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
  * 7. A lineage holder belongs to nobody, whatever it says: it comes with what hangs off it. Where its owner gave it a name, it is none any more.
+ * 8. What the mirror that should bring it leaves out comes with whatever another mirror brings that cannot stand without it.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
 import { isPandoError, PandoError } from '../../core/errors.ts';
 import type { Origin, Ownership } from '../../core/events.ts';
 import { isAllowed } from '../../core/grants.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
-import { neededHolders, withLineage } from '../../core/graph/lineage.ts';
+import { withLineage } from '../../core/graph/lineage.ts';
 import type { ObservedDataset } from '../../core/graph/observed.ts';
-import {
-  type DatasetId,
-  isLineage,
-  type NodeId,
-  type SnapshotGuid,
-  streamIdOf,
-  type TreeName,
-} from '../../core/ids.ts';
+import { type DatasetId, type NodeId, type SnapshotGuid, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
 import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
 import { hasReplicaMarks } from '../../core/replica-marks.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
+import { Serving, serverOfNew } from './serving.ts';
 
 export interface SourcesOptions {
   readonly history: History;
@@ -71,7 +66,7 @@ export class Sources {
   of(mirror: Mirror): Source {
     const { tree, from } = mirror;
     const known = this.#knowledge(tree);
-    known.sources ??= this.#settle(known);
+    known.sources ??= this.#settle(tree, known);
     const source = known.sources.get(mirror);
     if (source !== undefined) return source;
     if (!this.isEntitled(mirror)) throw this.#notEntitled(mirror);
@@ -240,23 +235,12 @@ export class Sources {
     );
   }
 
-  #settle({ basis, mirrors, local, views }: Knowledge): Map<Mirror, Source> {
+  #settle(tree: TreeName, { basis, mirrors, local, views }: Knowledge): Map<Mirror, Source> {
     const { node } = this.#options.history;
-    const known = { node, mirrors, local, views };
-    const followedFrom = new Map(
-      mirrors.map((mirror) => {
-        return [mirror, followed(mirror, { ...known, mayBring: (owner) => this.#mayBring(owner, mirror.tree) })];
-      }),
-    );
-    const needing = needingHolders(views, followedFrom);
-    const heard = Array.from(views, ([mirror, graph]) => ({
-      mirror,
-      graph,
-      follows: (dataset: Dataset) =>
-        isLineage(dataset.name) && !isOrdinary(dataset.id, views, followedFrom)
-          ? isHolderOf(mirror, needing(dataset.id), views)
-          : followedFrom.get(mirror)?.(dataset) === true,
-    }));
+    const serving = new Serving({ node, mirrors, local, views, mayBring: (owner) => this.#mayBring(owner, tree) });
+    const heard = Array.from(views, ([mirror, graph]) => {
+      return { mirror, graph, follows: (dataset: Dataset) => serving.brings(mirror, dataset) };
+    });
     const { graphs, contested } = settleNames(heard, local, ({ owner }) => owner.node === node);
     return new Map(
       heard.map(({ mirror, follows }, index): [Mirror, Source] => {
@@ -307,78 +291,6 @@ export class Sources {
     const stream = history.ownStream(tree);
     return history.head(stream) === null ? EMPTY_GRAPH : history.graph(stream);
   }
-}
-
-/** Beliefs 1 to 4. */
-function followed(
-  mirror: Mirror,
-  {
-    node,
-    mirrors,
-    local,
-    views,
-    mayBring,
-  }: Omit<Knowledge, 'basis' | 'sources'> & {
-    readonly node: NodeId;
-    readonly mayBring: (owner: NodeId) => boolean;
-  },
-): (dataset: Dataset) => boolean {
-  const peers = new Set(mirrors.map(({ from }) => from));
-  return ({ id }) => {
-    const owner = local.get(id)?.owner.node;
-    if (owner === undefined) {
-      const said = views.get(mirror)?.get(id)?.owner.node;
-      return serverOfNew(views, id) === mirror && (said === undefined || mayBring(said));
-    }
-    if (owner === node || !mayBring(owner)) return false;
-    if (peers.has(owner)) return owner === mirror.from;
-    return (mirrors.find((one) => views.get(one)?.get(id) !== undefined) ?? mirrors[0]) === mirror;
-  };
-}
-
-type Follows = (dataset: Dataset) => boolean;
-
-/** Belief 7: tells of a lineage holder which mirrors have something to be taken that hangs off it. */
-function needingHolders(
-  views: ReadonlyMap<Mirror, Graph>,
-  followedFrom: ReadonlyMap<Mirror, Follows>,
-): (holder: DatasetId) => readonly Mirror[] {
-  const neededBy = (mirror: Mirror): ReadonlySet<DatasetId> => {
-    const datasets = Array.from(views.get(mirror)?.datasets.values() ?? []);
-    return neededHolders(datasets.filter((one) => isLineage(one.name) || followedFrom.get(mirror)?.(one) === true));
-  };
-  let needed: ReadonlyMap<Mirror, ReadonlySet<DatasetId>> | undefined;
-  return (holder) => {
-    needed ??= new Map(Array.from(views.keys(), (mirror) => [mirror, neededBy(mirror)]));
-    return Array.from(needed).flatMap(([mirror, holders]) => (holders.has(holder) ? [mirror] : []));
-  };
-}
-
-/** Whether a lineage holder was made a dataset like others, where that is followed: somebody took it over, and gave it a name. Whoever has only clones of it calls it a holder still. */
-function isOrdinary(
-  id: DatasetId,
-  views: ReadonlyMap<Mirror, Graph>,
-  followedFrom: ReadonlyMap<Mirror, Follows>,
-): boolean {
-  return Array.from(views).some(([mirror, view]) => {
-    const dataset = view.get(id);
-    return dataset !== undefined && !isLineage(dataset.name) && followedFrom.get(mirror)?.(dataset) === true;
-  });
-}
-
-/** One that nobody needs is for the first mirror to give up, or what one gives up another would bring again. */
-function isHolderOf(mirror: Mirror, needing: readonly Mirror[], views: ReadonlyMap<Mirror, Graph>): boolean {
-  return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
-}
-
-/** Belief 2. */
-function serverOfNew(views: ReadonlyMap<Mirror, Graph>, id: DatasetId): Mirror | undefined {
-  const having = Array.from(views, ([mirror, view]) => ({ mirror, owner: view.get(id)?.owner })).filter(
-    (one): one is { mirror: Mirror; owner: Ownership } => one.owner !== undefined,
-  );
-  const claims = having.filter(({ mirror, owner }) => owner.node === mirror.from);
-  const first = foremost(claims.map(({ owner }) => owner));
-  return (claims.find(({ owner }) => owner === first) ?? having[0])?.mirror;
 }
 
 function guess(node: NodeId): Ownership {

@@ -1,0 +1,125 @@
+/**
+ * Which of the mirrors of a tree brings a dataset: one at most, or they would undo each other's work. The beliefs by number are those of sources.ts.
+ */
+import type { Mirror } from '../../core/admin.ts';
+import type { Dataset, Graph } from '../../core/graph/graph.ts';
+import { neededHolders } from '../../core/graph/lineage.ts';
+import { type DatasetId, isLineage, type NodeId } from '../../core/ids.ts';
+import { foremost } from '../../core/ownership.ts';
+import { takenBy, takesAll, withSupports } from '../../core/plan/filter.ts';
+
+export type Views = ReadonlyMap<Mirror, Graph>;
+
+export interface ServingOptions {
+  /** This node. */
+  readonly node: NodeId;
+  readonly mirrors: readonly Mirror[];
+  readonly local: Graph;
+  readonly views: Views;
+  /** Whether what belongs to a node may come into this tree. */
+  readonly mayBring: (owner: NodeId) => boolean;
+}
+
+export class Serving {
+  readonly #options: ServingOptions;
+  readonly #peers: ReadonlySet<NodeId>;
+  /** What each mirror takes, of those that were asked about. */
+  readonly #taken = new Map<Mirror, ReadonlySet<DatasetId>>();
+  /** What each mirror needs for what it brings. */
+  readonly #needed = new Map<Mirror, ReadonlySet<DatasetId>>();
+  #holders: ReadonlyMap<Mirror, ReadonlySet<DatasetId>> | undefined;
+
+  constructor(options: ServingOptions) {
+    this.#options = options;
+    this.#peers = new Set(options.mirrors.map(({ from }) => from));
+  }
+
+  /** Whether a mirror is the one that brings a dataset, which goes by that name at its peer. */
+  brings(mirror: Mirror, { id, name }: Dataset): boolean {
+    if (isLineage(name) && !this.#isOrdinary(id)) return this.#isForHolder(mirror, id);
+    return this.#serverOf(id) === mirror;
+  }
+
+  /** Beliefs 1 to 4, and 8. */
+  #serverOf(id: DatasetId): Mirror | undefined {
+    const first = this.#speakerFor(id);
+    if (first === undefined || !this.#isLeftOut(first, id)) return first;
+    return this.#options.mirrors.find((mirror) => mirror !== first && this.#neededFor(mirror).has(id)) ?? first;
+  }
+
+  /** Beliefs 1 to 4. */
+  #speakerFor(id: DatasetId): Mirror | undefined {
+    const { node, mirrors, local, views, mayBring } = this.#options;
+    const owner = local.get(id)?.owner.node;
+    if (owner === undefined) {
+      const server = serverOfNew(views, id);
+      const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner.node;
+      return said === undefined || mayBring(said) ? server : undefined;
+    }
+    if (owner === node || !mayBring(owner)) return undefined;
+    if (this.#peers.has(owner)) return mirrors.find(({ from }) => from === owner);
+    return mirrors.find((one) => views.get(one)?.get(id) !== undefined) ?? mirrors[0];
+  }
+
+  /** Whether the peer of a mirror has a dataset that the mirror does not take. */
+  #isLeftOut(mirror: Mirror, id: DatasetId): boolean {
+    const view = this.#options.views.get(mirror);
+    return !takesAll(mirror) && view?.get(id) !== undefined && !this.#takenBy(mirror, view).has(id);
+  }
+
+  #takenBy(mirror: Mirror, view: Graph): ReadonlySet<DatasetId> {
+    let taken = this.#taken.get(mirror);
+    if (taken === undefined) {
+      taken = takenBy(view, mirror);
+      this.#taken.set(mirror, taken);
+    }
+    return taken;
+  }
+
+  /** What a mirror brings by belief 1 to 4, and what that cannot stand without. */
+  #neededFor(mirror: Mirror): ReadonlySet<DatasetId> {
+    let needed = this.#needed.get(mirror);
+    const view = this.#options.views.get(mirror);
+    if (needed === undefined) {
+      const taken = view === undefined ? [] : [...this.#takenBy(mirror, view)];
+      const brought = taken.filter((id) => this.#speakerFor(id) === mirror);
+      needed = view === undefined ? new Set() : withSupports(view, brought);
+      this.#needed.set(mirror, needed);
+    }
+    return needed;
+  }
+
+  /** Whether a lineage holder was made a dataset like others, where that is taken from: somebody took it over, and gave it a name. Whoever has only clones of it calls it a holder still. */
+  #isOrdinary(id: DatasetId): boolean {
+    return Array.from(this.#options.views).some(([mirror, view]) => {
+      const dataset = view.get(id);
+      if (dataset === undefined || isLineage(dataset.name)) return false;
+      return this.#speakerFor(id) === mirror && !this.#isLeftOut(mirror, id);
+    });
+  }
+
+  /** Belief 7. One that nobody needs is for the first mirror to give up, or what one gives up another would bring again. */
+  #isForHolder(mirror: Mirror, holder: DatasetId): boolean {
+    const { views } = this.#options;
+    this.#holders ??= new Map(Array.from(views, ([one, view]) => [one, this.#holdersFor(one, view)]));
+    const needing = Array.from(this.#holders).flatMap(([one, holders]) => (holders.has(holder) ? [one] : []));
+    return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
+  }
+
+  /** The lineage holders that something hangs off which a mirror brings. */
+  #holdersFor(mirror: Mirror, view: Graph): ReadonlySet<DatasetId> {
+    const datasets = Array.from(view.datasets.values());
+    return neededHolders(datasets.filter(({ id, name }) => isLineage(name) || this.#serverOf(id) === mirror));
+  }
+}
+
+/** Belief 2. */
+export function serverOfNew(views: Views, id: DatasetId): Mirror | undefined {
+  const having = Array.from(views).flatMap(([mirror, view]) => {
+    const owner = view.get(id)?.owner;
+    return owner === undefined ? [] : [{ mirror, owner }];
+  });
+  const claims = having.filter(({ mirror, owner }) => owner.node === mirror.from);
+  const first = foremost(claims.map(({ owner }) => owner));
+  return (claims.find(({ owner }) => owner === first) ?? having[0])?.mirror;
+}
