@@ -12,7 +12,7 @@ import {
   type TreeName,
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { Step, Waiting } from '../../src/core/plan/steps.ts';
+import type { Retained, Step, Waiting } from '../../src/core/plan/steps.ts';
 import { Follower } from '../../src/features/mirrors/follower.ts';
 import { History } from '../../src/log/history.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
@@ -162,8 +162,10 @@ describe('a follower', () => {
     const [first, second] = [2, 3].map((key) => ({ ...place, from: signerOf(key).node }));
     const waiting: Waiting = { dataset: datasetId('web'), name: 'web' as RelativeName, reason: 'origin-waits' };
     let synced: NodeId[];
-    /** What the syncs with the first peer leave for others to bring. */
+    /** What the syncs with the first peer leave for others to bring, and what they keep for others. */
     let left: readonly Waiting[];
+    let kept: readonly Retained[];
+    let timers: FakeTimers;
     let follower: Follower;
     let peers: Map<number, History>;
 
@@ -171,11 +173,14 @@ describe('a follower', () => {
       synced = [];
       peers = new Map();
       left = [waiting];
+      kept = [];
+      timers = new FakeTimers();
       const mirrors = {
         list: () => [first, second].filter((mirror) => mirror !== undefined),
         sync: async (_tree: TreeName, _options: unknown, from = first?.from ?? expect.fail()) => {
           synced.push(from);
-          const plan = { steps: [], conflicts: [], waiting: from === first?.from ? left : [], retained: [] };
+          const isFirst = from === first?.from;
+          const plan = { steps: [], conflicts: [], waiting: isFirst ? left : [], retained: isFirst ? kept : [] };
           return {
             tree: IMAGES,
             from,
@@ -186,7 +191,7 @@ describe('a follower', () => {
         },
       };
       const { history } = alpha.node;
-      follower = new Follower({ history, mirrors, timers: new FakeTimers(), onSynced: () => undefined });
+      follower = new Follower({ history, mirrors, timers, onSynced: () => undefined });
       follower.start();
       await settled();
       expect(synced).toEqual([first?.from, second?.from]);
@@ -292,6 +297,26 @@ describe('a follower', () => {
       synced = [];
       await happens('received', snapshotCreated(1, 3));
       expect(synced).toEqual([]);
+    });
+
+    it('syncs the one that keeps something for others a while after any of them has moved on, and as often as that at most', async () => {
+      left = [];
+      kept = [{ dataset: web, name, snapshot: 's1' as SnapshotName, reason: 'in-common' }];
+      await tells(4, ...smallTree(1));
+      await timers.advance(3_600_000);
+      expect(synced, 'it keeps nothing yet').toEqual([]);
+      follower.follow(first ?? expect.fail());
+      await settled();
+      synced = [];
+      for (const number of [2, 3, 4]) {
+        await tells(4, snapshotCreated(1, number));
+        await timers.advance(10_000);
+      }
+      expect(synced).toEqual([]);
+      await timers.advance(40_000);
+      expect(synced).toEqual([first?.from]);
+      await timers.advance(3_600_000);
+      expect(synced, 'nobody has moved on since').toEqual([first?.from]);
     });
 
     it('goes by nobody that the tree is not mirrored from', async () => {

@@ -299,6 +299,35 @@ describe('a rule', () => {
     expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
   });
 
+  it('keeps what a replica of this one has as its newest, until that has newer ones', async () => {
+    // With bookmarks, the delivery itself would be something new
+    beta = await world.start('standby', undefined, { capabilities: { bookmarks: false } });
+    await introduce(alpha, beta);
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    const copy = { tree: IMAGES, from: alpha.node.id, root: dataset('standby/copy') };
+    await beta.node.mirrors.add({ ...copy, ...EVERYTHING, keep: { last: 1 } });
+    const there = async () => (await beta.zfs.listOnly([dataset('standby/copy/web')]))[0]?.snapshots.map((s) => s.name);
+    await take('1');
+    await syncImages(beta);
+    const gamma = await world.start('gamma');
+    await introduce(beta, gamma);
+    await gamma.node.grants.give(beta.node.id, { trees: '*', role: 'reader' });
+    const place = { tree: IMAGES, from: beta.node.id, root: dataset('gamma/copy') };
+    await gamma.node.mirrors.add({ ...place, ...EVERYTHING });
+    await syncImages(gamma);
+    await beta.node.hub.sync(gamma.node.id, { refresh: true });
+    await take('2');
+    await syncImages(beta);
+    await take('3');
+    await syncImages(beta);
+    expect(await there()).toEqual(['1', '3']);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    await syncImages(gamma);
+    await beta.node.hub.sync(gamma.node.id, { refresh: true });
+    expect(outcomes(await syncImages(beta, { refresh: false }))).toEqual(['destroy-snapshot done']);
+    expect(await there()).toEqual(['3']);
+  });
+
   it('keeps days that the owner has destroyed long since, and no hostile owner can hurry it', async () => {
     await alpha.zfs.create(dataset('alpha/images/web'));
     await mirror({ keep: { daily: 3 } });

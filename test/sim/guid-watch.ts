@@ -1,11 +1,12 @@
 /**
- * Watches over invariant 1 on one machine: no snapshot goes from its pool unless somebody at that machine destroyed it by hand, or it was received into a mirror
- * that gives up what its peer gave up, and has been there for as long as that takes. Compares the guids before and after whatever could destroy one; that nothing
+ * Watches over invariant 1 on one machine: no snapshot goes from its pool unless somebody at that machine destroyed it by hand, or a mirror need not keep it by its rules: it was
+ * received longer ago than what its peer gave up is kept, or has as many behind it as are kept at all. Compares the guids before and after whatever could destroy one; that nothing
  * else does is checked when the world has come to rest.
  */
+import type { MirrorRules } from '../../src/core/events.ts';
 import type { DatasetName, SnapshotGuid } from '../../src/core/ids.ts';
 import type { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
-import type { ReceiveRequest } from '../../src/zfs/zfs.ts';
+import type { ReceiveRequest, SnapshotReference } from '../../src/zfs/zfs.ts';
 
 /** Commands that destroy snapshots, or could. */
 const DESTRUCTIVE: ReadonlySet<string> = new Set(['destroy', 'destroySnapshot', 'rollback']);
@@ -14,14 +15,15 @@ const DESTRUCTIVE: ReadonlySet<string> = new Set(['destroy', 'destroySnapshot', 
 const LINEAGE_HOLDER = /\/\.pando\/lineage\/([0-9]+)$/;
 
 type Guids = ReadonlySet<SnapshotGuid>;
+export type Keeping = Pick<MirrorRules, 'keep' | 'graceMs'>;
 
 export interface GuidWatchOptions {
   readonly zfs: MemoryZfs;
   readonly pool: DatasetName;
   /** Virtual ms. */
   readonly now: () => number;
-  /** For how long the mirror that a dataset belongs to keeps what its peer gave up, in ms; null for ever. */
-  readonly graceOf: (dataset: string) => number | null;
+  /** What the mirrors keep that a dataset belongs to; none where it belongs to none. */
+  readonly keepingOf: (dataset: string) => readonly Keeping[];
   readonly accuse: (what: string) => void;
 }
 
@@ -81,28 +83,42 @@ export class GuidWatch {
     if (!DESTRUCTIVE.has(command)) return act();
     if (this.#commanded.has(datasetOf(given[0]))) return this.allow(act);
     const before = await this.#guids();
+    const behind = command === 'destroySnapshot' ? await this.#behind(given[0] as SnapshotReference) : 0;
     try {
       return await act();
     } finally {
       const after = await this.#guids();
-      for (const guid of lost(before, after)) this.#judge(guid, command, given[0]);
+      for (const guid of lost(before, after)) this.#judge({ guid, behind }, command, given[0]);
     }
   }
 
-  /** Whether a snapshot could go. */
-  #judge(guid: SnapshotGuid, command: string, given: unknown): void {
-    const { now, graceOf, accuse } = this.#options;
-    const grace = graceOf(datasetOf(given));
+  /** Whether a snapshot could go that has so many behind it. */
+  #judge(
+    { guid, behind }: { readonly guid: SnapshotGuid; readonly behind: number },
+    command: string,
+    given: unknown,
+  ): void {
+    const { now, keepingOf, accuse } = this.#options;
     const since = this.#received.get(guid);
-    if (grace !== null && since !== undefined && now() - since >= grace) this.#givenUp.add(guid);
+    const mayGo = keepingOf(datasetOf(given)).some(({ keep, graceMs }) => {
+      const isOld = graceMs !== null && since !== undefined && now() - since >= graceMs;
+      return isOld || (keep !== 'all' && behind >= Math.max(1, keep.last ?? 0));
+    });
+    if (mayGo) this.#givenUp.add(guid);
     else accuse(`snapshot ${guid} by ${command} ${JSON.stringify(given)}`);
   }
 
+  /** How many snapshots a dataset has that are newer than one. */
+  async #behind({ dataset, snapshot }: SnapshotReference): Promise<number> {
+    const [{ snapshots } = { snapshots: [] }] = await this.#zfs.listOnly([dataset]);
+    return snapshots.length - 1 - snapshots.findIndex(({ name }) => name === snapshot);
+  }
+
   async #watchReceive({ target }: ReceiveRequest, act: () => Promise<unknown>): Promise<unknown> {
-    const { now, graceOf } = this.#options;
+    const { now, keepingOf } = this.#options;
     const [, alone] = LINEAGE_HOLDER.exec(target) ?? [];
     if (alone !== undefined) this.#cameAlone.add(alone as SnapshotGuid);
-    if (graceOf(target) === null) return act();
+    if (keepingOf(target).every(({ graceMs }) => graceMs === null)) return act();
     const before = await this.#guids();
     try {
       return await act();

@@ -56,7 +56,7 @@ it('what was received goes without accusation once its time is over, and what wa
   const accuse = vi.fn();
   zfs.addPool('n0');
   const pool = parseDatasetName('n0');
-  const watch = new GuidWatch({ zfs, pool, now: () => now, graceOf: () => 10, accuse });
+  const watch = new GuidWatch({ zfs, pool, now: () => now, keepingOf: () => [{ keep: 'all', graceMs: 10 }], accuse });
   const take = (name: string) => zfs.snapshot([{ dataset: pool, snapshot: parseSnapshotName(name) }]);
   const destroy = async (name: string): Promise<void> => {
     const place = { dataset: pool, snapshot: parseSnapshotName(name) };
@@ -72,6 +72,24 @@ it('what was received goes without accusation once its time is over, and what wa
   expect(accuse).toHaveBeenCalledTimes(1);
   await destroy('mine');
   expect(accuse).toHaveBeenCalledTimes(2);
+});
+
+it('what has as many behind it as are kept goes without accusation, and what has fewer does not', async () => {
+  const zfs = new MemoryZfs();
+  const accuse = vi.fn();
+  zfs.addPool('n0');
+  const pool = parseDatasetName('n0');
+  const keeping = { keep: { last: 2 }, graceMs: null };
+  const watch = new GuidWatch({ zfs, pool, now: () => 0, keepingOf: () => [keeping], accuse });
+  for (const name of ['1', '2', '3']) await zfs.snapshot([{ dataset: pool, snapshot: parseSnapshotName(name) }]);
+  const destroy = async (name: string): Promise<void> => {
+    const place = { dataset: pool, snapshot: parseSnapshotName(name) };
+    await watch.watch('destroySnapshot', [place], () => zfs.destroySnapshot(place));
+  };
+  await destroy('1');
+  expect(accuse).not.toHaveBeenCalled();
+  await destroy('2');
+  expect(accuse).toHaveBeenCalledTimes(1);
 });
 
 it('some worlds have one, chosen by their seed', async () => {

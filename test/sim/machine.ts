@@ -19,7 +19,7 @@ import { DEFAULT_TRANSFER_LIMITS } from '../../src/transfer/limits.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { DurableLog } from './durable-log.ts';
 import { Effects } from './effects.ts';
-import { GuidWatch } from './guid-watch.ts';
+import { GuidWatch, type Keeping } from './guid-watch.ts';
 import { Hostility } from './hostile/hostility.ts';
 import { Life } from './life.ts';
 import type { SimulatedNetwork } from './network.ts';
@@ -100,7 +100,7 @@ export class Machine {
       zfs: this.zfs,
       pool: name as DatasetName,
       now: scheduler.now,
-      graceOf: (dataset) => this.#graceOf(dataset as DatasetName),
+      keepingOf: (dataset) => this.#keepingOf(dataset as DatasetName),
       accuse: (lost) => {
         trace.note(scheduler.now(), name, `lost ${lost}`);
         if (hostile === null) accuse(1, lost);
@@ -210,13 +210,13 @@ export class Machine {
    * Whoever tells of clones that never come can have lineage holders received, and given up when it tells otherwise. So can one of several owners, whose clone comes
    * before the dataset that it hangs off.
    */
-  #graceOf(dataset: DatasetName): number | null {
-    for (const { tree, root, graceMs } of this.mirrors.values()) {
+  #keepingOf(dataset: DatasetName): Keeping[] {
+    return Array.from(this.mirrors.values()).flatMap(({ tree, root, keep, graceMs }): Keeping[] => {
       const name = relativeTo(root, dataset);
-      if (name === undefined) continue;
-      return isLineage(name) && (this.deceived.has(tree) || this.shared.has(tree)) ? 0 : graceMs;
-    }
-    return null;
+      if (name === undefined) return [];
+      const isFleeting = isLineage(name) && (this.deceived.has(tree) || this.shared.has(tree));
+      return [{ keep, graceMs: isFleeting ? 0 : graceMs }];
+    });
   }
 
   #gone(): void {

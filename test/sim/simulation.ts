@@ -53,6 +53,9 @@ const COUNT_EVERY_MS = 15_000;
 /** On average between two things that a node in wrong hands does to its disk and its log, in ms; and in how many worlds there is one. */
 const HARM_EVERY_MS = 15_000;
 const HOSTILE_SHARE = 0.25;
+/** In how many worlds without such a node mirrors keep and take only a part, and what their chance begins with beside the seed. */
+const RULES_SHARE = 0.3;
+const RULES_SALT = 0x72756c65;
 /** Of the kinds of faults, how many a world has; and how many worlds have people who meddle with replicas. */
 const FAULTS_SHARE = 0.4;
 const MEDDLING_SHARE = 0.3;
@@ -80,7 +83,9 @@ export async function liveThrough({ seed, nodes, events, say }: SimulationOption
   const random = new Random(seed);
   const trace = new Trace(say ?? null);
   const topology = random.pick(TOPOLOGIES);
-  const world = new World(random.fork(), trace, nodes, pickHostile(new Random(~seed), nodes, topology));
+  const hostile = pickHostile(new Random(~seed), nodes, topology);
+  const rules = pickRules(new Random(seed ^ RULES_SALT));
+  const world = new World(random.fork(), trace, nodes, { hostile, rules: hostile === null ? rules : null });
   const faults = FAULTS.filter(() => random.chance(FAULTS_SHARE));
   const unwatch = watchProcess(world);
   try {
@@ -97,6 +102,11 @@ export async function liveThrough({ seed, nodes, events, say }: SimulationOption
 function pickHostile(random: Random, nodes: number, topology: Topology): Hostile | null {
   if (nodes < 2 || topology === 'team' || !random.chance(HOSTILE_SHARE)) return null;
   return { index: random.below(nodes), random };
+}
+
+/** From chance of its own as well. Where a node is in wrong hands, nobody lets it make others give up what they keep. */
+function pickRules(random: Random): Random | null {
+  return random.chance(RULES_SHARE) ? random : null;
 }
 
 /** Whatever nobody caught would have ended a real node (invariant 7). */

@@ -1,5 +1,6 @@
 /** Machines, what their operators want of them, and the network between them. */
 import { type Mirror, mirrorKey } from '../../src/core/admin.ts';
+import type { KeepRule, MirrorRules } from '../../src/core/events.ts';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
@@ -14,10 +15,16 @@ import type { Trace } from './trace.ts';
 const WITHOUT_ADDRESS = 0.2;
 /** Of how many mirrors the peer is a replica itself. */
 const OF_REPLICAS = 0.3;
-/** How many of the mirrors that follow a node in wrong hands give up what it gave up, and after how many ms at least and at most. */
+/** How many of the mirrors that follow a node in wrong hands, or have rules at all, give up what their peer gave up, and after how many ms at least and at most. */
 const GIVING_UP = 0.5;
 const GRACE_MS_MIN = 2_000;
 const GRACE_MS_MAX = 40_000;
+/** Where operators keep and take what they decide: of how many mirrors so many snapshots are kept, what is given up goes, or only a part is taken. */
+const KEEPING_SOME = 0.3;
+const KEEP_RULES: readonly KeepRule[] = [{ last: 1 }, { last: 3 }, { last: 2, hourly: 1 }];
+const TAKING_SOME = 0.4;
+/** Names of the simulated world end with digits, so that each of these selects some. */
+const SOME_GLOBS = ['**/*[0-2]', '**/*[3-6]', '**/*[7-9]', '*[0-4]', 'd*/**', '**/c*'];
 /** Trees that one node mirrors at most, beside its own. */
 const MIRRORS_MAX = 3;
 
@@ -45,6 +52,11 @@ export interface Hostile {
   readonly random: Random;
 }
 
+export interface WorldOptions {
+  readonly hostile?: Hostile | null;
+  readonly rules?: Random | null;
+}
+
 /** How a mirror was brought up to date for the last time, or why it was not. */
 export interface LastSync {
   readonly machine: Machine;
@@ -62,11 +74,15 @@ export class World {
   readonly trace: Trace;
   readonly random: Random;
 
-  constructor(random: Random, trace: Trace, nodes: number, hostile: Hostile | null = null) {
+  /** Chance for what the mirrors keep and take; null where they take all, and for ever. */
+  readonly #rules: Random | null;
+
+  constructor(random: Random, trace: Trace, nodes: number, { hostile = null, rules = null }: WorldOptions = {}) {
     const names = new Map<NodeId, string>();
     const signatures = new SimulatedSignatures();
     const { scheduler } = this;
     this.random = random;
+    this.#rules = rules;
     this.trace = trace;
     this.network = new SimulatedNetwork({
       scheduler,
@@ -214,13 +230,23 @@ export class World {
       tree,
       from: source.id,
       root: machine.roots.get(tree) ?? (`${machine.name}/of-${tree}` as DatasetName),
-      ...EVERYTHING,
+      ...(this.#rules === null ? EVERYTHING : someRules(this.#rules)),
       ...(source.hostility?.random.chance(GIVING_UP) && {
         graceMs: Math.round(source.hostility.random.between(GRACE_MS_MIN, GRACE_MS_MAX)),
       }),
     };
     machine.mirrors.set(mirrorKey(mirror), mirror);
   }
+}
+
+function someRules(random: Random): MirrorRules {
+  const globs = (): string[] => (random.chance(TAKING_SOME) ? [random.pick(SOME_GLOBS)] : []);
+  return {
+    only: globs(),
+    except: globs(),
+    keep: random.chance(KEEPING_SOME) ? random.pick(KEEP_RULES) : 'all',
+    graceMs: random.chance(GIVING_UP) ? Math.round(random.between(GRACE_MS_MIN, GRACE_MS_MAX)) : null,
+  };
 }
 
 async function syncOnce(machine: Machine, mirror: Mirror): Promise<LastSync> {

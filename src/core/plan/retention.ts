@@ -212,6 +212,11 @@ export function firstDue(retained: readonly Retained[]): number | null {
   return first;
 }
 
+/** Whether something that need not be kept stays only since a peer has it as well: when those have moved on, it may go. */
+export function keepsForOthers({ retained }: { readonly retained: readonly Retained[] }): boolean {
+  return retained.some(({ reason }) => reason === 'in-common');
+}
+
 function sharesSnapshot(other: Graph, { id, snapshots }: Dataset): boolean {
   const there = other.get(id);
   return there !== undefined && newestIn(snapshots, there) >= 0;

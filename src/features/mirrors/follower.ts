@@ -3,14 +3,17 @@ import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, isLineage, type NodeId, splitStreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
-import { firstDue } from '../../core/plan/retention.ts';
+import { firstDue, keepsForOthers } from '../../core/plan/retention.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
 import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
 import type { Mirrors, SyncReport } from './mirrors.ts';
 
-/** After a sync that failed, or did only a part, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. */
+/**
+ * After a sync that failed, or did only a part, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. So long what may go waits also where
+ * others have moved on that it was kept for: there can be many of them.
+ */
 const RETRY_MS = 60_000;
 /** A grace period can outlast what a timer takes (2^31 ms): mirrors that have one are looked at once a day, in ms. */
 const LOOK_AGAIN_MS_MAX = 86_400_000;
@@ -44,7 +47,8 @@ export interface FollowerOptions {
 
 /**
  * Keeps mirrors up to date by itself: syncs each once at the start, whenever its peer reports something new, when somebody here changed the mirror
- * behind its back, and when others have brought to the tree, or told of it, what this one may have waited for.
+ * behind its back, when others have brought to the tree, or told of it, what this one may have waited for, and some time after others have moved on for whom it kept what need not
+ * be kept.
  */
 export class Follower {
   readonly #options: FollowerOptions;
@@ -56,10 +60,12 @@ export class Follower {
   readonly #unfinished = new Set<MirrorKey>();
   /** Mirrors whose last sync left a lineage holder, which what others bring can make needless. */
   readonly #keeping = new Set<MirrorKey>();
+  /** Mirrors whose last sync kept something only since another peer has it as well. */
+  readonly #sharing = new Set<MirrorKey>();
   /** Mirrors whose last sync failed: they are tried again in time, and when their own peer tells something. */
   readonly #failed = new Set<MirrorKey>();
-  /** How to call off the syncs that are to come by themselves. */
-  readonly #wakings = new Map<MirrorKey, () => void>();
+  /** The syncs that are to come by themselves: when, by the clock of the timers, and how to call them off. */
+  readonly #wakings = new Map<MirrorKey, { readonly at: number; readonly cancel: () => void }>();
   #unsubscribe: () => void = () => undefined;
 
   constructor(options: FollowerOptions) {
@@ -74,7 +80,7 @@ export class Follower {
   async stop(): Promise<void> {
     this.#unsubscribe();
     this.#stopping.abort();
-    for (const cancel of this.#wakings.values()) cancel();
+    for (const { cancel } of this.#wakings.values()) cancel();
     await Promise.all(this.#runs);
   }
 
@@ -131,6 +137,7 @@ export class Follower {
 
   /** A peer has told something of the tree. Mirrors of others wait for their turn where the last sync failed. */
   #told(mirrors: readonly Mirror[], node: NodeId, events: HistoryChange['events']): void {
+    for (const mirror of mirrors) if (this.#sharing.has(mirrorKey(mirror))) this.#wakeUp(mirror, RETRY_MS);
     if (!mirrors.some(({ from }) => from === node)) return;
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
@@ -171,7 +178,7 @@ export class Follower {
     const key = mirrorKey({ tree, from });
     let isSecondLook = false;
     this.#busy.set(key, state);
-    this.#wakings.get(key)?.();
+    this.#callOff(key);
     const quiet = { onProgress: () => undefined, onPlan: () => undefined };
     const options = { ...quiet, signal: this.#stopping.signal, refresh: false };
     try {
@@ -182,6 +189,7 @@ export class Follower {
         this.#failed.delete(key);
         remember(this.#unfinished, key, leavesSomething(report.plan));
         remember(this.#keeping, key, this.#keepsHolders(tree));
+        remember(this.#sharing, key, keepsForOthers(report.plan));
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
         const isDone = report.steps.every(({ outcome }) => outcome.result === 'done' || outcome.result === 'kept');
@@ -202,16 +210,25 @@ export class Follower {
     }
   }
 
-  /** Syncs again after so many ms by itself; null for not. */
+  /** Syncs again after so many ms by itself, or sooner where that was to be; null for not. */
   #wakeUp(mirror: MirrorPlace, afterMs: number | null): void {
     if (afterMs === null || this.#stopping.signal.aborted) return;
-    this.#wakings.get(mirrorKey(mirror))?.();
-    this.#wakings.set(
-      mirrorKey(mirror),
-      this.#options.timers.after(afterMs, () => {
-        if (this.#isMirrored(mirror)) this.follow(mirror);
-      }),
-    );
+    const { timers } = this.#options;
+    const key = mirrorKey(mirror);
+    const at = timers.now() + afterMs;
+    const planned = this.#wakings.get(key);
+    if (planned !== undefined && planned.at <= at) return;
+    this.#callOff(key);
+    const cancel = timers.after(afterMs, () => {
+      this.#wakings.delete(key);
+      if (this.#isMirrored(mirror)) this.follow(mirror);
+    });
+    this.#wakings.set(key, { at, cancel });
+  }
+
+  #callOff(key: MirrorKey): void {
+    this.#wakings.get(key)?.cancel();
+    this.#wakings.delete(key);
   }
 }
 

@@ -18,7 +18,7 @@ import {
 import { departures as departed } from '../../core/plan/departures.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
-import { firstDue } from '../../core/plan/retention.ts';
+import { firstDue, keepsForOthers } from '../../core/plan/retention.ts';
 import type { Allowance, Conflict, Plan, Retention, Step } from '../../core/plan/steps.ts';
 import { checkMirrorPlace } from '../../core/roots.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
@@ -37,7 +37,7 @@ import type { Zfs } from '../../zfs/zfs.ts';
 import type { DepartureJournal } from './departure-journal.ts';
 import { MirrorTurns, uncancelled } from './mirror-turns.ts';
 import { checkReplicaPlace } from './replica-place.ts';
-import { notShared, type Source, Sources } from './sources.ts';
+import { isSame, notShared, type Source, Sources } from './sources.ts';
 
 export interface MirrorsOptions {
   readonly history: History;
@@ -99,6 +99,8 @@ interface Settled extends Made {
   readonly mirror: Mirror;
   /** When time alone gives something to do, in Unix ms; null for never. */
   readonly until: number | null;
+  /** What others had, where that kept something from going. */
+  readonly copies: readonly Graph[];
 }
 
 /**
@@ -364,7 +366,8 @@ export class Mirrors {
     if (todo.steps.length === 0) {
       if (this.#waitsForBookmarks(tree, todo).length > 0) return { tree, from, plan: todo, steps, bytes };
       const until = isCertain ? firstDue(todo.retained) : 0;
-      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until });
+      const copies = keepsForOthers(todo) ? this.#copies(tree) : [];
+      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until, copies });
       return { tree, from, plan: todo, steps, bytes };
     }
     const pulled = await this.#pull(mirror, todo, options);
@@ -422,9 +425,10 @@ export class Mirrors {
   /** What was planned last, where nothing can have changed since. */
   #settledPlan(mirror: Mirror): Plan | undefined {
     const settled = this.#settled.get(mirrorKey(mirror));
-    const isSame = settled?.mirror === mirror && settled.basis === this.sources.of(mirror).basis;
-    const isOver = settled?.until != null && settled.until <= this.#options.history.now();
-    return isSame && !isOver ? settled.plan : undefined;
+    if (settled?.mirror !== mirror || settled.basis !== this.sources.of(mirror).basis) return undefined;
+    const isOver = settled.until !== null && settled.until <= this.#options.history.now();
+    const haveMoved = settled.copies.length > 0 && !isSame(settled.copies, this.#copies(mirror.tree));
+    return isOver || haveMoved ? undefined : settled.plan;
   }
 
   async #noticeDepartures(mirror: Mirror): Promise<void> {
@@ -550,15 +554,21 @@ export class Mirrors {
   }
 
   #retention(mirror: Mirror): Retention {
-    const { admin, departures, history } = this.#options;
-    const streams = Array.from(admin.state.peers.keys(), (peer) => streamIdOf(peer, mirror.tree));
+    const { departures, history } = this.#options;
     return {
       keep: mirror.keep,
       graceMs: mirror.graceMs,
       now: history.now(),
       noticedAt: (departed) => departures.noticedAt(mirror, departed),
-      copies: streams.filter((stream) => history.head(stream) !== null).map((stream) => history.graph(stream)),
+      copies: this.#copies(mirror.tree),
     };
+  }
+
+  /** What each peer that has told of a tree has of it. */
+  #copies(tree: TreeName): Graph[] {
+    const { admin, history } = this.#options;
+    const streams = Array.from(admin.state.peers.keys(), (peer) => streamIdOf(peer, tree));
+    return streams.filter((stream) => history.head(stream) !== null).map((stream) => history.graph(stream));
   }
 
   #local(tree: TreeName): Graph {

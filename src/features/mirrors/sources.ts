@@ -297,7 +297,8 @@ function guess(node: NodeId): Ownership {
   return { node, epoch: FIRST_EPOCH, isGuess: true };
 }
 
-function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {
+/** Whether two lists hold the same values, by identity. */
+export function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {
   return before.length === now.length && before.every((one, index) => one === now[index]);
 }
 

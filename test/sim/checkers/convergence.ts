@@ -9,15 +9,17 @@ import {
   type RelativeName,
   relativeTo,
 } from '../../../src/core/ids.ts';
+import { takesAll } from '../../../src/core/plan/filter.ts';
 import type { Contested } from '../../../src/core/plan/settled-names.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
 import type { Machine } from '../machine.ts';
 import type { World } from '../world.ts';
 import type { Checker, Finding } from './checker.ts';
+import { takenOf } from './taken.ts';
 
 /**
  * Invariant 3: what its peer has of a tree, a mirror has as well: the same names, origins, guids and order, as the two ZFS show them. Where a tree is mirrored from several peers, each
- * counts for what it owns. A mirror may have more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, as waiting, or as a
+ * counts for what it owns. Where a mirror takes a part of it, or keeps some of the snapshots, that is there, and of all that is there the newest snapshot. A mirror may have more, since a receiver destroys nothing that it was not told to. What the node itself tells of as a conflict, as waiting, or as a
  * name that was given twice, is between people.
  */
 export const convergence: Checker = {
@@ -70,7 +72,9 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const copies = all.filter((guid) => times.get(guid) !== 1);
   const guids = new Set(all.filter((guid) => times.get(guid) === 1));
   // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
-  const clones = theirs.filter((one) => follows(idOf(one)) && one.snapshots.length > 0);
+  const taken = takenOf(theirs, root, mirror);
+  const brought = theirs.filter((one) => follows(idOf(one)) && taken.has(one.name));
+  const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
   const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
   const isNeeded = (one: ListedDataset): boolean => !isHolder(relative(root, one)) || needed.has(one.name);
   const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
@@ -78,7 +82,9 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     (source.trees.has(mirror.tree) || dataset.origin !== null) &&
     !(isShared && hangsOffHolder(mirror, copy)) &&
     !(isShared && dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
-  const compared = theirs.filter((one) => !excused.has(idOf(one)) && follows(idOf(one)));
+  // Globs are for the names that datasets have here
+  const isUnclear = (one: ListedDataset): boolean => !takesAll(mirror) && isNamedTwice(relative(root, one));
+  const compared = brought.filter((one) => !excused.has(idOf(one)) && !isUnclear(one));
   return compared.flatMap((dataset) => {
     const copy = ours.find((one) => idOf(one) === idOf(dataset));
     const name = relative(root, dataset);
@@ -92,6 +98,7 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
       ...heldBeside(ours, copy),
       ...olderThanAlone(dataset, copy, machine),
       ...(isShared ? olderThanCommon(dataset, copy) : []),
+      ...(mirror.keep === 'all' ? [] : allButNewest(dataset)),
     ];
     return [
       ...(isCalledSo ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
@@ -172,6 +179,11 @@ function olderThanAlone(theirs: ListedDataset, ours: ListedDataset, { guids }: M
   if (first === undefined || !guids.cameAlone.has(first)) return [];
   const at = theirs.snapshots.findIndex(({ guid }) => guid === first);
   return theirs.snapshots.slice(0, Math.max(0, at)).map(({ guid }) => guid);
+}
+
+/** What a rule on what is kept may leave out. */
+function allButNewest({ snapshots }: ListedDataset): string[] {
+  return snapshots.slice(0, -1).map(({ guid }) => guid);
 }
 
 /** What a former owner had destroyed before it was sent, and the next owner still has: a replica that has newer ones cannot receive it any more. */

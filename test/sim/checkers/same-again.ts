@@ -1,12 +1,13 @@
-import { absoluteName, relativeTo } from '../../../src/core/ids.ts';
+import { absoluteName, isHoldOfPando, relativeTo } from '../../../src/core/ids.ts';
 import { wasWrittenTo } from '../../../src/transfer/giving-up.ts';
 import type { PullReport } from '../../../src/transfer/progress.ts';
+import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
 import type { Machine } from '../machine.ts';
 import type { LastSync } from '../world.ts';
 import type { Checker, Finding } from './checker.ts';
 
 /**
- * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people wrote to by hand stays, as does
+ * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people wrote to or hold stays, as does
  * what they put a dataset of theirs into, and each sync says so again.
  */
 export const sameAgain: Checker = {
@@ -35,11 +36,19 @@ async function staysForItsPeople(
   { tree, root }: LastSync['mirror'],
   { step, outcome }: PullReport['steps'][number],
 ): Promise<boolean> {
-  if (step.kind !== 'destroy-dataset' || outcome.result !== 'kept') return false;
+  if (outcome.result !== 'kept' || !('name' in step)) return false;
   const place = absoluteName(root, step.name);
+  if (step.kind === 'destroy-snapshot')
+    return isHeldByPeople(machine, { dataset: place, snapshot: step.snapshot.name });
+  if (step.kind !== 'destroy-dataset') return false;
   const [there] = await machine.zfs.listOnly([place]);
   if (there !== undefined && (await wasWrittenTo(machine.zfs, there))) return true;
   const known = machine.node?.trees.graph(tree);
   const below = (await machine.zfs.list(root)).filter(({ name }) => name.startsWith(`${place}/`));
   return below.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
+}
+
+async function isHeldByPeople({ zfs }: Machine, snapshot: SnapshotReference): Promise<boolean> {
+  const [tags = []] = await zfs.holds([snapshot]);
+  return tags.some((tag) => !isHoldOfPando(tag));
 }

@@ -1,0 +1,29 @@
+import { dirname } from 'node:path/posix';
+import picomatch from 'picomatch';
+import type { Mirror } from '../../../src/core/admin.ts';
+import { type DatasetName, isLineage, relativeTo } from '../../../src/core/ids.ts';
+import type { ListedDataset } from '../../../src/zfs/zfs.ts';
+
+/** Of what a peer has of a tree, that which the globs of a mirror select, and what none of that can be without: what lies above it, and what it is a clone of. */
+export function takenOf(
+  theirs: readonly ListedDataset[],
+  root: DatasetName,
+  { only, except }: Mirror,
+): ReadonlySet<DatasetName> {
+  const matches = (globs: readonly string[], name: string) => picomatch.isMatch(name, [...globs], { dot: true });
+  const isSelected = ({ name }: ListedDataset): boolean => {
+    const relative = relativeTo(root, name);
+    if (relative === undefined || isLineage(relative)) return false;
+    return (only.length === 0 || matches(only, relative)) && !matches(except, relative);
+  };
+  const taken = new Set<DatasetName>();
+  const take = (one: ListedDataset | undefined): void => {
+    if (one === undefined || taken.has(one.name)) return;
+    taken.add(one.name);
+    for (const name of [dirname(one.name), one.origin?.reference.dataset]) {
+      take(theirs.find((other) => other.name === name));
+    }
+  };
+  for (const one of theirs) if (isSelected(one)) take(one);
+  return taken;
+}
