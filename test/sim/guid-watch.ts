@@ -15,7 +15,11 @@ const DESTRUCTIVE: ReadonlySet<string> = new Set(['destroy', 'destroySnapshot', 
 const LINEAGE_HOLDER = /\/\.pando\/lineage\/([0-9]+)$/;
 
 type Guids = ReadonlySet<SnapshotGuid>;
-export type Keeping = Pick<MirrorRules, 'keep' | 'graceMs'>;
+
+export interface Keeping extends Pick<MirrorRules, 'keep' | 'graceMs'> {
+  /** Whether others can own by now what was made here. */
+  readonly isShared: boolean;
+}
 
 export interface GuidWatchOptions {
   readonly zfs: MemoryZfs;
@@ -99,8 +103,8 @@ export class GuidWatch {
     given: unknown,
   ): void {
     const { now, keepingOf, accuse } = this.#options;
-    const since = this.#received.get(guid);
-    const mayGo = keepingOf(datasetOf(given)).some(({ keep, graceMs }) => {
+    const mayGo = keepingOf(datasetOf(given)).some(({ keep, graceMs, isShared }) => {
+      const since = this.#received.get(guid) ?? (isShared ? 0 : undefined);
       const isOld = graceMs !== null && since !== undefined && now() - since >= graceMs;
       return isOld || (keep !== 'all' && behind >= Math.max(1, keep.last ?? 0));
     });

@@ -56,7 +56,13 @@ it('what was received goes without accusation once its time is over, and what wa
   const accuse = vi.fn();
   zfs.addPool('n0');
   const pool = parseDatasetName('n0');
-  const watch = new GuidWatch({ zfs, pool, now: () => now, keepingOf: () => [{ keep: 'all', graceMs: 10 }], accuse });
+  const watch = new GuidWatch({
+    zfs,
+    pool,
+    now: () => now,
+    keepingOf: () => [{ keep: 'all', graceMs: 10, isShared: false }],
+    accuse,
+  });
   const take = (name: string) => zfs.snapshot([{ dataset: pool, snapshot: parseSnapshotName(name) }]);
   const destroy = async (name: string): Promise<void> => {
     const place = { dataset: pool, snapshot: parseSnapshotName(name) };
@@ -79,7 +85,7 @@ it('what has as many behind it as are kept goes without accusation, and what has
   const accuse = vi.fn();
   zfs.addPool('n0');
   const pool = parseDatasetName('n0');
-  const keeping = { keep: { last: 2 }, graceMs: null };
+  const keeping = { keep: { last: 2 }, graceMs: null, isShared: false };
   const watch = new GuidWatch({ zfs, pool, now: () => 0, keepingOf: () => [keeping], accuse });
   for (const name of ['1', '2', '3']) await zfs.snapshot([{ dataset: pool, snapshot: parseSnapshotName(name) }]);
   const destroy = async (name: string): Promise<void> => {

@@ -214,8 +214,9 @@ export class Machine {
     return Array.from(this.mirrors.values()).flatMap(({ tree, root, keep, graceMs }): Keeping[] => {
       const name = relativeTo(root, dataset);
       if (name === undefined) return [];
-      const isFleeting = isLineage(name) && (this.deceived.has(tree) || this.shared.has(tree));
-      return [{ keep, graceMs: isFleeting ? 0 : graceMs }];
+      const isShared = this.shared.has(tree);
+      const isFleeting = isLineage(name) && (this.deceived.has(tree) || isShared);
+      return [{ keep, graceMs: isFleeting ? 0 : graceMs, isShared }];
     });
   }
 

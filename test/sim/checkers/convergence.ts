@@ -98,7 +98,7 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
       ...heldBeside(ours, copy),
       ...olderThanAlone(dataset, copy, machine),
       ...(isShared ? olderThanCommon(dataset, copy) : []),
-      ...(mirror.keep === 'all' ? [] : allButNewest(dataset)),
+      ...(mirror.keep === 'all' ? [] : notKept(dataset, copy)),
     ];
     return [
       ...(isCalledSo ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
@@ -181,9 +181,12 @@ function olderThanAlone(theirs: ListedDataset, ours: ListedDataset, { guids }: M
   return theirs.snapshots.slice(0, Math.max(0, at)).map(({ guid }) => guid);
 }
 
-/** What a rule on what is kept may leave out. */
-function allButNewest({ snapshots }: ListedDataset): string[] {
-  return snapshots.slice(0, -1).map(({ guid }) => guid);
+/** What a rule on what is kept may leave out: all but the newest, and that too where the owner destroyed a newer one, which is here. */
+function notKept({ snapshots }: ListedDataset, { snapshots: ours }: ListedDataset): string[] {
+  const newest = ours.at(-1)?.creation ?? Number.NEGATIVE_INFINITY;
+  return snapshots
+    .filter((one, index) => index < snapshots.length - 1 || one.creation <= newest)
+    .map(({ guid }) => guid);
 }
 
 /** What a former owner had destroyed before it was sent, and the next owner still has: a replica that has newer ones cannot receive it any more. */

@@ -1,14 +1,14 @@
-import { absoluteName, isHoldOfPando, relativeTo } from '../../../src/core/ids.ts';
+import type { Snapshot } from '../../../src/core/events.ts';
+import { absoluteName, type DatasetName, isHoldOfPando, relativeTo } from '../../../src/core/ids.ts';
 import { wasWrittenTo } from '../../../src/transfer/giving-up.ts';
 import type { PullReport } from '../../../src/transfer/progress.ts';
-import type { SnapshotReference } from '../../../src/zfs/zfs.ts';
 import type { Machine } from '../machine.ts';
 import type { LastSync } from '../world.ts';
 import type { Checker, Finding } from './checker.ts';
 
 /**
- * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people wrote to or hold stays, as does
- * what they put a dataset of theirs into, and each sync says so again.
+ * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people hold or wrote to stays, as does
+ * what they put a dataset of theirs into and what hangs together with something that was kept aside for them, and each sync says so again.
  */
 export const sameAgain: Checker = {
   invariant: 5,
@@ -38,8 +38,7 @@ async function staysForItsPeople(
 ): Promise<boolean> {
   if (outcome.result !== 'kept' || !('name' in step)) return false;
   const place = absoluteName(root, step.name);
-  if (step.kind === 'destroy-snapshot')
-    return isHeldByPeople(machine, { dataset: place, snapshot: step.snapshot.name });
+  if (step.kind === 'destroy-snapshot') return isNeededByPeople(machine, place, step.snapshot);
   if (step.kind !== 'destroy-dataset') return false;
   const [there] = await machine.zfs.listOnly([place]);
   if (there !== undefined && (await wasWrittenTo(machine.zfs, there))) return true;
@@ -48,7 +47,13 @@ async function staysForItsPeople(
   return below.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
 }
 
-async function isHeldByPeople({ zfs }: Machine, snapshot: SnapshotReference): Promise<boolean> {
-  const [tags = []] = await zfs.holds([snapshot]);
-  return tags.some((tag) => !isHoldOfPando(tag));
+/** Whether people hold a snapshot, or have what hangs off it, among what was kept aside for them too. */
+async function isNeededByPeople(
+  { zfs, name: pool }: Machine,
+  dataset: DatasetName,
+  snapshot: Snapshot,
+): Promise<boolean> {
+  const [tags = []] = await zfs.holds([{ dataset, snapshot: snapshot.name }]);
+  const clones = (await zfs.list(pool as DatasetName)).filter(({ origin }) => origin?.guid === snapshot.guid);
+  return tags.some((tag) => !isHoldOfPando(tag)) || clones.some(({ name }) => name.includes('/.pando/diverged/'));
 }
