@@ -5,7 +5,6 @@ import { MOVED_PROPERTY } from '../core/graph/lineage.ts';
 import {
   absoluteName,
   type DatasetName,
-  divergedRoot,
   isLineage,
   type RelativeName,
   type TransferId,
@@ -17,7 +16,7 @@ import type { Zfs } from '../zfs/zfs.ts';
 import { destroyGivenUpDataset, destroyGivenUpSnapshot, wasWrittenTo } from './giving-up.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import type { Intent, TransferJournal } from './journal.ts';
-import { asideOf, finishPreservation, undoPreservation } from './preservation.ts';
+import { asideOf, finishPreservation, successorOf, undoPreservation } from './preservation.ts';
 import { placeholderProperties, replicaProperties } from './replica-properties.ts';
 import { finishRootExchange, outsideOf, undoRootExchange } from './root-exchange.ts';
 
@@ -188,7 +187,6 @@ export class MetadataReplay {
     const { tree, root, mintTransferId } = this.#options;
     const transfer = mintTransferId();
     const name = this.#name(step.name);
-    const diverged = divergedRoot(root);
     return {
       type: 'preservation.started',
       transfer,
@@ -196,7 +194,7 @@ export class MetadataReplay {
       dataset: step.dataset,
       name,
       aside: asideOf(root, name, transfer),
-      successor: absoluteName(diverged, `successor-${transfer}` as RelativeName),
+      successor: successorOf(root, transfer),
       lastCommon: step.lastCommon?.name ?? null,
       outside: name === root ? outsideOf(root) : null,
     };

@@ -20,6 +20,7 @@ import {
   poolOf,
   type RelativeName,
   ROOT_STAND_IN,
+  relativeTo,
   type TransferId,
 } from '../core/ids.ts';
 import { chainOf } from '../core/stream-flags.ts';
@@ -30,20 +31,53 @@ import { exchangeRoots, handOnProperties, type RootExchange, takeBackRoots } fro
 
 /** Says of a kept dataset where it came from: the name that it had. */
 export const DIVERGED_PROPERTY = 'pando:diverged-from';
+/** Length of a UUID as text (RFC 9562, section 4). */
+const UUID_CHARACTERS = 36;
+
+/** What the successor of a dataset that is being kept is called until it takes that one's name. */
+const SUCCESSOR_PREFIX = 'successor-';
 
 /** Where a dataset of the tree at `root` is kept. A UUIDv7 begins with its time: copies of one dataset stand in the order in which they were kept. */
 export function asideOf(root: DatasetName, name: DatasetName, transfer: TransferId): DatasetName {
-  const leaf = name.slice(name.lastIndexOf('/') + 1);
-  return absoluteName(divergedRoot(root), `${leaf}-${transfer}` as RelativeName);
+  return absoluteName(divergedRoot(root), `${leafOf(name)}-${transfer}` as RelativeName);
+}
+
+/** Where the successor of such a dataset is made. */
+export function successorOf(root: DatasetName, transfer: TransferId): DatasetName {
+  return absoluteName(divergedRoot(root), `${SUCCESSOR_PREFIX}${transfer}` as RelativeName);
+}
+
+/** Whether a dataset lies where those are kept, and not below one of them. */
+export function isAside(root: DatasetName, name: DatasetName): boolean {
+  return relativeTo(divergedRoot(root), name) === leafOf(name);
+}
+
+/** Whether a dataset that lies beside those that are kept is called as a successor. */
+export function isSuccessor(name: DatasetName): boolean {
+  return leafOf(name).startsWith(SUCCESSOR_PREFIX);
+}
+
+/** The last part of the name that a dataset had, by the one that it is kept under. */
+export function formerLeafOf(aside: DatasetName): string {
+  return leafOf(aside).slice(0, -(UUID_CHARACTERS + 1));
+}
+
+function leafOf(name: DatasetName): string {
+  return name.slice(name.lastIndexOf('/') + 1);
 }
 
 /** What is kept aside of the tree at `root`. Rejects as ZFS does. */
 export async function listKeptAside(zfs: Zfs, root: DatasetName): Promise<ListedDataset[]> {
-  const listed = await zfs.list(divergedRoot(root)).catch((error: unknown) => {
+  const listed = await listAside(zfs, root);
+  return listed.filter(({ properties }) => properties[DIVERGED_PROPERTY] !== undefined);
+}
+
+/** The same with what is to be kept, is not yet, or takes the place of it. */
+export async function listAside(zfs: Zfs, root: DatasetName): Promise<ListedDataset[]> {
+  return zfs.list(divergedRoot(root)).catch((error: unknown) => {
     if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
     throw error;
   });
-  return listed.filter(({ properties }) => properties[DIVERGED_PROPERTY] !== undefined);
 }
 
 interface Found {
@@ -70,7 +104,8 @@ export async function finishPreservation(intent: PreservationStarted, zfs: Zfs):
   await markKept(intent, zfs);
 }
 
-async function markKept({ name, aside }: PreservationStarted, zfs: Zfs): Promise<void> {
+/** Says of a dataset that it is kept, and which name it had; it is no dataset of the tree any more. Idempotent; rejects as ZFS does. */
+export async function markKept({ name, aside }: Pick<PreservationStarted, 'name' | 'aside'>, zfs: Zfs): Promise<void> {
   await zfs.setProperties([aside], { [DIVERGED_PROPERTY]: name });
   await zfs.inheritProperty([aside], ID_PROPERTY);
 }

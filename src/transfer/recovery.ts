@@ -19,6 +19,7 @@ import type { Intent, TransferJournal } from './journal.ts';
 import { finishPreservation, undoPreservation } from './preservation.ts';
 import { markReplicas } from './replica-properties.ts';
 import { finishRootExchange, undoRootExchange } from './root-exchange.ts';
+import { settleStrayedAside } from './strayed-aside.ts';
 import { bringRootHome } from './strayed-root.ts';
 
 /** A transfer that a crash cut short, and what kept it from being cleared up. */
@@ -72,7 +73,7 @@ export class TransferRecovery {
     await this.#bringHome(tree, root);
   }
 
-  /** Where some of the log was lost, no intent tells of a root that was changing places; by the first look it is where it belongs. */
+  /** Where some of the log was lost, no intent tells of a root that was changing places, or of what was being kept aside; by the first look all of it is where it belongs. */
   async #bringHome(tree: TreeName, root: DatasetName): Promise<void> {
     const { journal, isMirrored, mintTransferId, zfs } = this.#options;
     const isKnown = journal.open().some((intent) => intent.tree === tree && movesRoot(intent));
@@ -80,6 +81,8 @@ export class TransferRecovery {
     const finish = await bringRootHome(root, zfs);
     // Where it has a successor, the tree can be looked at whatever comes of it
     if (finish !== null) await this.#ifPossible(finish(mintTransferId()));
+    const known = new Set(journal.open().flatMap(namesAside));
+    await this.#ifPossible(settleStrayedAside(root, zfs, (name) => known.has(name)));
     this.#home.add(root);
   }
 
@@ -180,6 +183,11 @@ export class TransferRecovery {
 function mayHaveBegun(intent: Intent): readonly DatasetName[] {
   if (intent.type === 'receive.interrupted') return intent.targets;
   return intent.type === 'transfer.started' ? [...intent.resumable, ...intent.targets.map(({ name }) => name)] : [];
+}
+
+/** What a preservation that has not ended has among what is kept aside. */
+function namesAside(intent: Intent): readonly DatasetName[] {
+  return intent.type === 'preservation.started' ? [intent.aside, intent.successor] : [];
 }
 
 async function recover(intent: TransferStarted, zfs: Zfs, node: NodeId): Promise<void> {

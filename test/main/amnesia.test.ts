@@ -14,6 +14,7 @@ import {
 } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
+import { successorOf } from '../../src/transfer/preservation.ts';
 import { outsideOf } from '../../src/transfer/root-exchange.ts';
 import { DurableLog } from '../sim/durable-log.ts';
 import { at, dataset, IMAGES, introduce, MemoryWorld, surviving, syncImages, type WorldNode } from './memory-world.ts';
@@ -211,6 +212,31 @@ describe('a node that lost its log', () => {
     await mirror(again, alpha.node.id);
     expect(await syncImages(again)).toMatchObject({ steps: [], bytes: 0 });
     expect((await again.node.verifier.verify(IMAGES)).ok).toBe(true);
+  });
+
+  it('keeps aside what diverged, and brings nothing again, where it was in the middle of that', async () => {
+    const [root, base] = [dataset('beta/copy'), dataset('beta/copy/base')];
+    await beta.zfs.setProperties([base], { readonly: 'off' });
+    beta.zfs.write(base, 'file', 'mine');
+    await beta.zfs.snapshot([at(base, 'mine')]);
+    await beta.zfs.setProperties([base], { readonly: 'on' });
+    const successor = successorOf(root, parseTransferId(uuidFrom(1, new Uint8Array(16))));
+    for (const hidden of ['.pando', '.pando/diverged']) await beta.zfs.create(dataset(`${root}/${hidden}`));
+    const { [ID_PROPERTY]: id = expect.fail(), readonly = '' } = (await beta.zfs.listOnly([base]))[0]?.properties ?? {};
+    await beta.zfs.clone(at(base, '1'), successor, { [ID_PROPERTY]: id, readonly });
+    await beta.zfs.promote(successor);
+    await alpha.zfs.snapshot([at('alpha/images/base', '2')]);
+    beta = await forget(beta, alpha);
+    const { steps } = await syncImages(beta);
+    expect(steps.map(({ step, outcome }) => `${step.kind} ${outcome.result}`)).toEqual([
+      'preserve done',
+      'receive-incremental done',
+    ]);
+    expect((await beta.node.verifier.verify(IMAGES)).ok).toBe(true);
+    const [kept, ...others] = await beta.node.diverged.list(IMAGES);
+    expect(others).toEqual([]);
+    expect(beta.zfs.read(`${root}/.pando/diverged/${kept?.copy}`, 'file')).toBe('mine');
+    expect(await beta.zfs.listOnly([successor])).toEqual([]);
   });
 
   it('looks at the rest where a root that was changing places cannot be brought home whole, and says why not', async () => {

@@ -1,6 +1,5 @@
 /** What goes wrong in a world: each world has some of these, each as often as its seed says. */
 import { isPandoError } from '../../src/core/errors.ts';
-import type { DatasetName } from '../../src/core/ids.ts';
 import type { Machine } from './machine.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -114,8 +113,6 @@ export class Faults {
 
   async #loseWrites(machine: Machine, count: number): Promise<void> {
     machine.hasForgotten = true;
-    for (const { name } of await machine.zfs.list(machine.name as DatasetName).catch(() => []))
-      if (/\/successor-/.test(name)) machine.orphans.add(name);
     await machine.log.goBackTo(Math.max(0, machine.log.writes - count));
   }
 

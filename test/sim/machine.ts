@@ -75,8 +75,6 @@ export class Machine {
   readonly deceived = new Set<TreeName>();
   /** Whether its log has lost something: also, maybe, that this node took over what can be written to here. */
   hasForgotten = false;
-  /** What was to take the place of a dataset that diverged when the log that knew of it was lost. */
-  readonly orphans = new Set<DatasetName>();
   /** By how much its clock is wrong, in ms. */
   skewMs = 0;
   readonly #options: MachineOptions;

@@ -2,10 +2,24 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { PandoError } from '../../src/core/errors.ts';
 import type { PreservationStarted } from '../../src/core/events.ts';
-import { type DatasetId, ID_PROPERTY, parseTransferId, type SnapshotName, uuidFrom } from '../../src/core/ids.ts';
+import {
+  type DatasetId,
+  ID_PROPERTY,
+  parseTransferId,
+  type SnapshotName,
+  shortDatasetId,
+  uuidFrom,
+} from '../../src/core/ids.ts';
 import { REPLICA_PROPERTIES } from '../../src/core/replica-marks.ts';
-import { DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
+import {
+  asideOf,
+  DIVERGED_PROPERTY,
+  finishPreservation,
+  successorOf,
+  undoPreservation,
+} from '../../src/transfer/preservation.ts';
 import { markReplicas } from '../../src/transfer/replica-properties.ts';
+import { settleStrayedAside } from '../../src/transfer/strayed-aside.ts';
 import { MemoryZfs } from '../../src/zfs/memory/memory-zfs.ts';
 import { datasetId } from '../core/graph-language.ts';
 import { at, codeOf, dataset, IMAGES } from '../main/memory-world.ts';
@@ -133,5 +147,74 @@ describe('keeping what diverged', () => {
       { name: dataset('tank/.pando'), kind: 'filesystem', dataset: datasetId('pando') },
     ]);
     expect((await volumes.listOnly([dataset('tank/new-vol')]))[0]?.properties.readonly).toBe('on');
+  });
+});
+
+describe('keeping what diverged, where no journal knows of it any more', () => {
+  const root = dataset('tank');
+  const forgotten = {
+    ...intent,
+    aside: asideOf(root, intent.name, intent.transfer),
+    successor: successorOf(root, intent.transfer),
+  };
+  const settle = (on = zfs) => settleStrayedAside(root, on, () => false);
+  const kept = (name: string) => ({ [forgotten.aside]: 'mine', [name]: 'common' });
+
+  async function begin(command: keyof MemoryZfs, number = 1): Promise<void> {
+    expect(await codeOf(finishPreservation(forgotten, failingAt(command, number)))).toBe('ZFS_BUSY');
+  }
+
+  it('is taken back as long as the dataset has its name, wherever that is cut short in turn', async () => {
+    for (const command of ['promote', 'rename'] as const) {
+      for (const refused of ['promote', 'destroy'] as const) {
+        await begin(command);
+        await settle(failingAt(refused, 1)).catch(() => undefined);
+        await settle();
+        expect(await there(), `${command}, ${refused}`).toEqual({ [intent.name]: 'mine' });
+        const [web] = await zfs.listOnly([intent.name]);
+        expect(web?.origin).toBeNull();
+        expect(web?.snapshots.map(({ name }) => name)).toEqual(['1']);
+      }
+    }
+  });
+
+  it('is finished once the dataset was moved: what is kept is told of, and its successor is there to be given its name', async () => {
+    await begin('rename', 2);
+    await settle();
+    expect(await there()).toEqual(kept(`tank/renaming-${shortDatasetId(WEB)}`));
+    const [aside] = await zfs.listOnly([forgotten.aside]);
+    expect(aside?.properties).toMatchObject({ [DIVERGED_PROPERTY]: intent.name });
+    expect(aside?.properties[ID_PROPERTY]).toBeUndefined();
+  });
+
+  it('is told of by the name that its successor has', async () => {
+    await begin('setProperties');
+    await zfs.create(dataset('tank/apps'));
+    await zfs.rename(intent.name, dataset('tank/apps/web'));
+    await settle();
+    expect(await there()).toEqual({ ...kept('tank/apps/web'), 'tank/apps': undefined });
+    expect((await zfs.listOnly([forgotten.aside]))[0]?.properties[DIVERGED_PROPERTY]).toBe('tank/apps/web');
+  });
+
+  it('stays as it is where an intent tells of it, where it was finished, and where people put something else in its place', async () => {
+    await begin('rename');
+    const before = await there();
+    await settleStrayedAside(root, zfs, (name) => name === forgotten.successor);
+    expect(await there()).toEqual(before);
+    await zfs.promote(intent.name);
+    await zfs.promote(forgotten.successor);
+    await zfs.rename(intent.name, dataset('tank/mine'));
+    await zfs.inheritProperty([dataset('tank/mine')], ID_PROPERTY);
+    await zfs.create(intent.name, { [ID_PROPERTY]: WEB });
+    await settle();
+    expect(Object.keys(await there())).toContain(forgotten.successor);
+    await zfs.destroy(intent.name);
+    await zfs.setProperties([dataset('tank/mine')], { [ID_PROPERTY]: WEB });
+    await zfs.rename(dataset('tank/mine'), intent.name);
+    await finishPreservation(forgotten, zfs);
+    await zfs.create(dataset(`${forgotten.aside}/below`), { [ID_PROPERTY]: datasetId('below') });
+    const after = await there();
+    await settle();
+    expect(await there()).toEqual(after);
   });
 });

@@ -7,8 +7,7 @@ import type { Checker, Finding } from './checker.ts';
 
 /**
  * Invariant 6: no hold, no temporary dataset, no running stream and no open intent outlives what it was for. What a peer in wrong hands left in the middle waits
- * for it to go on: one transfer of each tree to it, with its holds, and whatever of its streams was cut short. What was to take the place of a dataset that diverged lies among what is kept aside, and stays
- * there where the node lost the log that knew of it.
+ * for it to go on: one transfer of each tree to it, with its holds, and whatever of its streams was cut short.
  */
 export const nothingLeft: Checker = {
   invariant: 6,
@@ -23,9 +22,9 @@ export const nothingLeft: Checker = {
   },
 };
 
-async function onDisk({ zfs, name: pool, orphans }: Machine, awaited: ReadonlySet<HoldTag>): Promise<string[]> {
+async function onDisk({ zfs, name: pool }: Machine, awaited: ReadonlySet<HoldTag>): Promise<string[]> {
   const listed = await zfs.list(pool as DatasetName);
-  const temporary = listed.filter(({ name }) => /\/(successor|pando)-/.test(name) && !orphans.has(name));
+  const temporary = listed.filter(({ name }) => /\/(successor|pando)-/.test(name));
   const held = (await heldByPando(zfs, listed)).filter(({ tag }) => !awaited.has(tag));
   return [
     ...temporary.map(({ name }) => `${name} is left`),
