@@ -71,13 +71,13 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   for (const guid of all) times.set(guid, (times.get(guid) ?? 0) + 1);
   const copies = all.filter((guid) => times.get(guid) !== 1);
   const guids = new Set(all.filter((guid) => times.get(guid) === 1));
-  // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
-  const taken = takenOf(theirs, root, mirror);
+  const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
+  const taken = takenOf(theirs, root, mirror, isNamedTwice);
   const brought = theirs.filter((one) => follows(idOf(one)) && taken.has(one.name));
+  // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
   const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
   const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
   const isNeeded = (one: ListedDataset): boolean => !isHolder(relative(root, one)) || needed.has(one.name);
-  const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
   const tellsOrigin = (dataset: ListedDataset, copy: ListedDataset): boolean =>
     (source.trees.has(mirror.tree) || dataset.origin !== null) &&
     !(isShared && hangsOffHolder(mirror, copy)) &&

@@ -2,18 +2,25 @@ import { dirname } from 'node:path/posix';
 import picomatch from 'picomatch';
 import type { Mirror } from '../../../src/core/admin.ts';
 import { type DatasetName, isLineage, relativeTo } from '../../../src/core/ids.ts';
+import { takesAll } from '../../../src/core/plan/filter.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
 
-/** Of what a peer has of a tree, that which the globs of a mirror select, and what none of that can be without: what lies above it, and what it is a clone of. */
+/**
+ * Of what a peer has of a tree, that which the globs of a mirror certainly select, and what none of that can be without: what lies above it, and what it is a clone of. Globs are for the
+ * names that datasets have at the mirror, which those that were named twice do not share with the peer.
+ */
 export function takenOf(
   theirs: readonly ListedDataset[],
   root: DatasetName,
-  { only, except }: Mirror,
+  mirror: Mirror,
+  isNamedTwice: (name: string) => boolean,
 ): ReadonlySet<DatasetName> {
+  if (takesAll(mirror)) return new Set(theirs.map(({ name }) => name));
+  const { only, except } = mirror;
   const matches = (globs: readonly string[], name: string) => picomatch.isMatch(name, [...globs], { dot: true });
   const isSelected = ({ name }: ListedDataset): boolean => {
     const relative = relativeTo(root, name);
-    if (relative === undefined || isLineage(relative)) return false;
+    if (relative === undefined || isLineage(relative) || isNamedTwice(relative)) return false;
     return (only.length === 0 || matches(only, relative)) && !matches(except, relative);
   };
   const taken = new Set<DatasetName>();
