@@ -56,6 +56,15 @@ describe('two datasets that their owners gave the same name', () => {
     expect(namesIn(settleNames([view], local, isOwn).graphs[0])).toEqual(['', 'new', 'new/web']);
   });
 
+  it('what stays where it is goes along with what it lies in, and so does what lies below it', () => {
+    const view = {
+      graph: graph('. @r', 'web @1', 'web/mine @1', 'web/mine/log @1'),
+      follows: ({ id }: Dataset) => id !== datasetId('web/mine'),
+    };
+    const local = owned(graph('. @r', 'elsewhere#web @1', 'elsewhere/mine#web/mine @1'), 'elsewhere/mine');
+    expect(namesIn(settleNames([view], local, isOwn).graphs[0])).toEqual(['', 'web', 'web/mine', 'web/mine/log']);
+  });
+
   it('a view that nothing contests is left as it is', () => {
     const view = graph('. @r', 'a @1');
     expect(settleNames([{ graph: view, ...all }], graph('. @r'), isOwn).graphs[0]).toBe(view);

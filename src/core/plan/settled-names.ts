@@ -45,6 +45,8 @@ class Settlement {
   readonly #local: Graph;
   readonly #holders = new Map<RelativeName, DatasetId>();
   readonly #contested = new Map<DatasetId, Contested>();
+  /** The names that datasets are to have here, as far as they are settled. */
+  readonly #shown = new Map<DatasetId, RelativeName>();
 
   constructor(views: readonly View[], local: Graph, own: readonly Dataset[]) {
     this.#views = views;
@@ -80,14 +82,24 @@ class Settlement {
     return levels.filter((level) => level !== undefined);
   }
 
-  /** What is not followed has the name that it has here, and claims none. */
+  /** What is not followed stays where it is here, and claims no name. */
   #claim({ follows }: View, names: Map<RelativeName, RelativeName>, dataset: Dataset): Claim[] {
     const here = this.#local.get(dataset.id);
     const above = parentOf(dataset.name);
     const name = above === undefined ? dataset.name : below(names.get(above) ?? above, dataset.name);
     if (above !== undefined && follows(here ?? dataset)) return [{ names, dataset, name }];
-    names.set(dataset.name, above === undefined ? name : (here?.name ?? name));
+    const stays = above === undefined || here === undefined ? name : this.#carried(here);
+    names.set(dataset.name, stays);
+    this.#shown.set(dataset.id, stays);
     return [];
+  }
+
+  /** The name that a dataset which stays where it is has once what it lies in has its own. */
+  #carried({ name }: Dataset): RelativeName {
+    const above = parentOf(name);
+    const parent = above === undefined ? undefined : this.#local.named(above);
+    const shown = parent === undefined ? undefined : this.#shown.get(parent.id);
+    return shown === undefined ? name : below(shown, name);
   }
 
   #grant(claims: Claim[]): void {
@@ -97,6 +109,7 @@ class Settlement {
       const shown = isFree ? name : (`${name}-${shortDatasetId(dataset.id)}` as RelativeName);
       if (!isFree) this.#contested.set(dataset.id, { dataset: dataset.id, name, shown });
       this.#holders.set(shown, dataset.id);
+      this.#shown.set(dataset.id, shown);
       names.set(dataset.name, shown);
     }
   }
