@@ -72,7 +72,11 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   const copies = all.filter((guid) => times.get(guid) !== 1);
   const guids = new Set(all.filter((guid) => times.get(guid) === 1));
   const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
-  const taken = takenOf(theirs, root, mirror, isNamedTwice);
+  // Globs are for the names that datasets have here: what lies in something that is not from there may have another
+  const elsewhere = theirs.filter((one) => !follows(idOf(one))).map((one) => relative(root, one));
+  const isUnclear = (name: string): boolean =>
+    isNamedTwice(name) || elsewhere.some((one) => name === one || name.startsWith(`${one}/`));
+  const taken = takenOf(theirs, root, mirror, isUnclear);
   const brought = theirs.filter((one) => follows(idOf(one)) && taken.has(one.name));
   // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
   const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
@@ -82,9 +86,8 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
     (source.trees.has(mirror.tree) || dataset.origin !== null) &&
     !(isShared && hangsOffHolder(mirror, copy)) &&
     !(isShared && dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
-  // Globs are for the names that datasets have here
-  const isUnclear = (one: ListedDataset): boolean => !takesAll(mirror) && isNamedTwice(relative(root, one));
-  const compared = brought.filter((one) => !excused.has(idOf(one)) && !isUnclear(one));
+  const isCompared = (one: ListedDataset): boolean => takesAll(mirror) || !isUnclear(relative(root, one));
+  const compared = brought.filter((one) => !excused.has(idOf(one)) && isCompared(one));
   return compared.flatMap((dataset) => {
     const copy = ours.find((one) => idOf(one) === idOf(dataset));
     const name = relative(root, dataset);
