@@ -1,6 +1,6 @@
 import { describeError, isPandoError, PandoError } from '../core/errors.ts';
 import type { Step } from '../core/plan/steps.ts';
-import { REASONS_TO_KEEP } from './giving-up.ts';
+import { isGivingUp, REASONS_TO_KEEP } from './giving-up.ts';
 import type { PlannedStep } from './planned-step.ts';
 import type { ProgressListener, PullReport, StepOutcome } from './progress.ts';
 
@@ -32,9 +32,12 @@ export class Outcomes {
     }
   }
 
-  /** Whether all that the step needs is done. */
+  /** Whether all that the step needs is done. What is to be destroyed behind something that was kept is for ZFS to refuse: then it is kept as well, and nothing is left to be tried again. */
   allowsFor(step: Step): boolean {
-    return step.after.every((before) => this.#outcomes.get(before)?.result === 'done');
+    return step.after.every((before) => {
+      const result = this.#outcomes.get(before)?.result;
+      return result === 'done' || (result === 'kept' && isGivingUp(step));
+    });
   }
 
   /** Steps without an end were not tried. */

@@ -184,6 +184,23 @@ describe('what the owner destroyed', () => {
     );
   });
 
+  it('stays with what lies in it, and nothing is to be tried again', async () => {
+    await alpha.zfs.create(dataset('alpha/images/old/part'));
+    await alpha.zfs.snapshot([at('alpha/images/old/part', 'y')]);
+    await mirror({ graceMs: 0 });
+    await syncImages(beta);
+    await alpha.zfs.destroy(dataset('alpha/images/old/part'));
+    await alpha.zfs.destroy(dataset('alpha/images/old'));
+    await beta.zfs.setProperties([dataset('beta/copy/old/part')], { readonly: 'off' });
+    beta.zfs.write('beta/copy/old/part', 'file', 'mine');
+    const { steps } = await syncImages(beta);
+    expect(steps.map(({ step, outcome }) => [step.kind === 'destroy-dataset' && step.name, outcome])).toMatchObject([
+      ['old/part', { result: 'kept', error: { code: 'PLAN_CONFLICT' } }],
+      ['old', { result: 'kept', error: { code: 'ZFS_HAS_DEPENDENTS' } }],
+    ]);
+    expect(await kept()).toEqual(expect.arrayContaining(['beta/copy/old@x', 'beta/copy/old/part@y']));
+  });
+
   it('goes from a replica that an earlier mirror received as well', async () => {
     await mirror({});
     await syncImages(beta);

@@ -21,7 +21,7 @@ export const sameAgain: Checker = {
         continue;
       }
       for (const done of report.steps) {
-        if (await staysForItsPeople(machine, mirror, done)) continue;
+        if (await staysForItsPeople(machine, mirror, report, done)) continue;
         const { step, outcome } = done;
         const what = `${tree}: ${step.kind} ${step.name || 'the root'} was still to be done: ${outcome.result}`;
         found.push({ machine: machine.name, what });
@@ -33,15 +33,21 @@ export const sameAgain: Checker = {
 
 async function staysForItsPeople(
   machine: Machine,
-  { tree, root }: LastSync['mirror'],
+  mirror: LastSync['mirror'],
+  report: PullReport,
   { step, outcome }: PullReport['steps'][number],
 ): Promise<boolean> {
+  const { tree, root } = mirror;
   if (outcome.result !== 'kept' || !('name' in step)) return false;
   const place = absoluteName(root, step.name);
   if (step.kind === 'destroy-snapshot') return isNeededByPeople(machine, place, step.snapshot);
   if (step.kind !== 'destroy-dataset') return false;
   const [there] = await machine.zfs.listOnly([place]);
   if (there !== undefined && (await wasWrittenTo(machine.zfs, there))) return true;
+  for (const before of step.after) {
+    const needed = report.steps[before];
+    if (needed !== undefined && (await staysForItsPeople(machine, mirror, report, needed))) return true;
+  }
   const known = machine.node?.trees.graph(tree);
   const below = (await machine.zfs.list(root)).filter(({ name }) => name.startsWith(`${place}/`));
   return below.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
