@@ -65,6 +65,27 @@ describe('two datasets that their owners gave the same name', () => {
     expect(namesIn(settleNames([view], local, isOwn).graphs[0])).toEqual(['', 'web', 'web/mine', 'web/mine/log']);
   });
 
+  it('has the name that its own source gives it in all views, wherever another one has it', () => {
+    const isWeb = ({ id }: Dataset) => id === datasetId('web');
+    const source = { graph: graph('. @r', 'web @1', 'web/mine @1'), follows: isWeb };
+    const other = {
+      graph: graph('. @r', 'deep @1', 'deep/old#web @1', 'deep/old/mine#web/mine @1'),
+      follows: () => false,
+    };
+    const local = owned(
+      graph('. @r', 'deep @1', 'deep/old#web @1', 'deep/old/mine#web/mine @1'),
+      'deep',
+      'deep/old/mine',
+    );
+    for (const views of [
+      [source, other],
+      [other, source],
+    ]) {
+      const { graphs } = settleNames(views, local, isOwn);
+      expect(namesIn(graphs[views.indexOf(source)])).toEqual(['', 'web', 'web/mine']);
+    }
+  });
+
   it('a view that nothing contests is left as it is', () => {
     const view = graph('. @r', 'a @1');
     expect(settleNames([{ graph: view, ...all }], graph('. @r'), isOwn).graphs[0]).toBe(view);

@@ -82,15 +82,16 @@ class Settlement {
     return levels.filter((level) => level !== undefined);
   }
 
-  /** What is not followed stays where it is here, and claims no name. */
+  /** What is not followed from there claims no name: it has the one that it gets from who it follows, or stays where it is here. */
   #claim({ follows }: View, names: Map<RelativeName, RelativeName>, dataset: Dataset): Claim[] {
     const here = this.#local.get(dataset.id);
     const above = parentOf(dataset.name);
     const name = above === undefined ? dataset.name : below(names.get(above) ?? above, dataset.name);
     if (above !== undefined && follows(here ?? dataset)) return [{ names, dataset, name }];
     const stays = above === undefined || here === undefined ? name : this.#carried(here);
-    names.set(dataset.name, stays);
-    this.#shown.set(dataset.id, stays);
+    const shown = this.#shown.get(dataset.id) ?? stays;
+    names.set(dataset.name, shown);
+    this.#shown.set(dataset.id, shown);
     return [];
   }
 
