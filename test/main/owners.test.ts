@@ -268,6 +268,30 @@ describe('a mirror of two owners', () => {
     expect(await guidOf(gamma, 'gamma/images/web', 'w1')).toBe(await guidOf(beta, 'beta/images/web', 'w1'));
   });
 
+  it('takes what is new from its owner, whatever later epoch another claims it in that may not take it over', async () => {
+    const base = beta.node.trees.graph(IMAGES).named('base' as RelativeName) ?? expect.fail();
+    const owner = { node: beta.node.id, epoch: 99 };
+    await beta.node.history.record(IMAGES, 'command', [{ type: 'ownership.claimed', dataset: base.id, owner }]);
+    await gamma.node.hub.sync(beta.node.id);
+    await sync(gamma, alpha);
+    expect(gamma.node.trees.graph(IMAGES).get(base.id)?.owner).toEqual({ node: alpha.node.id, epoch: 1 });
+  });
+
+  it('takes it from who claims it where that may take over others, and where nobody else does', async () => {
+    const base = beta.node.trees.graph(IMAGES).named('base' as RelativeName) ?? expect.fail();
+    const owner = { node: beta.node.id, epoch: 2 };
+    await beta.node.history.record(IMAGES, 'command', [{ type: 'ownership.claimed', dataset: base.id, owner }]);
+    const other = await world.start('other');
+    await gamma.node.grants.give(beta.node.id, { trees: '*', role: 'standby' });
+    await acquaint(beta, other);
+    await mirror(other, beta, 'other/images');
+    for (const one of [gamma, other]) {
+      await one.node.hub.sync(beta.node.id);
+      for (const from of one === gamma ? [alpha, beta] : [beta]) await sync(one, from);
+      expect(one.node.trees.graph(IMAGES).get(base.id)?.owner).toEqual(owner);
+    }
+  });
+
   it('is not told by one owner what happened to what another owns', async () => {
     await sync(gamma, alpha);
     await sync(gamma, beta);

@@ -88,7 +88,8 @@ export class People {
     const owners = this.#world.machines.filter(({ trees, shared }) => trees.size > 0 || shared.size > 0);
     const machine = this.#random.pick(owners);
     const tree = this.#random.pick([...new Set([...machine.trees.keys(), ...machine.shared])]);
-    if (machine.shared.has(tree) && this.#random.chance(TAKING)) await this.#take(machine, tree);
+    const mayTake = machine.shared.has(tree) && machine.peersMay === 'standby';
+    if (mayTake && this.#random.chance(TAKING)) await this.#take(machine, tree);
     else if (this.#random.chance(BY_HAND)) await this.#gardenByHand(machine, tree);
     else await this.#command(machine, tree);
   }

@@ -14,7 +14,7 @@ import { FAULTS, type Fault, Faults } from './faults.ts';
 import { People } from './people.ts';
 import { Random } from './random.ts';
 import { Trace } from './trace.ts';
-import { type Hostile, TOPOLOGIES, type Topology, type Violation, World } from './world.ts';
+import { type Hostile, TOPOLOGIES, type Violation, World } from './world.ts';
 
 /** For a world at rest; those behind it for one in which everybody was asked once more. */
 const AT_REST: readonly Checker[] = [nothingLost, logIsTruth, nothingLeft, boundedMemory];
@@ -83,7 +83,7 @@ export async function liveThrough({ seed, nodes, events, say }: SimulationOption
   const random = new Random(seed);
   const trace = new Trace(say ?? null);
   const topology = random.pick(TOPOLOGIES);
-  const hostile = pickHostile(new Random(~seed), nodes, topology);
+  const hostile = pickHostile(new Random(~seed), nodes);
   const rules = pickRules(new Random(seed ^ RULES_SALT));
   const world = new World(random.fork(), trace, nodes, { hostile, rules: hostile === null ? rules : null });
   const faults = FAULTS.filter(() => random.chance(FAULTS_SHARE));
@@ -98,9 +98,9 @@ export async function liveThrough({ seed, nodes, events, say }: SimulationOption
   return { world, topology, faults };
 }
 
-/** From chance of its own, so that all else goes as it would without. Whoever may take over all that others own need not do it by foul means. */
-function pickHostile(random: Random, nodes: number, topology: Topology): Hostile | null {
-  if (nodes < 2 || topology === 'team' || !random.chance(HOSTILE_SHARE)) return null;
+/** From chance of its own, so that all else goes as it would without. */
+function pickHostile(random: Random, nodes: number): Hostile | null {
+  if (nodes < 2 || !random.chance(HOSTILE_SHARE)) return null;
   return { index: random.below(nodes), random };
 }
 

@@ -201,8 +201,10 @@ export class World {
     if (first === undefined) return;
     own(first);
     const tree = ownTree(first);
+    // Whoever may take over all that others own need not do it by foul means
+    const isTrusted = team.every(({ hostility }) => hostility === null);
     for (const machine of team) {
-      machine.peersMay = 'standby';
+      machine.peersMay = isTrusted ? 'standby' : 'contributor';
       machine.shared.add(tree);
       for (const other of team) if (other !== machine) this.#mirror(machine, other, tree);
     }
@@ -225,7 +227,9 @@ export class World {
   #mirror(machine: Machine, source: Machine, tree: TreeName): void {
     introduce(source, machine, this.random.chance(WITHOUT_ADDRESS) ? null : machine.address);
     introduce(machine, source, source.address);
-    if (source.hostility !== null || source.deceived.has(tree)) machine.deceived.add(tree);
+    const isHostiles = source.hostility !== null || source.deceived.has(tree);
+    // In a team it hears the others too
+    if (isHostiles && !machine.shared.has(tree)) machine.deceived.add(tree);
     const mirror: Mirror = {
       tree,
       from: source.id,

@@ -5,7 +5,7 @@ import type { Mirror } from '../../core/admin.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { neededHolders } from '../../core/graph/lineage.ts';
 import { type DatasetId, isLineage, type NodeId } from '../../core/ids.ts';
-import { foremost } from '../../core/ownership.ts';
+import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
 import { takenBy, takesAll, withSupports } from '../../core/plan/filter.ts';
 
 export type Views = ReadonlyMap<Mirror, Graph>;
@@ -18,6 +18,8 @@ export interface ServingOptions {
   readonly views: Views;
   /** Whether what belongs to a node may come into this tree. */
   readonly mayBring: (owner: NodeId) => boolean;
+  /** Whether a node may take over datasets of this tree from others. */
+  readonly mayTake: (claimant: NodeId) => boolean;
 }
 
 export class Serving {
@@ -49,10 +51,10 @@ export class Serving {
 
   /** Beliefs 1 to 4. */
   #speakerFor(id: DatasetId): Mirror | undefined {
-    const { node, mirrors, local, views, mayBring } = this.#options;
+    const { node, mirrors, local, views, mayBring, mayTake } = this.#options;
     const owner = local.get(id)?.owner.node;
     if (owner === undefined) {
-      const server = serverOfNew(views, id);
+      const server = serverOfNew(views, id, mayTake);
       const said = server === undefined ? undefined : views.get(server)?.get(id)?.owner.node;
       return said === undefined || mayBring(said) ? server : undefined;
     }
@@ -113,13 +115,15 @@ export class Serving {
   }
 }
 
-/** Belief 2. */
-export function serverOfNew(views: Views, id: DatasetId): Mirror | undefined {
+/** Belief 2: which mirror brings a dataset that is not here yet. */
+export function serverOfNew(views: Views, id: DatasetId, mayTake: (node: NodeId) => boolean): Mirror | undefined {
   const having = Array.from(views).flatMap(([mirror, view]) => {
     const owner = view.get(id)?.owner;
     return owner === undefined ? [] : [{ mirror, owner }];
   });
   const claims = having.filter(({ mirror, owner }) => owner.node === mirror.from);
-  const first = foremost(claims.map(({ owner }) => owner));
-  return (claims.find(({ owner }) => owner === first) ?? having[0])?.mirror;
+  const entitled = claims.filter(({ owner }) => owner.epoch === FIRST_EPOCH || mayTake(owner.node));
+  const counting = entitled.length > 0 ? entitled : claims;
+  const first = foremost(counting.map(({ owner }) => owner));
+  return (counting.find(({ owner }) => owner === first) ?? having[0])?.mirror;
 }

@@ -4,7 +4,8 @@
  * What this module believes:
  *
  * 1. A dataset that is here follows the peer that owns it. One whose owner is not mirrored from follows the first peer that has it.
- * 2. A dataset that is not here yet follows the peer that says it is its own; where several do, the one with the higher epoch, or the smaller id (invariant 2).
+ * 2. A dataset that is not here yet follows the peer that says it is its own; where several do, the one with the higher epoch, or the smaller id (invariant 2). An epoch behind the first
+ *    counts where the peer may take over others' datasets, or where nobody else has a claim.
  * 3. What belongs to this node follows nobody.
  * 4. Into a tree that this node shares itself comes only what belongs to who may contribute to it, from its owner or from another such.
  * 5. What a peer claims that may take it over is the peer's, whoever owned it before (core/ownership.ts).
@@ -86,7 +87,7 @@ export class Sources {
   ownerOf(tree: TreeName, id: DatasetId, seen: ObservedDataset): Ownership | undefined {
     const known = this.#knowledge(tree);
     const { mirrors, views } = known;
-    const server = serverOfNew(views, id);
+    const server = serverOfNew(views, id, (peer) => this.#mayTake(peer, tree));
     if (server !== undefined) return views.get(server)?.get(id)?.owner;
     if (this.#options.admin.state.trees.has(tree)) {
       const told = isReplica(seen) ? this.#ownerByAnybody(mirrors, id) : undefined;
@@ -174,8 +175,11 @@ export class Sources {
 
   /** Peers that may take over datasets of the tree, whether it is mirrored from them or not. */
   #claimants(tree: TreeName): NodeId[] {
-    const { peers, grants } = this.#options.admin.state;
-    return Array.from(peers.keys()).filter((peer) => isAllowed(grants, peer, tree, 'take'));
+    return Array.from(this.#options.admin.state.peers.keys()).filter((peer) => this.#mayTake(peer, tree));
+  }
+
+  #mayTake(peer: NodeId, tree: TreeName): boolean {
+    return isAllowed(this.#options.admin.state.grants, peer, tree, 'take');
   }
 
   /** What the peers have told of the tree: the same value as long as they say the same. */
@@ -237,7 +241,9 @@ export class Sources {
 
   #settle(tree: TreeName, { basis, mirrors, local, views }: Knowledge): Map<Mirror, Source> {
     const { node } = this.#options.history;
-    const serving = new Serving({ node, mirrors, local, views, mayBring: (owner) => this.#mayBring(owner, tree) });
+    const mayBring = (owner: NodeId): boolean => this.#mayBring(owner, tree);
+    const mayTake = (claimant: NodeId): boolean => this.#mayTake(claimant, tree);
+    const serving = new Serving({ node, mirrors, local, views, mayBring, mayTake });
     const heard = Array.from(views, ([mirror, graph]) => {
       return { mirror, graph, follows: (dataset: Dataset) => serving.brings(mirror, dataset) };
     });

@@ -36,79 +36,143 @@ export const convergence: Checker = {
   },
 };
 
-/** A dataset and its copy, each with all that is there beside it. */
-interface Places {
-  readonly dataset: ListedDataset;
-  readonly all: readonly ListedDataset[];
-  readonly copy: ListedDataset;
-  readonly copies: readonly ListedDataset[];
-}
-
 async function differencesOf(world: World, machine: Machine, mirror: Mirror): Promise<string[]> {
   const source = world.machineOf(mirror.from);
   const root = source.roots.get(mirror.tree);
   if (root === undefined) return ['its peer does not keep the tree'];
-  const syncs = world.lastSyncs.filter((sync) => sync.machine === machine && sync.mirror.tree === mirror.tree);
-  const last = syncs.find((sync) => sync.mirror === mirror)?.report;
-  const told = syncs.flatMap(({ mirror: other, report }) => {
-    if (report instanceof Error) return [];
-    // A lineage holder belongs to nobody, so that it does not matter with which mirror something is told of it
-    return [...report.plan.conflicts, ...report.plan.waiting].filter(({ name }) => other === mirror || isLineage(name));
-  });
-  // No simulated mirror lies at a pool, the one place where a root that diverged would have to stay
-  const excused = new Set<string>(
-    told.filter(({ reason }) => reason !== 'root-diverged').map(({ dataset }) => dataset),
-  );
-  const contested = last === undefined || last instanceof Error ? [] : last.plan.contested;
-  // What a peer in wrong hands began to send there waits for it to go on
   const isAwaited = world.isFromHostile(source, mirror.tree);
-  const follows = followedBy(machine, source, mirror);
-  const isShared = machine.shared.has(mirror.tree);
+  // What a peer in wrong hands began to send there waits for it to go on
   const theirs = (await tree(source, root)).filter((one) => !(isAwaited && isOnlyBegun(one)));
   const ours = await tree(machine, mirror.root);
-  const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
-  const times = new Map<string, number>();
-  for (const guid of all) times.set(guid, (times.get(guid) ?? 0) + 1);
-  const copies = all.filter((guid) => times.get(guid) !== 1);
-  const guids = new Set(all.filter((guid) => times.get(guid) === 1));
-  const isNamedTwice = (name: string): boolean => isBelow(name, contested, theirs, root);
-  // Globs are for the names that datasets have here: what lies in something that is not from there may have another
-  const elsewhere = theirs.filter((one) => !follows(idOf(one))).map((one) => relative(root, one));
-  const isUnclear = (name: string): boolean =>
-    isNamedTwice(name) || elsewhere.some((one) => name === one || name.startsWith(`${one}/`));
-  const taken = takenOf(theirs, root, mirror, isUnclear);
-  const brought = theirs.filter((one) => follows(idOf(one)) && taken.has(one.name));
-  // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
-  const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
-  const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
-  const isNeeded = (one: ListedDataset): boolean => !isHolder(relative(root, one)) || needed.has(one.name);
-  const tellsOrigin = (dataset: ListedDataset, copy: ListedDataset): boolean =>
-    (source.trees.has(mirror.tree) || dataset.origin !== null) &&
-    !(isShared && hangsOffHolder(mirror, copy)) &&
-    !(isShared && dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
-  const isCompared = (one: ListedDataset): boolean => takesAll(mirror) || !isUnclear(relative(root, one));
-  const compared = brought.filter((one) => !excused.has(idOf(one)) && isCompared(one));
-  return compared.flatMap((dataset) => {
+  return new Comparison({ world, machine, mirror, source, root, theirs, ours }).run();
+}
+
+interface Compared {
+  readonly world: World;
+  readonly machine: Machine;
+  readonly mirror: Mirror;
+  readonly source: Machine;
+  /** Where the source keeps the tree. */
+  readonly root: DatasetName;
+  readonly theirs: readonly ListedDataset[];
+  readonly ours: readonly ListedDataset[];
+}
+
+class Comparison {
+  readonly #of: Compared;
+  readonly #isShared: boolean;
+  readonly #follows: (id: string) => boolean;
+  /** What this node itself tells of. */
+  readonly #excused: ReadonlySet<string>;
+  readonly #contested: readonly Contested[];
+  /** Guids that the source has in several datasets, and those that it has in one. */
+  readonly #copies: readonly string[];
+  readonly #guids: ReadonlySet<string>;
+
+  constructor(compared: Compared) {
+    const { world, machine, mirror, source, theirs } = compared;
+    this.#of = compared;
+    this.#isShared = machine.shared.has(mirror.tree);
+    this.#follows = followedBy(machine, source, mirror);
+    this.#excused = toldOf(world, machine, mirror);
+    const last = world.lastSyncs.find((sync) => sync.machine === machine && sync.mirror === mirror)?.report;
+    this.#contested = last === undefined || last instanceof Error ? [] : last.plan.contested;
+    const all = theirs.flatMap(({ snapshots }) => snapshots.map(({ guid }): string => guid));
+    const times = new Map<string, number>();
+    for (const guid of all) times.set(guid, (times.get(guid) ?? 0) + 1);
+    this.#copies = all.filter((guid) => times.get(guid) !== 1);
+    this.#guids = new Set(all.filter((guid) => times.get(guid) === 1));
+  }
+
+  run(): string[] {
+    const { mirror, root, theirs } = this.#of;
+    const isUnclear = this.#unclear();
+    const taken = takenOf(theirs, root, mirror, isUnclear);
+    const brought = theirs.filter((one) => this.#follows(idOf(one)) && taken.has(one.name));
+    // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
+    const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
+    const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
+    return brought
+      .filter((one) => !this.#excused.has(idOf(one)) && (takesAll(mirror) || !isUnclear(relative(root, one))))
+      .flatMap((dataset) => this.#differences(dataset, needed));
+  }
+
+  /** Globs are for the names that datasets have here: what lies in something that is not from there may have another. */
+  #unclear(): (name: string) => boolean {
+    const { root, theirs } = this.#of;
+    const elsewhere = theirs.filter((one) => !this.#follows(idOf(one))).map((one) => relative(root, one));
+    return (name) => this.#isNamedTwice(name) || elsewhere.some((one) => name === one || name.startsWith(`${one}/`));
+  }
+
+  #differences(dataset: ListedDataset, needed: ReadonlySet<DatasetName | undefined>): string[] {
+    const { mirror, root, ours } = this.#of;
     const copy = ours.find((one) => idOf(one) === idOf(dataset));
     const name = relative(root, dataset);
-    if (copy === undefined) return isNeeded(dataset) ? [`${name} is missing`] : [];
-    const places = { dataset, all: theirs, copy, copies: ours };
-    const isCalledSo =
-      relative(mirror.root, copy) === name || isNamedTwice(name) || (isShared && isAtSamePlace(places));
-    const lacking = [
-      ...copies,
+    if (copy === undefined) {
+      const isNeeded = !isHolder(name) || needed.has(dataset.name);
+      return isNeeded && !this.#isDisputed(dataset) ? [`${name} is missing`] : [];
+    }
+    return [
+      ...(this.#isCalledSo(dataset, copy) ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
+      ...snapshotDifferences(name, withoutExcused(dataset, this.#lacking(dataset, copy)), copy),
+      ...(this.#tellsOrigin(dataset, copy) ? originDifferences(root, dataset, copy, this.#guids) : []),
+    ];
+  }
+
+  /** Whether a node in wrong hands, which this one mirrors as well, says that it owns what was not here before. */
+  #isDisputed(dataset: ListedDataset): boolean {
+    const { world, machine, mirror } = this.#of;
+    const { hostile } = world;
+    if (hostile === undefined) return false;
+    const told = machine.node?.history
+      .othersOf(mirror.tree)
+      .get(hostile.id)
+      ?.get(idOf(dataset) as DatasetId);
+    return told?.owner.node === hostile.id;
+  }
+
+  #isCalledSo(dataset: ListedDataset, copy: ListedDataset): boolean {
+    const { mirror, root, theirs, ours } = this.#of;
+    const name = relative(root, dataset);
+    if (relative(mirror.root, copy) === name || this.#isNamedTwice(name)) return true;
+    return this.#isShared && isAtSamePlace({ dataset, all: theirs, copy, copies: ours });
+  }
+
+  #isNamedTwice(name: string): boolean {
+    const { root, theirs } = this.#of;
+    return isBelow(name, this.#contested, theirs, root);
+  }
+
+  /** What need not be in a copy, or cannot. */
+  #lacking(dataset: ListedDataset, copy: ListedDataset): string[] {
+    const { machine, mirror, ours } = this.#of;
+    return [
+      ...this.#copies,
       ...machine.guids.givenUp,
       ...heldBeside(ours, copy),
       ...olderThanAlone(dataset, copy, machine),
-      ...(isShared ? olderThanCommon(dataset, copy) : []),
+      ...(this.#isShared ? olderThanCommon(dataset, copy) : []),
       ...(mirror.keep === 'all' ? [] : notKept(dataset, copy)),
     ];
-    return [
-      ...(isCalledSo ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
-      ...snapshotDifferences(name, withoutExcused(dataset, lacking), copy),
-      ...(tellsOrigin(dataset, copy) ? originDifferences(root, dataset, copy, guids) : []),
-    ];
+  }
+
+  #tellsOrigin(dataset: ListedDataset, copy: ListedDataset): boolean {
+    const { machine, mirror, source } = this.#of;
+    if (!source.trees.has(mirror.tree) && dataset.origin === null) return false;
+    if (!this.#isShared) return true;
+    return !hangsOffHolder(mirror, copy) && !(dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
+  }
+}
+
+/** The datasets that a machine tells of with a mirror. A lineage holder belongs to nobody, so that it does not matter with which mirror something is told of it. */
+function toldOf(world: World, machine: Machine, mirror: Mirror): ReadonlySet<string> {
+  const syncs = world.lastSyncs.filter((sync) => sync.machine === machine && sync.mirror.tree === mirror.tree);
+  const told = syncs.flatMap(({ mirror: other, report }) => {
+    if (report instanceof Error) return [];
+    return [...report.plan.conflicts, ...report.plan.waiting].filter(({ name }) => other === mirror || isLineage(name));
   });
+  // No simulated mirror lies at a pool, the one place where a root that diverged would have to stay
+  return new Set(told.filter(({ reason }) => reason !== 'root-diverged').map(({ dataset }) => dataset));
 }
 
 /** As the replica of what its owner destroyed does, where a clone of another owner hangs off that. */
@@ -197,6 +261,14 @@ function olderThanCommon(theirs: ListedDataset, ours: ListedDataset): string[] {
   const here = new Set(ours.snapshots.map(({ guid }) => guid));
   const at = theirs.snapshots.findLastIndex(({ guid }) => here.has(guid));
   return theirs.snapshots.slice(0, Math.max(0, at)).flatMap(({ guid }) => (here.has(guid) ? [] : [guid]));
+}
+
+/** A dataset and its copy, each with all that is there beside it. */
+interface Places {
+  readonly dataset: ListedDataset;
+  readonly all: readonly ListedDataset[];
+  readonly copy: ListedDataset;
+  readonly copies: readonly ListedDataset[];
 }
 
 /** Whether both are called the same below the same dataset: that may have another name where its owner has one of that name itself. */

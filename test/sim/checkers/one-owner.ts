@@ -57,7 +57,8 @@ function isOwn({ owner, by }: Claim): boolean {
 function saidOtherwise(world: World, claim: Claim, owners: ReadonlyMap<string, NodeId>): Finding[] {
   const { by, tree, id, owner, what } = claim;
   const real = owners.get(`${tree} ${id} ${owner.epoch}`) ?? owner.node;
-  if (by.deceived.has(tree) || real === owner.node) return [];
+  const isBelieved = owner.node === world.hostile?.id && by.shared.has(tree);
+  if (by.deceived.has(tree) || isBelieved || real === owner.node) return [];
   const told = world.mirrorsOf(by).filter((mirror) => mirror.tree === tree);
   const isTold = told.some(({ from }) => world.machineOf(from).node?.trees.graph(tree).get(id) !== undefined);
   if (!isTold) return [];
