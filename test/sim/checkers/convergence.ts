@@ -159,6 +159,7 @@ class Comparison {
   #tellsOrigin(dataset: ListedDataset, copy: ListedDataset): boolean {
     const { machine, mirror, source } = this.#of;
     if (!source.trees.has(mirror.tree) && dataset.origin === null) return false;
+    if (hangsOffAside(copy)) return false;
     if (!this.#isShared) return true;
     return !hangsOffHolder(mirror, copy) && !(dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
   }
@@ -173,6 +174,11 @@ function toldOf(world: World, machine: Machine, mirror: Mirror): ReadonlySet<str
   });
   // No simulated mirror lies at a pool, the one place where a root that diverged would have to stay
   return new Set(told.filter(({ reason }) => reason !== 'root-diverged').map(({ dataset }) => dataset));
+}
+
+/** As what had grown from a dataset before that was kept aside for people does. */
+function hangsOffAside({ origin }: ListedDataset): boolean {
+  return origin?.reference.dataset.includes('/.pando/diverged/') === true;
 }
 
 /** As the replica of what its owner destroyed does, where a clone of another owner hangs off that. */
