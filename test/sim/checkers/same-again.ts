@@ -12,16 +12,17 @@ import type { Checker, Finding } from './checker.ts';
  */
 export const sameAgain: Checker = {
   invariant: 5,
-  async check({ lastSyncs }) {
+  async check(world) {
     const found: Finding[] = [];
-    for (const { machine, mirror, report } of lastSyncs) {
+    for (const { machine, mirror, report } of world.lastSyncs) {
       const { tree } = mirror;
+      const isAwaited = world.isFromHostile(machine, tree);
       if (report instanceof Error) {
         found.push({ machine: machine.name, what: `${tree}: ${report.message}` });
         continue;
       }
       for (const done of report.steps) {
-        if (await staysForItsPeople(machine, mirror, report, done)) continue;
+        if (await staysForItsPeople({ machine, mirror, isAwaited, report }, done)) continue;
         const { step, outcome } = done;
         const what = `${tree}: ${step.kind} ${step.name || 'the root'} was still to be done: ${outcome.result}`;
         found.push({ machine: machine.name, what });
@@ -31,35 +32,43 @@ export const sameAgain: Checker = {
   },
 };
 
-async function staysForItsPeople(
-  machine: Machine,
-  mirror: LastSync['mirror'],
-  report: PullReport,
-  { step, outcome }: PullReport['steps'][number],
-): Promise<boolean> {
+/** A sync of a machine that is judged. */
+interface Judged {
+  readonly machine: Machine;
+  readonly mirror: LastSync['mirror'];
+  /** Whether a peer in wrong hands may have begun to send something that waits for it to go on. */
+  readonly isAwaited: boolean;
+  readonly report: PullReport;
+}
+
+async function staysForItsPeople(judged: Judged, { step, outcome }: PullReport['steps'][number]): Promise<boolean> {
+  const { machine, mirror, report } = judged;
   const { tree, root } = mirror;
   if (outcome.result !== 'kept' || !('name' in step)) return false;
   const place = absoluteName(root, step.name);
-  if (step.kind === 'destroy-snapshot') return isNeededByPeople(machine, place, step.snapshot);
+  if (step.kind === 'destroy-snapshot') return isNeeded(judged, place, step.snapshot);
   if (step.kind !== 'destroy-dataset') return false;
   const [there] = await machine.zfs.listOnly([place]);
   if (there !== undefined && (await wasWrittenTo(machine.zfs, there))) return true;
+  for (const snapshot of there?.snapshots ?? []) if (await isNeeded(judged, place, snapshot)) return true;
   for (const before of step.after) {
     const needed = report.steps[before];
-    if (needed !== undefined && (await staysForItsPeople(machine, mirror, report, needed))) return true;
+    if (needed !== undefined && (await staysForItsPeople(judged, needed))) return true;
   }
   const known = machine.node?.trees.graph(tree);
   const below = (await machine.zfs.list(root)).filter(({ name }) => name.startsWith(`${place}/`));
   return below.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
 }
 
-/** Whether people hold a snapshot, or have what hangs off it, among what was kept aside for them too. */
-async function isNeededByPeople(
-  { zfs, name: pool }: Machine,
+/** Whether people hold a snapshot, or something hangs off it that was kept aside for them, or waits for a peer in wrong hands. */
+async function isNeeded(
+  { machine: { zfs, name: pool }, isAwaited }: Judged,
   dataset: DatasetName,
-  snapshot: Snapshot,
+  { guid, name: snapshot }: Pick<Snapshot, 'guid' | 'name'>,
 ): Promise<boolean> {
-  const [tags = []] = await zfs.holds([{ dataset, snapshot: snapshot.name }]);
-  const clones = (await zfs.list(pool as DatasetName)).filter(({ origin }) => origin?.guid === snapshot.guid);
-  return tags.some((tag) => !isHoldOfPando(tag)) || clones.some(({ name }) => name.includes('/.pando/diverged/'));
+  const [tags = []] = await zfs.holds([{ dataset, snapshot }]);
+  const clones = (await zfs.list(pool as DatasetName)).filter(({ origin }) => origin?.guid === guid);
+  const isBegun = clones.some(({ resumeToken, snapshots }) => resumeToken !== null && snapshots.length === 0);
+  const isKept = clones.some(({ name }) => name.includes('/.pando/diverged/'));
+  return tags.some((tag) => !isHoldOfPando(tag)) || isKept || (isAwaited && isBegun);
 }
