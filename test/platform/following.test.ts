@@ -2,8 +2,8 @@
  * Random histories on real ZFS, made with plain `zfs` behind Pando's back: the replica has the same guids, names, origins and order as its owner, and the same
  * bytes in every file. The generator is that of the properties in memory; a failing seed is printed, and PANDO_TEST_SEED plays it again.
  */
-import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import fc from 'fast-check';
@@ -14,12 +14,15 @@ import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SnapshotReference } from '../../src/zfs/zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';
 import { Gardener } from '../suites/gardener.ts';
-import { below, introduceReal, type RealNode, startRealNode, syncTree } from './real-node.ts';
+import { MortalZfs } from './mortal-zfs.ts';
+import { below, introduceReal, type RealNode, reopen, startRealNode, syncTree } from './real-node.ts';
 
 const IMAGES = 'images' as TreeName;
 /** Histories of a run, each followed by a sync; more would take minutes. */
 const ROUNDS = 3;
 const ACTIONS = 14;
+/** What would show if it came again. */
+const LARGE_BYTES = 1024 ** 2;
 
 let zfs: AvailableZfs;
 let alpha: RealNode;
@@ -200,6 +203,38 @@ describe('a replica on real ZFS', () => {
     expect(kept?.from).toBe(copy);
     const restored = await restoredFrom(kept?.copy ?? '');
     expect(await readFile(join(restored, 'mine'), 'utf8')).toBe('written by hand');
+    const listed = await beta.node.zfs.list(beta.pool.name as DatasetName);
+    expect(listed.filter(({ name }) => /\/(pando|successor|renaming)-/.test(name))).toEqual([]);
+  });
+
+  it('keeps what was written to it by hand also where it was killed over that and lost its log, and brings nothing again', async () => {
+    const [web, replica] = [below(alpha.pool, 'images/web'), below(beta.pool, 'copy/web')];
+    await alpha.node.zfs.create(web);
+    await writeFile(join(pathOf(alpha, web), 'large'), randomBytes(LARGE_BYTES));
+    const take = (name: string) => alpha.node.zfs.snapshot([{ dataset: web, snapshot: name as SnapshotName }]);
+    await take('one');
+    expect(await sync()).toEqual({ failed: [], differences: [] });
+    await writeByHand(replica);
+    await take('two');
+    const mortal = new MortalZfs();
+    await beta.halt();
+    beta = await reopen(beta, (inner) => mortal.around(inner));
+    // The successor has been made by then, and has all that both have
+    mortal.dieBeforeNext('rename');
+    await sync().catch(() => undefined);
+    expect(mortal.isDead).toBe(true);
+    await beta.halt();
+    await rm(join(beta.directory, 'data', 'log'), { recursive: true });
+    beta = await reopen(beta);
+    await introduceReal(alpha, beta, true);
+    const mirror = { tree: IMAGES, from: alpha.node.id, root: below(beta.pool, 'copy'), ...EVERYTHING };
+    await beta.node.mirrors.add(mirror);
+    const { bytes } = await syncTree(beta, IMAGES);
+    expect(bytes).toBeLessThan(LARGE_BYTES / 10);
+    expect(await sync()).toEqual({ failed: [], differences: [] });
+    const [kept, ...others] = await beta.node.diverged.list(IMAGES);
+    expect(others).toEqual([]);
+    expect(await readFile(join(await restoredFrom(kept?.copy ?? ''), 'mine'), 'utf8')).toBe('written by hand');
     const listed = await beta.node.zfs.list(beta.pool.name as DatasetName);
     expect(listed.filter(({ name }) => /\/(pando|successor|renaming)-/.test(name))).toEqual([]);
   });

@@ -19,6 +19,7 @@ const CHANGES: ReadonlySet<string> = new Set<keyof Zfs>([
 export class MortalZfs {
   #changes = 0;
   #last = Number.POSITIVE_INFINITY;
+  #lastCommand: keyof Zfs | undefined;
   #isDead = false;
 
   get isDead(): boolean {
@@ -31,13 +32,21 @@ export class MortalZfs {
     this.#last = change;
   }
 
+  /** Dies before the next command of that kind. */
+  dieBeforeNext(command: keyof Zfs): void {
+    this.#lastCommand = command;
+  }
+
   around(zfs: Zfs): Zfs {
     return new Proxy(zfs, {
       get: (target, name: keyof Zfs) => {
         const method = target[name].bind(target) as (...words: unknown[]) => Promise<unknown>;
         // The dead node's own processes are this one's to end
         if (name === 'close') return method;
-        return (...words: unknown[]) => this.#call(CHANGES.has(name), () => method(...words));
+        return (...words: unknown[]) => {
+          if (name === this.#lastCommand) this.#isDead = true;
+          return this.#call(CHANGES.has(name), () => method(...words));
+        };
       },
     });
   }
