@@ -39,6 +39,8 @@ export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: D
   const planned = new Set(step.snapshots);
   if (found.snapshots.some(({ guid }) => !planned.has(guid))) throw changed(name, 'has a new snapshot');
   if (await wasWrittenTo(zfs, found)) throw changed(name, 'was written to here');
+  // What came of an increment that nothing tells of any more depends on it, as a clone does
+  if (found.resumeToken !== null && found.snapshots.length > 0) await zfs.abandonReceive(name);
   await zfs.destroy(name);
   return true;
 }

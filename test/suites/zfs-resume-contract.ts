@@ -107,6 +107,7 @@ export function zfsResumeContract(use: () => ZfsWorld): void {
     await world.refuses('ZFS_BUSY', [parent], () => world.receiveBytes(into(target), bytes));
     await world.refuses('ZFS_DATASET_EXISTS', [parent], () => world.receiveBytes(asNew(fresh), whole));
     await world.refuses('ZFS_HAS_DEPENDENTS', [parent], () => world.zfs.destroySnapshot(at(target, '1')));
+    await world.refuses('ZFS_HAS_DEPENDENTS', [parent], () => world.zfs.destroy(target));
     for (const name of [target, fresh, target, below(parent, 'missing')]) await world.zfs.abandonReceive(name);
     expect((await world.zfs.list(parent)).map(({ name, resumeToken }) => [name, resumeToken])).toEqual([
       [parent, null],
