@@ -283,7 +283,7 @@ describe('a follower', () => {
       expect(synced).toEqual([first?.from, second?.from]);
     });
 
-    it('syncs both once something was brought, as long as it keeps a lineage holder, which may be needed no more', async () => {
+    it('syncs both once something was brought or is gone elsewhere, as long as it keeps a lineage holder, which may be needed no more', async () => {
       left = [];
       const holder = datasetCreated(2, lineageName(snapshot(1).guid));
       await happens('received', ...smallTree(1), holder);
@@ -293,6 +293,11 @@ describe('a follower', () => {
       synced = [];
       await happens('received', snapshotCreated(1, 2));
       expect(synced).toEqual([first?.from, second?.from]);
+      const other = datasetCreated(3, 'other');
+      await tells(3, ...smallTree(1).slice(0, 1), other);
+      synced = [];
+      await tells(3, { type: 'dataset.destroyed', dataset: other.dataset, name: other.name });
+      expect(synced, 'it may have been needed by that').toEqual([first?.from, second?.from]);
       await happens('received', { type: 'dataset.destroyed', dataset: holder.dataset, name: holder.name });
       synced = [];
       await happens('received', snapshotCreated(1, 3));

@@ -29,7 +29,7 @@ const MARKS: ReadonlySet<string> = new Set<Event['type']>([
   'hold.released',
 ]);
 
-/** What can free a name that a dataset of another peer waits for, or the dataset itself from what is not to be changed with it. */
+/** What can free a name that a dataset of another peer waits for, or the dataset itself from what is not to be changed with it; and can leave a lineage holder that nobody needs. */
 const MAKES_ROOM: ReadonlySet<string> = new Set<Event['type']>([
   'dataset.destroyed',
   'dataset.promoted',
@@ -58,7 +58,7 @@ export class Follower {
   readonly #runs = new Set<Promise<void>>();
   /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name. */
   readonly #unfinished = new Set<MirrorKey>();
-  /** Mirrors whose last sync left a lineage holder, which what others bring can make needless. */
+  /** Mirrors whose last sync left a lineage holder, which what others bring or give up can make needless. */
   readonly #keeping = new Set<MirrorKey>();
   /** Mirrors whose last sync kept something only since another peer has it as well. */
   readonly #sharing = new Set<MirrorKey>();
@@ -141,7 +141,8 @@ export class Follower {
     if (!mirrors.some(({ from }) => from === node)) return;
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
-      const isHelped = this.#unfinished.has(key) && events?.some(({ type }) => MAKES_ROOM.has(type)) !== false;
+      const isLeft = this.#unfinished.has(key) || this.#keeping.has(key);
+      const isHelped = isLeft && events?.some(({ type }) => MAKES_ROOM.has(type)) !== false;
       if (mirror.from === node) this.follow(mirror);
       else if (!this.#failed.has(key) && (isHelped || this.#concerns(mirror, events, movesTo))) this.follow(mirror);
     }

@@ -9,6 +9,7 @@ import {
   type RelativeName,
   relativeTo,
 } from '../../../src/core/ids.ts';
+import { FIRST_EPOCH } from '../../../src/core/ownership.ts';
 import { takesAll } from '../../../src/core/plan/filter.ts';
 import type { Contested } from '../../../src/core/plan/settled-names.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
@@ -161,7 +162,8 @@ class Comparison {
     if (!source.trees.has(mirror.tree) && dataset.origin === null) return false;
     if (hangsOffAside(copy)) return false;
     if (!this.#isShared) return true;
-    return !hangsOffHolder(mirror, copy) && !(dataset.origin === null && hangsOffAnothers(machine, mirror, copy));
+    if (hangsOffHolder(mirror, copy)) return false;
+    return dataset.origin !== null || !(isTakenOver(machine, mirror, copy) || hangsOffAnothers(machine, mirror, copy));
   }
 }
 
@@ -184,6 +186,12 @@ function hangsOffAside({ origin }: ListedDataset): boolean {
 /** As the replica of what its owner destroyed does, where a clone of another owner hangs off that. */
 function hangsOffHolder({ root }: Mirror, { origin }: ListedDataset): boolean {
   return origin !== null && isHolder(relativeTo(root, origin.reference.dataset) ?? '');
+}
+
+/** What its owner has as a copy, since it was not the owner yet when it received it, others may have as the clone that it was. */
+function isTakenOver(machine: Machine, { tree }: Mirror, copy: ListedDataset): boolean {
+  const owner = machine.node?.trees.graph(tree).get(idOf(copy) as DatasetId)?.owner;
+  return owner !== undefined && owner.epoch > FIRST_EPOCH;
 }
 
 /** One owner promoted what another took over meanwhile, and destroyed the origin of: neither gives way in what is its own. */
