@@ -58,8 +58,8 @@ export class Follower {
   readonly #runs = new Set<Promise<void>>();
   /** Mirrors of which the last sync left something that others of the tree can bring, or make room for: an origin, a parent, a name. */
   readonly #unfinished = new Set<MirrorKey>();
-  /** Mirrors whose last sync left a lineage holder, which what others bring or give up can make needless. */
-  readonly #keeping = new Set<MirrorKey>();
+  /** Trees in which the last sync left a lineage holder, which what others bring or give up can make needless. */
+  readonly #keeping = new Set<TreeName>();
   /** Mirrors whose last sync kept something only since another peer has it as well. */
   readonly #sharing = new Set<MirrorKey>();
   /** Mirrors whose last sync failed: they are tried again in time, and when their own peer tells something. */
@@ -113,7 +113,7 @@ export class Follower {
       const key = mirrorKey(mirror);
       // What one that is at work has brought itself helps no other
       const isLeft = (isBrought || hasRoom) && this.#unfinished.has(key);
-      const isHelped = !this.#busy.has(key) && (isLeft || (isBrought && this.#keeping.has(key)));
+      const isHelped = !this.#busy.has(key) && (isLeft || (isBrought && this.#keeping.has(tree)));
       const isNeeded =
         hasNewOwner || (isBrought && !this.#busy.has(key) && this.#concerns(mirror, events, losesOrigin));
       if (isMeddled || isHelped || (isNeeded && !this.#failed.has(key))) this.follow(mirror);
@@ -141,7 +141,7 @@ export class Follower {
     if (!mirrors.some(({ from }) => from === node)) return;
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
-      const isLeft = this.#unfinished.has(key) || this.#keeping.has(key);
+      const isLeft = this.#unfinished.has(key) || this.#keeping.has(mirror.tree);
       const isHelped = isLeft && events?.some(({ type }) => MAKES_ROOM.has(type)) !== false;
       if (mirror.from === node) this.follow(mirror);
       else if (!this.#failed.has(key) && (isHelped || this.#concerns(mirror, events, movesTo))) this.follow(mirror);
@@ -189,7 +189,7 @@ export class Follower {
         this.#options.onSynced(tree, report);
         this.#failed.delete(key);
         remember(this.#unfinished, key, leavesSomething(report.plan));
-        remember(this.#keeping, key, this.#keepsHolders(tree));
+        remember(this.#keeping, tree, this.#keepsHolders(tree));
         remember(this.#sharing, key, keepsForOthers(report.plan));
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
@@ -233,7 +233,7 @@ export class Follower {
   }
 }
 
-function remember(keys: Set<MirrorKey>, key: MirrorKey, isSo: boolean): void {
+function remember<Key>(keys: Set<Key>, key: Key, isSo: boolean): void {
   if (isSo) keys.add(key);
   else keys.delete(key);
 }
