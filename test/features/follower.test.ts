@@ -288,8 +288,8 @@ describe('a follower', () => {
       const holder = datasetCreated(2, lineageName(snapshot(1).guid));
       await happens('received', ...smallTree(1), holder);
       follower.follow(first ?? expect.fail());
-      follower.follow(second ?? expect.fail());
       await settled();
+      expect(synced, 'what made it needless may have been heard before').toContain(second?.from);
       synced = [];
       await happens('received', snapshotCreated(1, 2));
       expect(synced).toEqual([first?.from, second?.from]);

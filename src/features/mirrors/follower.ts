@@ -170,6 +170,14 @@ export class Follower {
     return Array.from(datasets.values()).some(({ name }) => isLineage(name));
   }
 
+  /** Where the first holders came, what made them needless can have been heard before they were known of. */
+  #rememberHolders(tree: TreeName): void {
+    const had = this.#keeping.has(tree);
+    remember(this.#keeping, tree, this.#keepsHolders(tree));
+    if (had || !this.#keeping.has(tree)) return;
+    for (const mirror of this.#options.mirrors.list()) if (mirror.tree === tree) this.follow(mirror);
+  }
+
   #isMirrored(place: MirrorPlace): boolean {
     return this.#options.mirrors.list().some((mirror) => mirrorKey(mirror) === mirrorKey(place));
   }
@@ -189,7 +197,7 @@ export class Follower {
         this.#options.onSynced(tree, report);
         this.#failed.delete(key);
         remember(this.#unfinished, key, leavesSomething(report.plan));
-        remember(this.#keeping, tree, this.#keepsHolders(tree));
+        this.#rememberHolders(tree);
         remember(this.#sharing, key, keepsForOthers(report.plan));
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
