@@ -146,15 +146,20 @@ class Comparison {
 
   /** What need not be in a copy, or cannot. */
   #lacking(dataset: ListedDataset, copy: ListedDataset): string[] {
-    const { machine, mirror, ours } = this.#of;
+    const { machine, mirror, source, ours } = this.#of;
     return [
       ...this.#copies,
       ...machine.guids.givenUp,
       ...heldBeside(ours, copy),
       ...olderThanAlone(dataset, copy, machine),
-      ...(this.#isShared ? olderThanCommon(dataset, copy) : []),
+      ...(this.#isShared || this.#keepsSome(source) ? olderThanCommon(dataset, copy) : []),
       ...(mirror.keep === 'all' ? [] : notKept(dataset, copy)),
     ];
+  }
+
+  /** A peer that is a replica itself, and keeps some of the snapshots, can come to have older ones: where it had to receive something anew. */
+  #keepsSome(source: Machine): boolean {
+    return source.mirrorsOf(this.#of.mirror.tree).some(({ keep }) => keep !== 'all');
   }
 
   #tellsOrigin(dataset: ListedDataset, copy: ListedDataset): boolean {
