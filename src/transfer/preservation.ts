@@ -25,6 +25,7 @@ import {
 } from '../core/ids.ts';
 import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
+import { wasWrittenTo } from './giving-up.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { placeholderProperties, replicaProperties } from './replica-properties.ts';
 import { exchangeRoots, handOnProperties, type RootExchange, takeBackRoots } from './root-exchange.ts';
@@ -33,18 +34,17 @@ import { exchangeRoots, handOnProperties, type RootExchange, takeBackRoots } fro
 export const DIVERGED_PROPERTY = 'pando:diverged-from';
 /** Length of a UUID as text (RFC 9562, section 4). */
 const UUID_CHARACTERS = 36;
-
-/** What the successor of a dataset that is being kept is called until it takes that one's name. */
-const SUCCESSOR_PREFIX = 'successor-';
+/** What the successor of a dataset that is being kept is called behind the id of the transfer, until it takes that one's name. */
+const SUCCESSOR_SUFFIX = '-successor';
 
 /** Where a dataset of the tree at `root` is kept. A UUIDv7 begins with its time: copies of one dataset stand in the order in which they were kept. */
 export function asideOf(root: DatasetName, name: DatasetName, transfer: TransferId): DatasetName {
   return absoluteName(divergedRoot(root), `${leafOf(name)}-${transfer}` as RelativeName);
 }
 
-/** Where the successor of such a dataset is made. */
+/** Where the successor of such a dataset is made: beside those that are kept, by a name that none of them can have, since each ends with a UUID. */
 export function successorOf(root: DatasetName, transfer: TransferId): DatasetName {
-  return absoluteName(divergedRoot(root), `${SUCCESSOR_PREFIX}${transfer}` as RelativeName);
+  return absoluteName(divergedRoot(root), `${transfer}${SUCCESSOR_SUFFIX}` as RelativeName);
 }
 
 /** Whether a dataset lies where those are kept, and not below one of them. */
@@ -54,7 +54,7 @@ export function isAside(root: DatasetName, name: DatasetName): boolean {
 
 /** Whether a dataset that lies beside those that are kept is called as a successor. */
 export function isSuccessor(name: DatasetName): boolean {
-  return leafOf(name).startsWith(SUCCESSOR_PREFIX);
+  return leafOf(name).length === UUID_CHARACTERS + SUCCESSOR_SUFFIX.length && name.endsWith(SUCCESSOR_SUFFIX);
 }
 
 /** The last part of the name that a dataset had, by the one that it is kept under. */
@@ -151,9 +151,22 @@ export async function undoPreservation(intent: PreservationStarted, zfs: Zfs): P
   // With the root its successor would be somewhere else, too
   if (successor === undefined)
     return outside === null || original !== undefined || (await movedElsewhere(intent, zfs)) === undefined;
-  if (original === undefined) return false;
-  if (original.origin?.reference.dataset === intent.successor) await zfs.promote(intent.name);
-  await zfs.destroy(intent.successor);
+  return original !== undefined && takeBackSuccessor(zfs, original, successor);
+}
+
+/**
+ * Gives the dataset that diverged its snapshots back, and destroys the successor, which has nothing of its own then. False, and nothing of that is done, where the two do not belong together,
+ * or somebody wrote to the successor or took a snapshot of it. Idempotent; rejects as ZFS does.
+ */
+export async function takeBackSuccessor(zfs: Zfs, original: ListedDataset, successor: ListedDataset): Promise<boolean> {
+  const isBelow = original.origin?.reference.dataset === successor.name;
+  // What a promote moves ends with the origin
+  const isMoved = isBelow && successor.snapshots.at(-1)?.guid === original.origin?.guid;
+  const isClone = successor.origin?.reference.dataset === original.name && successor.snapshots.length === 0;
+  const isStandIn = successor.properties[ID_PROPERTY] === ROOT_STAND_IN && successor.snapshots.length === 0;
+  if (!(isMoved || isClone || isStandIn) || (await wasWrittenTo(zfs, successor))) return false;
+  if (isMoved) await zfs.promote(original.name);
+  await zfs.destroy(successor.name);
   return true;
 }
 

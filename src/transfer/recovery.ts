@@ -37,7 +37,7 @@ export interface TransferRecoveryOptions {
   /** From which peer it could go on: of those that the tree is mirrored from, the first that has the dataset, or else the first; undefined where there is none. */
   readonly peerWith: (tree: TreeName, dataset: DatasetId) => NodeId | undefined;
   readonly mintTransferId: () => TransferId;
-  /** Told what could not be put right now; it is tried again at the next start. */
+  /** Told what could not be put right now; it is tried again with the next look, or at the next start. */
   readonly report: (error: PandoError) => void;
 }
 
@@ -50,6 +50,8 @@ export class TransferRecovery {
   #running: Promise<readonly UnrecoveredTransfer[]> | undefined;
   /** Roots that were seen in their places since this node runs. */
   readonly #home = new Set<DatasetName>();
+  /** What was said last of what keeps one from being all there. */
+  readonly #told = new Map<DatasetName, string>();
 
   constructor(options: TransferRecoveryOptions) {
     this.#options = options;
@@ -79,11 +81,22 @@ export class TransferRecovery {
     const isKnown = journal.open().some((intent) => intent.tree === tree && movesRoot(intent));
     if (isKnown || !isMirrored(tree) || this.#home.has(root)) return;
     const finish = await bringRootHome(root, zfs);
-    // Where it has a successor, the tree can be looked at whatever comes of it
-    if (finish !== null) await this.#ifPossible(finish(mintTransferId()));
     const known = new Set(journal.open().flatMap(namesAside));
-    await this.#ifPossible(settleStrayedAside(root, zfs, (name) => known.has(name)));
-    this.#home.add(root);
+    try {
+      if (finish !== null) await finish(mintTransferId());
+      await settleStrayedAside(root, zfs, (name) => known.has(name));
+      this.#home.add(root);
+    } catch (error) {
+      // The root is there, so that the tree can be looked at; the next look tries again
+      this.#tellOnce(root, error);
+    }
+  }
+
+  #tellOnce(root: DatasetName, error: unknown): void {
+    if (!(error instanceof PandoError)) throw error;
+    if (this.#told.get(root) === error.message) return;
+    this.#told.set(root, error.message);
+    this.#options.report(error);
   }
 
   /**

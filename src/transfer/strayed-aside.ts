@@ -14,11 +14,19 @@ import {
   shortDatasetId,
 } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
-import { formerLeafOf, isAside, isSuccessor, listAside, markKept } from './preservation.ts';
+import {
+  DIVERGED_PROPERTY,
+  formerLeafOf,
+  isAside,
+  isSuccessor,
+  listAside,
+  markKept,
+  takeBackSuccessor,
+} from './preservation.ts';
 
 /**
- * Settles all of it in the tree of a mirror but for what is named by an open intent. Idempotent, and can be cut short anywhere; rejects as ZFS does. What does not fit together any more, since
- * people have moved or replaced some of it, stays as it is.
+ * Settles all of it in the tree of a mirror but for what is named by an open intent. Idempotent, and can be cut short anywhere; rejects as ZFS does, with the first that it met once everything else is
+ * settled. What does not fit together any more, since people have moved, replaced or written to some of it, stays as it is.
  */
 export async function settleStrayedAside(
   root: DatasetName,
@@ -31,14 +39,21 @@ export async function settleStrayedAside(
   });
   if (strayed.length === 0) return;
   const inTree = (await zfs.list(root)).filter(({ name }) => !isHidden(relativeTo(root, name) as RelativeName));
-  for (const one of strayed) {
-    const namesake = inTree.find(({ properties }) => properties[ID_PROPERTY] === one.properties[ID_PROPERTY]);
-    if (isSuccessor(one.name)) await settleSuccessor(one, namesake, root, zfs);
-    else await markKept({ aside: one.name, name: namesake?.name ?? formerName(root, one.name, inTree) }, zfs);
+  const namesakeOf = ({ properties }: ListedDataset) =>
+    inTree.find((one) => one.properties[ID_PROPERTY] === properties[ID_PROPERTY]);
+  const failures: unknown[] = [];
+  const settle = (task: Promise<unknown>): Promise<unknown> => task.catch((error: unknown) => failures.push(error));
+  // The name that a successor gets last tells nothing
+  for (const one of strayed.filter(({ name }) => !isSuccessor(name))) {
+    const name = one.properties[DIVERGED_PROPERTY] ?? namesakeOf(one)?.name ?? formerName(root, one.name, inTree);
+    await settle(markKept({ aside: one.name, name: name as DatasetName }, zfs));
   }
+  for (const one of strayed.filter(({ name }) => isSuccessor(name))) {
+    await settle(settleSuccessor(one, namesakeOf(one), root, zfs));
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
-/** Where the dataset that diverged has its name still, the successor is in nobody's way, and has nothing of its own once that has its snapshots back. */
 async function settleSuccessor(
   successor: ListedDataset,
   original: ListedDataset | undefined,
@@ -46,17 +61,12 @@ async function settleSuccessor(
   zfs: Zfs,
 ): Promise<void> {
   const id = successor.properties[ID_PROPERTY] as DatasetId;
-  if (id === ROOT_STAND_IN) {
-    if (successor.snapshots.length === 0) await zfs.destroy(successor.name);
-  } else if (original === undefined) {
-    // Whoever plans next gives it the name that it is to have
-    await zfs.rename(successor.name, absoluteName(root, `renaming-${shortDatasetId(id)}` as RelativeName));
-  } else if (original.origin?.reference.dataset === successor.name) {
-    await zfs.promote(original.name);
-    await zfs.destroy(successor.name);
-  } else if (successor.origin?.reference.dataset === original.name) {
-    await zfs.destroy(successor.name);
+  if (original !== undefined || id === ROOT_STAND_IN) {
+    await takeBackSuccessor(zfs, original ?? successor, successor);
+    return;
   }
+  // Whoever plans next gives it the name that it is to have
+  await zfs.rename(successor.name, absoluteName(root, `renaming-${shortDatasetId(id)}` as RelativeName));
 }
 
 /** As far as its name tells, in which its parent is not: one that is called as the root was that, where something only stands in for the root. */

@@ -239,7 +239,7 @@ describe('a node that lost its log', () => {
     expect(await beta.zfs.listOnly([successor])).toEqual([]);
   });
 
-  it('looks at the rest where a root that was changing places cannot be brought home whole, and says why not', async () => {
+  it('looks at the rest where a root that was changing places cannot be brought home whole, says why not, and tries again', async () => {
     await beta.node.stop();
     const [root, outside] = [dataset('beta/copy'), outsideOf(dataset('beta/copy'))];
     await beta.zfs.rename(root, outside);
@@ -249,14 +249,13 @@ describe('a node that lost its log', () => {
       if (from === `${outside}/base`) throw new PandoError('ZFS_BUSY', `Cannot rename "${from}": somebody is in it.`);
       await rename(from, to);
     });
-    let again = await world.start('beta', { ...beta, log: surviving(new MemoryLog()) });
+    const again = await world.start('beta', { ...beta, log: new MemoryLog() });
     await introduce(alpha, again);
     await mirror(again, alpha.node.id);
-    expect(again.warnings).toEqual([expect.stringContaining('somebody is in it')]);
     expect((await syncImages(again)).steps).not.toEqual([]);
+    expect(again.warnings, 'once, however often it looks').toEqual([expect.stringContaining('somebody is in it')]);
     refusing.mockRestore();
-    await again.node.stop();
-    again = await world.start('beta', again);
+    await again.node.verifier.verify(IMAGES);
     await syncImages(again);
     expect((await again.node.verifier.verify(IMAGES)).ok).toBe(true);
     expect(await again.zfs.listOnly([outside])).toEqual([]);

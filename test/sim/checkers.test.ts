@@ -79,7 +79,7 @@ describe('the checkers', () => {
 
   it('find holds and temporary datasets that are left', async () => {
     await owner.zfs.hold('pando:left' as HoldTag, [SNAPSHOT]);
-    await replica.zfs.create('n1/successor-1' as DatasetName);
+    await replica.zfs.create('n1/1-successor' as DatasetName);
     expect(await findings()).toEqual(['nothingLeft: n0', 'nothingLeft: n1']);
   });
 

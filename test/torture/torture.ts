@@ -306,6 +306,6 @@ function leftOn({ name, snapshots, properties }: ListedDataset, waiting: Readonl
   // What waits for the one above it has the name that it had when it had to make way
   const isAside = name.includes('/.pando/diverged/');
   const isStepping = /\/(renaming|pando)-[^/]*$/.test(name) && !isAside && !waiting.has(properties[ID_PROPERTY] ?? '');
-  const isTemporary = isStepping || /\/successor-[^/]*$/.test(name);
+  const isTemporary = isStepping || /-successor$/.test(name);
   return isTemporary ? [...held, `${name} is left`] : held;
 }

@@ -33,7 +33,7 @@ const intent: PreservationStarted = {
   dataset: WEB,
   name: dataset('tank/web'),
   aside: dataset('tank/.pando/diverged/web-1'),
-  successor: dataset('tank/.pando/diverged/successor-1'),
+  successor: dataset('tank/.pando/diverged/1-successor'),
   lastCommon: '1' as SnapshotName,
   outside: null,
 };
@@ -194,6 +194,55 @@ describe('keeping what diverged, where no journal knows of it any more', () => {
     await settle();
     expect(await there()).toEqual({ ...kept('tank/apps/web'), 'tank/apps': undefined });
     expect((await zfs.listOnly([forgotten.aside]))[0]?.properties[DIVERGED_PROPERTY]).toBe('tank/apps/web');
+  });
+
+  it('keeps the name that it had before where that was said already, or the settling was cut short', async () => {
+    await zfs.create(dataset('tank/apps'));
+    const [deep, renamed] = [dataset('tank/apps/web'), dataset('tank/elsewhere')];
+    await zfs.rename(intent.name, deep);
+    const deeper = { ...forgotten, name: deep };
+    const dying = failingAt('inheritProperty', 1);
+    expect(await codeOf(finishPreservation(deeper, dying))).toBe('ZFS_BUSY');
+    await zfs.rename(deep, renamed);
+    await settle();
+    expect((await zfs.listOnly([forgotten.aside]))[0]?.properties[DIVERGED_PROPERTY]).toBe(deep);
+  });
+
+  it('destroys nothing that people did to what takes its place, and nothing that is only called like that', async () => {
+    await begin('rename');
+    await zfs.setProperties([forgotten.successor], { readonly: 'off' });
+    zfs.write(forgotten.successor, 'mine', 'by hand');
+    const before = await there();
+    await settle();
+    expect(await undoPreservation(forgotten, zfs)).toBe(false);
+    expect(await there()).toEqual(before);
+    await zfs.snapshot([at(forgotten.successor, 'by-hand')]);
+    await settle();
+    expect(await undoPreservation(forgotten, zfs)).toBe(false);
+    expect(await there()).toEqual(before);
+  });
+
+  it.each(['successor', 'successor-plan'])('keeps what is called "%s" like anything else', async (leaf) => {
+    const name = dataset(`tank/${leaf}`);
+    await zfs.rename(intent.name, name);
+    await zfs.snapshot([at(name, 'mine')]);
+    const aside = asideOf(root, name, intent.transfer);
+    expect(aside).not.toBe(forgotten.successor);
+    const cut = { ...forgotten, name, aside };
+    expect(await codeOf(finishPreservation(cut, failingAt('setProperties', 1)))).toBe('ZFS_BUSY');
+    await settle();
+    expect(await there()).toEqual({ [aside]: 'mine', [name]: 'common' });
+    expect((await zfs.listOnly([aside]))[0]?.snapshots.map((one) => one.name)).toEqual(['mine']);
+  });
+
+  it('settles the rest where one of it is refused, and says so', async () => {
+    await begin('rename');
+    const [other, copy] = [datasetId('other'), asideOf(root, dataset('tank/other'), intent.transfer)];
+    await zfs.create(copy, { [ID_PROPERTY]: other });
+    expect(await codeOf(settle(failingAt('promote', 1)))).toBe('ZFS_BUSY');
+    expect((await zfs.listOnly([copy]))[0]?.properties).toMatchObject({ [DIVERGED_PROPERTY]: 'tank/other' });
+    await settle();
+    expect(await there()).toMatchObject({ [intent.name]: 'mine' });
   });
 
   it('stays as it is where an intent tells of it, where it was finished, and where people put something else in its place', async () => {

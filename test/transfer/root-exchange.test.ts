@@ -11,7 +11,13 @@ import {
   uuidFrom,
 } from '../../src/core/ids.ts';
 import { PLACEHOLDER_PROPERTY } from '../../src/core/plan/steps.ts';
-import { asideOf, DIVERGED_PROPERTY, finishPreservation, undoPreservation } from '../../src/transfer/preservation.ts';
+import {
+  asideOf,
+  DIVERGED_PROPERTY,
+  finishPreservation,
+  successorOf,
+  undoPreservation,
+} from '../../src/transfer/preservation.ts';
 import { finishRootExchange, outsideOf, undoRootExchange } from '../../src/transfer/root-exchange.ts';
 import { settleStrayedAside } from '../../src/transfer/strayed-aside.ts';
 import { bringRootHome } from '../../src/transfer/strayed-root.ts';
@@ -29,7 +35,7 @@ const kept: PreservationStarted = {
   dataset: ROOT_ID,
   name: dataset('tank/copy'),
   aside: dataset('tank/copy/.pando/diverged/copy-1'),
-  successor: dataset('tank/copy/.pando/diverged/successor-1'),
+  successor: successorOf(dataset('tank/copy'), transfer),
   lastCommon: '1' as SnapshotName,
   outside,
 };

@@ -246,7 +246,7 @@ const events: { readonly [Type in EventBody['type']]: Extract<EventBody, { type:
     dataset,
     name: 'tank/mirror/web' as DatasetName,
     aside: 'tank/mirror/.pando/diverged/web-t' as DatasetName,
-    successor: 'tank/mirror/.pando/diverged/successor-t' as DatasetName,
+    successor: 'tank/mirror/.pando/diverged/t-successor' as DatasetName,
     lastCommon: 'a' as SnapshotName,
     outside: null,
   },

@@ -24,7 +24,7 @@ export const nothingLeft: Checker = {
 
 async function onDisk({ zfs, name: pool }: Machine, awaited: ReadonlySet<HoldTag>): Promise<string[]> {
   const listed = await zfs.list(pool as DatasetName);
-  const temporary = listed.filter(({ name }) => /\/(successor|pando)-/.test(name));
+  const temporary = listed.filter(({ name }) => /\/pando-|-successor$/.test(name));
   const held = (await heldByPando(zfs, listed)).filter(({ tag }) => !awaited.has(tag));
   return [
     ...temporary.map(({ name }) => `${name} is left`),
