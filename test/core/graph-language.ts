@@ -25,7 +25,10 @@ export const OWNER: Ownership = { node: nodeIdOfFingerprint(new Uint8Array(32).f
 /** The node that keeps the replica. */
 export const SELF = nodeIdOfFingerprint(new Uint8Array(32).fill(9));
 /** Keeps everything. */
-export const FOREVER: Retention = { keep: 'all', graceMs: null, now: 0, noticedAt: () => undefined, copies: [] };
+export const FOREVER: Retention = {
+  ...({ keep: 'all', graceMs: null, now: 0, copies: [] } as const),
+  ...{ noticedAt: () => undefined, isLent: () => false },
+};
 /** What a plan is told of the node that keeps the replica. */
 export const REPLICA = {
   follows: ({ owner }: Dataset) => owner.node !== SELF,

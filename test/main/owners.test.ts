@@ -127,6 +127,24 @@ describe('a clone that another node made of what it mirrors', () => {
     for (const from of [alpha, beta]) expect(stepsOf(await sync(gamma, from))).toEqual([]);
   });
 
+  it('has whoever kept the original from before keep it as it was, whatever the one that it comes from now gives up', async () => {
+    const gamma = await world.start('gamma');
+    for (const peer of [alpha, beta]) await acquaint(peer, gamma);
+    await take(alpha, 'alpha/images/base', '2');
+    await take(alpha, 'alpha/images/base', '3');
+    await mirror(gamma, alpha, 'gamma/images');
+    await sync(gamma, alpha);
+    await beta.node.mirrors.change(IMAGES, { keep: { last: 1 } });
+    await sync(beta, alpha);
+    const place = { tree: IMAGES, from: beta.node.id, root: dataset('gamma/images') };
+    await gamma.node.mirrors.add({ ...place, ...EVERYTHING, keep: { last: 1 }, graceMs: 0 });
+    await gamma.node.mirrors.change(IMAGES, { except: ['base'] }, alpha.node.id);
+    for (let round = 1; round <= 2; round += 1) for (const from of [beta, alpha]) await sync(gamma, from);
+    expect(await originOf(gamma, 'gamma/images/web')).toMatchObject({ reference: at('gamma/images/base', '1') });
+    const [base] = await gamma.zfs.listOnly([dataset('gamma/images/base')]);
+    expect(base?.snapshots.map(({ name }) => name)).toEqual(['1', '2', '3']);
+  });
+
   it('that was destroyed keeps nothing from being left out', async () => {
     await beta.zfs.destroy(dataset('beta/images/web'));
     const gamma = await mirrorWithoutOriginal();
@@ -290,6 +308,19 @@ describe('a mirror of two owners', () => {
       for (const from of one === gamma ? [alpha, beta] : [beta]) await sync(one, from);
       expect(one.node.trees.graph(IMAGES).get(base.id)?.owner).toEqual(owner);
     }
+  });
+
+  it('takes what its globs select by the names that its peer gives, whatever these are here', async () => {
+    for (const { node } of [alpha, beta]) await gamma.node.mirrors.change(IMAGES, { except: ['base', 'web'] }, node.id);
+    await sync(gamma, alpha);
+    await gamma.zfs.create(dataset('gamma/images/base'));
+    await gamma.zfs.snapshot([at('gamma/images/base', 'mine')]);
+    await gamma.node.verifier.verify(IMAGES);
+    await gamma.node.mirrors.change(IMAGES, { only: ['base'], except: [] }, alpha.node.id);
+    await gamma.node.mirrors.change(IMAGES, { except: [] }, beta.node.id);
+    for (let round = 1; round <= 2; round += 1) for (const from of [alpha, beta]) await sync(gamma, from);
+    const names = [...gamma.node.trees.graph(IMAGES).datasets.values()].map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(['base', expect.stringMatching(/^base-/), 'web']));
   });
 
   it('is not told by one owner what happened to what another owns', async () => {

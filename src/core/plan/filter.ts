@@ -87,11 +87,17 @@ function wantedSnapshots(
 
 /**
  * The part of an owner's view that a mirror wants: the datasets its globs select, with the parents and origins they need, and of
- * each the snapshots to keep. Those that wanted clones hang off are wanted under every rule.
+ * each the snapshots to keep. Those that wanted clones hang off are wanted under every rule. Where datasets have other names in this view than those that the globs are for, `taken` says
+ * what these select.
  */
-export function wantedGraph(view: Graph, rules: Omit<MirrorRules, 'graceMs'>, context: KeepContext): Graph {
+export function wantedGraph(
+  view: Graph,
+  rules: Omit<MirrorRules, 'graceMs'>,
+  context: KeepContext,
+  taken?: ReadonlySet<DatasetId>,
+): Graph {
   if (takesAll(rules) && rules.keep === 'all') return view;
-  const ids = takenBy(view, rules);
+  const ids = taken ?? takenBy(view, rules);
   const kept = Array.from(view.datasets.values()).filter(({ id }) => ids.has(id));
   const origins = new Set(kept.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
   const reduced = kept.map((dataset): [DatasetId, Dataset] => [

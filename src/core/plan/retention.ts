@@ -7,7 +7,7 @@
  * 4. What has clones or children stays. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
  * 5. A lineage holder goes with its last clone, whatever the rules say; but not one that got its snapshots from a dataset here, which kept them before: it is a dataset that its owner
  *    destroyed, or no more than old snapshots where a keep rule says how many of them stay.
- * 6. What this node owns, what the mirror's globs leave out, and what has a conflict is none of this.
+ * 6. What this node owns, what the mirror's globs leave out, or those of the mirror that it belongs to, and what has a conflict is none of this.
  */
 import type { Snapshot } from '../events.ts';
 import type { Dataset, Graph } from '../graph/graph.ts';
@@ -75,7 +75,9 @@ class RetentionPlanner {
     if (retention.graceMs !== null) this.#planDatasets();
     const departed = this.#departed();
     const origins = this.#origins();
-    for (const { id } of wanted.datasets.values()) if (!isBlocked(id)) this.#planSnapshots(id, departed, origins);
+    for (const { id } of wanted.datasets.values()) {
+      if (!isBlocked(id) && !retention.isLent(id)) this.#planSnapshots(id, departed, origins);
+    }
     return this.#retained;
   }
 

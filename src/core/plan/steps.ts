@@ -217,6 +217,8 @@ export interface Retention extends Pick<MirrorRules, 'keep' | 'graceMs'> {
   readonly noticedAt: (departed: Departed) => number | undefined;
   /** The copies that peers have, as far as this node knows. */
   readonly copies: readonly Graph[];
+  /** Whether a dataset comes with this mirror only since the one that it belongs to leaves it out. */
+  readonly isLent: (dataset: DatasetId) => boolean;
 }
 
 /** What goes into a plan. */

@@ -4,7 +4,7 @@ import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
 import { isAllowed } from '../../core/grants.ts';
 import { type Difference, difference } from '../../core/graph/difference.ts';
-import { Graph } from '../../core/graph/graph.ts';
+import { type Dataset, Graph } from '../../core/graph/graph.ts';
 import { neededHolders } from '../../core/graph/lineage.ts';
 import {
   type DatasetId,
@@ -92,6 +92,8 @@ export interface SyncReport extends PullReport {
 interface Made {
   readonly plan: Plan;
   readonly basis: Source['basis'];
+  /** What others had then. */
+  readonly copies: readonly Graph[];
 }
 
 /** The last plan of a mirror that had nothing to do, to tell that again in no time. */
@@ -99,8 +101,6 @@ interface Settled extends Made {
   readonly mirror: Mirror;
   /** When time alone gives something to do, in Unix ms; null for never. */
   readonly until: number | null;
-  /** What others had, where that kept something from going. */
-  readonly copies: readonly Graph[];
 }
 
 /**
@@ -245,9 +245,9 @@ export class Mirrors {
 
   /** The part of the peer's view that the mirror wants: of what follows the peer, that which its globs and its rule select. */
   wanted(mirror: Mirror): Graph {
-    const { graph, follows } = this.sources.of(mirror);
+    const { graph, follows, taken } = this.sources.of(mirror);
     const local = this.#local(mirror.tree);
-    const wanted = wantedGraph(graph, mirror, { local, now: this.#options.history.now() });
+    const wanted = wantedGraph(graph, mirror, { local, now: this.#options.history.now() }, taken());
     const followed = Array.from(wanted.datasets.values()).filter(follows);
     const holders = neededHolders(followed);
     // A holder that nobody needs follows somebody only to be given up
@@ -359,15 +359,16 @@ export class Mirrors {
     }
     const { made: first, isCertain } = await this.#planCertainly(mirror, options);
     const { steps, bytes, made } = await this.#resume(mirror, first, isCertain, options);
-    const { plan: todo, basis } = made;
+    const { plan: todo, basis, copies } = made;
     if (options.signal.aborted) return { tree, from, plan: todo, steps, bytes };
     options.onPlan(todo);
     this.#tellLimits(mirror, todo);
     if (todo.steps.length === 0) {
       if (this.#waitsForBookmarks(tree, todo).length > 0) return { tree, from, plan: todo, steps, bytes };
       const until = isCertain ? firstDue(todo.retained) : 0;
-      const copies = keepsForOthers(todo) ? this.#copies(tree) : [];
-      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until, copies });
+      // Graphs that nothing depends on are not to be kept alive
+      const shared = keepsForOthers(todo) ? copies : [];
+      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until, copies: shared });
       return { tree, from, plan: todo, steps, bytes };
     }
     const pulled = await this.#pull(mirror, todo, options);
@@ -418,8 +419,8 @@ export class Mirrors {
     const { steps, bytes } = await this.#pull(mirror, interrupted.plan, options, interrupted);
     // What could not go on is in the new plan, from its beginning
     const done = options.signal.aborted ? steps : steps.filter(({ outcome }) => outcome.result === 'done');
-    const { plan: left, basis } = this.#make(mirror);
-    return { made: { plan: withoutDoubtful(left, isCertain), basis }, steps: done, bytes };
+    const made = this.#make(mirror);
+    return { made: { ...made, plan: withoutDoubtful(made.plan, isCertain) }, steps: done, bytes };
   }
 
   /** What was planned last, where nothing can have changed since. */
@@ -427,7 +428,7 @@ export class Mirrors {
     const settled = this.#settled.get(mirrorKey(mirror));
     if (settled?.mirror !== mirror || settled.basis !== this.sources.of(mirror).basis) return undefined;
     const isOver = settled.until !== null && settled.until <= this.#options.history.now();
-    const haveMoved = settled.copies.length > 0 && !isSame(settled.copies, this.#copies(mirror.tree));
+    const haveMoved = keepsForOthers(settled.plan) && !isSame(settled.copies, this.#copies(mirror.tree));
     return isOver || haveMoved ? undefined : settled.plan;
   }
 
@@ -435,8 +436,9 @@ export class Mirrors {
     const { departures } = this.#options;
     // What was noticed and is there again must be forgotten also while nothing is given up: its next departure is another one
     if (mirror.graceMs === null && !departures.hasNoticed(mirror)) return;
-    const { graph, follows } = this.sources.of(mirror);
-    await departures.notice(mirror, departed(graph, this.#local(mirror.tree), follows));
+    const { graph, follows, isLent } = this.sources.of(mirror);
+    const gives = (dataset: Dataset): boolean => follows(dataset) && !isLent(dataset.id);
+    await departures.notice(mirror, departed(graph, this.#local(mirror.tree), gives));
   }
 
   async #pull(mirror: Mirror, todo: Plan, options: SyncOptions, interrupted?: Interrupted): Promise<PullReport> {
@@ -529,6 +531,7 @@ export class Mirrors {
 
   #make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Made {
     const { graph, follows, contested, basis } = this.sources.of(mirror);
+    const retention = this.#retention(mirror);
     const made = plan({
       source: graph,
       wanted: this.wanted(mirror),
@@ -537,10 +540,10 @@ export class Mirrors {
       allowance: this.#allowance(mirror),
       keptAside: this.#aside.get(mirror.tree),
       modified,
-      retention: this.#retention(mirror),
+      retention,
       contested,
     });
-    return { plan: made, basis };
+    return { plan: made, basis, copies: retention.copies };
   }
 
   /** Of one that has been told so before, the peer is told when it holds no more. */
@@ -560,6 +563,7 @@ export class Mirrors {
       graceMs: mirror.graceMs,
       now: history.now(),
       noticedAt: (departed) => departures.noticedAt(mirror, departed),
+      isLent: this.sources.of(mirror).isLent,
       copies: this.#copies(mirror.tree),
     };
   }

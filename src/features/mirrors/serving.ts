@@ -2,7 +2,7 @@
  * Which of the mirrors of a tree brings a dataset: one at most, or they would undo each other's work. The beliefs by number are those of sources.ts.
  */
 import type { Mirror } from '../../core/admin.ts';
-import type { Dataset, Graph } from '../../core/graph/graph.ts';
+import { type Dataset, EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
 import { neededHolders } from '../../core/graph/lineage.ts';
 import { type DatasetId, isLineage, type NodeId } from '../../core/ids.ts';
 import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
@@ -42,6 +42,21 @@ export class Serving {
     return this.#serverOf(id) === mirror;
   }
 
+  /** What the globs of a mirror select, which are for the names that datasets have at its peer, with all that this needs. */
+  takenBy(mirror: Mirror): ReadonlySet<DatasetId> {
+    let taken = this.#taken.get(mirror);
+    if (taken === undefined) {
+      taken = takenBy(this.#options.views.get(mirror) ?? EMPTY_GRAPH, mirror);
+      this.#taken.set(mirror, taken);
+    }
+    return taken;
+  }
+
+  /** Whether a mirror brings a dataset only since another leaves it out (belief 8): then what its peer gives up of it says nothing. */
+  isLent(mirror: Mirror, id: DatasetId): boolean {
+    return this.#serverOf(id) === mirror && this.#speakerFor(id) !== mirror;
+  }
+
   /** Beliefs 1 to 4, and 8. */
   #serverOf(id: DatasetId): Mirror | undefined {
     const first = this.#speakerFor(id);
@@ -66,16 +81,7 @@ export class Serving {
   /** Whether the peer of a mirror has a dataset that the mirror does not take. */
   #isLeftOut(mirror: Mirror, id: DatasetId): boolean {
     const view = this.#options.views.get(mirror);
-    return !takesAll(mirror) && view?.get(id) !== undefined && !this.#takenBy(mirror, view).has(id);
-  }
-
-  #takenBy(mirror: Mirror, view: Graph): ReadonlySet<DatasetId> {
-    let taken = this.#taken.get(mirror);
-    if (taken === undefined) {
-      taken = takenBy(view, mirror);
-      this.#taken.set(mirror, taken);
-    }
-    return taken;
+    return !takesAll(mirror) && view?.get(id) !== undefined && !this.takenBy(mirror).has(id);
   }
 
   /** What a mirror brings by belief 1 to 4, and what that cannot stand without. */
@@ -83,8 +89,7 @@ export class Serving {
     let needed = this.#needed.get(mirror);
     const view = this.#options.views.get(mirror);
     if (needed === undefined) {
-      const taken = view === undefined ? [] : [...this.#takenBy(mirror, view)];
-      const brought = taken.filter((id) => this.#speakerFor(id) === mirror);
+      const brought = [...this.takenBy(mirror)].filter((id) => this.#speakerFor(id) === mirror);
       needed = view === undefined ? new Set() : withSupports(view, brought);
       this.#needed.set(mirror, needed);
     }

@@ -38,6 +38,10 @@ export interface Source {
   /** All that the peer has, under the names that it is to have here. */
   readonly graph: Graph;
   readonly follows: (dataset: Dataset) => boolean;
+  /** What the mirror's globs select of it, with all that this needs. */
+  readonly taken: () => ReadonlySet<DatasetId>;
+  /** Of what it follows, that which the owner has, whose mirror leaves it out: what this peer gives up of it says nothing. */
+  readonly isLent: (dataset: DatasetId) => boolean;
   /** What has another name here than at its owner. */
   readonly contested: readonly Contested[];
   /** What this was made from: as long as that is the same, so is this. */
@@ -252,7 +256,9 @@ export class Sources {
       heard.map(({ mirror, follows }, index): [Mirror, Source] => {
         const graph = graphs[index] as Graph;
         const here = contested.filter(({ dataset }) => graph.get(dataset) !== undefined);
-        return [mirror, { graph, follows, contested: here, basis }];
+        const taken = () => serving.takenBy(mirror);
+        const isLent = (id: DatasetId) => serving.isLent(mirror, id);
+        return [mirror, { graph, follows, taken, isLent, contested: here, basis }];
       }),
     );
   }
