@@ -1,5 +1,5 @@
 /** Destroys what a mirror need not keep, once it is certain that it still is what was planned for (design §9). */
-import { type ErrorCode, PandoError } from '../core/errors.ts';
+import { type ErrorCode, isPandoError, PandoError } from '../core/errors.ts';
 import { type DatasetName, ID_PROPERTY } from '../core/ids.ts';
 import {
   type DestroyDatasetStep,
@@ -39,9 +39,12 @@ export async function destroyGivenUpDataset(zfs: Zfs, name: DatasetName, step: D
   const planned = new Set(step.snapshots);
   if (found.snapshots.some(({ guid }) => !planned.has(guid))) throw changed(name, 'has a new snapshot');
   if (await wasWrittenTo(zfs, found)) throw changed(name, 'was written to here');
-  // What came of an increment that nothing tells of any more depends on it, as a clone does
-  if (found.resumeToken !== null && found.snapshots.length > 0) await zfs.abandonReceive(name);
-  await zfs.destroy(name);
+  await zfs.destroy(name).catch(async (error: unknown) => {
+    // What came of an increment that nothing tells of any more depends on it, as a clone does
+    if (found.resumeToken === null || !isPandoError(error, 'ZFS_HAS_DEPENDENTS')) throw error;
+    await zfs.abandonReceive(name);
+    await zfs.destroy(name);
+  });
   return true;
 }
 

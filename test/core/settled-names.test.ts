@@ -83,6 +83,20 @@ describe('two datasets that their owners gave the same name', () => {
     ]) {
       const { graphs } = settleNames(views, local, isOwn);
       expect(namesIn(graphs[views.indexOf(source)])).toEqual(['', 'web', 'web/mine']);
+      expect(namesIn(graphs[views.indexOf(other)])).toEqual(['', 'deep', 'web', 'web/mine']);
+    }
+  });
+
+  it('has it also where that source has it as deep as others, or deeper', () => {
+    for (const name of ['site', 'deep/site']) {
+      const source = {
+        graph: graph('. @r', 'deep @1', `${name}#web @1`),
+        follows: ({ id }: Dataset) => id === datasetId('web'),
+      };
+      const other = { graph: graph('. @r', 'web @1', 'web/mine @1'), follows: () => false };
+      const local = owned(graph('. @r', 'deep @1', 'web @1', 'web/mine @1'), 'deep', 'web/mine');
+      const { graphs } = settleNames([source, other], local, isOwn);
+      expect(namesIn(graphs[1])).toEqual(['', name, `${name}/mine`]);
     }
   });
 

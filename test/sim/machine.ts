@@ -213,6 +213,8 @@ export class Machine {
       const name = relativeTo(root, dataset);
       if (name === undefined) return [];
       const isShared = this.shared.has(tree);
+      const owner = this.#node?.trees.graph(tree).named(name)?.owner.node;
+      if (isShared && owner === this.id && !isLineage(name)) return [];
       const isFleeting = isLineage(name) && (this.deceived.has(tree) || isShared);
       return [{ keep, graceMs: isFleeting ? 0 : graceMs, isShared }];
     });

@@ -43,29 +43,45 @@ interface Claim {
 class Settlement {
   readonly #views: readonly View[];
   readonly #local: Graph;
-  readonly #holders = new Map<RelativeName, DatasetId>();
-  readonly #contested = new Map<DatasetId, Contested>();
-  /** The names that datasets are to have here, as far as they are settled. */
-  readonly #shown = new Map<DatasetId, RelativeName>();
+  readonly #own: readonly Dataset[];
+  #holders = new Map<RelativeName, DatasetId>();
+  #contested = new Map<DatasetId, Contested>();
+  /** The names that what is followed is to have here. */
+  readonly #granted = new Map<DatasetId, RelativeName>();
+  /** Those of what one view or another does not bring. */
+  #staying = new Map<DatasetId, RelativeName>();
+  /** Whether one of the latter was used before it was granted another. */
+  #isStale = false;
 
   constructor(views: readonly View[], local: Graph, own: readonly Dataset[]) {
     this.#views = views;
     this.#local = local;
-    for (const { id, name } of own) this.#holders.set(name, id);
+    this.#own = own;
   }
 
   run(): SettledNames {
+    let settled = this.#settle();
+    // What follows another view can have got its name behind where it was asked for
+    if (this.#isStale) settled = this.#settle();
+    const graphs = this.#views.map(({ graph }, view) =>
+      renamed(graph, settled[view] as Map<RelativeName, RelativeName>),
+    );
+    return { graphs, contested: [...this.#contested.values()] };
+  }
+
+  /** The names that each view's datasets are to have here. */
+  #settle(): Map<RelativeName, RelativeName>[] {
     const settled = this.#views.map(() => new Map<RelativeName, RelativeName>());
+    this.#holders = new Map(this.#own.map(({ id, name }) => [name, id]));
+    this.#contested = new Map();
+    this.#staying = new Map();
     for (const level of this.#levels()) {
       const claims = level.flatMap(({ view, dataset }) =>
         this.#claim(this.#views[view] as View, settled[view] as Map<RelativeName, RelativeName>, dataset),
       );
       this.#grant(claims);
     }
-    const graphs = this.#views.map(({ graph }, view) =>
-      renamed(graph, settled[view] as Map<RelativeName, RelativeName>),
-    );
-    return { graphs, contested: [...this.#contested.values()] };
+    return settled;
   }
 
   /** The datasets of all views by the depth of their names, so that parents have theirs first. */
@@ -89,9 +105,9 @@ class Settlement {
     const name = above === undefined ? dataset.name : below(names.get(above) ?? above, dataset.name);
     if (above !== undefined && follows(here ?? dataset)) return [{ names, dataset, name }];
     const stays = above === undefined || here === undefined ? name : this.#carried(here);
-    const shown = this.#shown.get(dataset.id) ?? stays;
+    const shown = this.#granted.get(dataset.id) ?? stays;
     names.set(dataset.name, shown);
-    this.#shown.set(dataset.id, shown);
+    this.#staying.set(dataset.id, shown);
     return [];
   }
 
@@ -99,7 +115,7 @@ class Settlement {
   #carried({ name }: Dataset): RelativeName {
     const above = parentOf(name);
     const parent = above === undefined ? undefined : this.#local.named(above);
-    const shown = parent === undefined ? undefined : this.#shown.get(parent.id);
+    const shown = parent === undefined ? undefined : (this.#granted.get(parent.id) ?? this.#staying.get(parent.id));
     return shown === undefined ? name : below(shown, name);
   }
 
@@ -110,7 +126,9 @@ class Settlement {
       const shown = isFree ? name : (`${name}-${shortDatasetId(dataset.id)}` as RelativeName);
       if (!isFree) this.#contested.set(dataset.id, { dataset: dataset.id, name, shown });
       this.#holders.set(shown, dataset.id);
-      this.#shown.set(dataset.id, shown);
+      const used = this.#staying.get(dataset.id);
+      if (used !== undefined && used !== shown) this.#isStale = true;
+      this.#granted.set(dataset.id, shown);
       names.set(dataset.name, shown);
     }
   }

@@ -10,8 +10,8 @@ import {
   relativeTo,
 } from '../../../src/core/ids.ts';
 import { FIRST_EPOCH } from '../../../src/core/ownership.ts';
-import { takesAll } from '../../../src/core/plan/filter.ts';
 import type { Contested } from '../../../src/core/plan/settled-names.ts';
+import { DIVERGED_PROPERTY, listKeptAside } from '../../../src/transfer/preservation.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
 import type { Machine } from '../machine.ts';
 import type { World } from '../world.ts';
@@ -45,7 +45,8 @@ async function differencesOf(world: World, machine: Machine, mirror: Mirror): Pr
   // What a peer in wrong hands began to send there waits for it to go on
   const theirs = (await tree(source, root)).filter((one) => !(isAwaited && isOnlyBegun(one)));
   const ours = await tree(machine, mirror.root);
-  return new Comparison({ world, machine, mirror, source, root, theirs, ours }).run();
+  const aside = await listKeptAside(machine.zfs, mirror.root);
+  return new Comparison({ world, machine, mirror, source, root, theirs, ours, aside }).run();
 }
 
 interface Compared {
@@ -57,6 +58,8 @@ interface Compared {
   readonly root: DatasetName;
   readonly theirs: readonly ListedDataset[];
   readonly ours: readonly ListedDataset[];
+  /** What the machine keeps aside of the tree. */
+  readonly aside: readonly ListedDataset[];
 }
 
 class Comparison {
@@ -87,22 +90,14 @@ class Comparison {
 
   run(): string[] {
     const { mirror, root, theirs } = this.#of;
-    const isUnclear = this.#unclear();
-    const taken = takenOf(theirs, root, mirror, isUnclear);
+    const taken = takenOf(theirs, root, mirror);
     const brought = theirs.filter((one) => this.#follows(idOf(one)) && taken.has(one.name));
     // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
     const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
     const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
     return brought
-      .filter((one) => !this.#excused.has(idOf(one)) && (takesAll(mirror) || !isUnclear(relative(root, one))))
+      .filter((one) => !this.#excused.has(idOf(one)))
       .flatMap((dataset) => this.#differences(dataset, needed));
-  }
-
-  /** Globs are for the names that datasets have here: what lies in something that is not from there may have another. */
-  #unclear(): (name: string) => boolean {
-    const { root, theirs } = this.#of;
-    const elsewhere = theirs.filter((one) => !this.#follows(idOf(one))).map((one) => relative(root, one));
-    return (name) => this.#isNamedTwice(name) || elsewhere.some((one) => name === one || name.startsWith(`${one}/`));
   }
 
   #differences(dataset: ListedDataset, needed: ReadonlySet<DatasetName | undefined>): string[] {
@@ -157,6 +152,12 @@ class Comparison {
     ];
   }
 
+  /** Whether it had grown from another dataset before that was kept aside for people. */
+  #hangsOffAside({ name, origin }: ListedDataset): boolean {
+    const aside = this.#of.aside.find((one) => one.name === origin?.reference.dataset);
+    return aside !== undefined && aside.properties[DIVERGED_PROPERTY] !== name;
+  }
+
   /** A peer that is a replica itself, and keeps some of the snapshots, can come to have older ones: where it had to receive something anew. */
   #keepsSome(source: Machine): boolean {
     return source.mirrorsOf(this.#of.mirror.tree).some(({ keep }) => keep !== 'all');
@@ -165,7 +166,7 @@ class Comparison {
   #tellsOrigin(dataset: ListedDataset, copy: ListedDataset): boolean {
     const { machine, mirror, source } = this.#of;
     if (!source.trees.has(mirror.tree) && dataset.origin === null) return false;
-    if (hangsOffAside(copy)) return false;
+    if (this.#hangsOffAside(copy)) return false;
     if (!this.#isShared) return true;
     if (hangsOffHolder(mirror, copy)) return false;
     return dataset.origin !== null || !(isTakenOver(machine, mirror, copy) || hangsOffAnothers(machine, mirror, copy));
@@ -181,11 +182,6 @@ function toldOf(world: World, machine: Machine, mirror: Mirror): ReadonlySet<str
   });
   // No simulated mirror lies at a pool, the one place where a root that diverged would have to stay
   return new Set(told.filter(({ reason }) => reason !== 'root-diverged').map(({ dataset }) => dataset));
-}
-
-/** As what had grown from a dataset before that was kept aside for people does. */
-function hangsOffAside({ origin }: ListedDataset): boolean {
-  return origin?.reference.dataset.includes('/.pando/diverged/') === true;
 }
 
 /** As the replica of what its owner destroyed does, where a clone of another owner hangs off that. */

@@ -1,5 +1,6 @@
 import type { Ownership } from '../../../src/core/events.ts';
 import { absoluteName, type DatasetId, isLineage, type NodeId, type TreeName } from '../../../src/core/ids.ts';
+import { FIRST_EPOCH } from '../../../src/core/ownership.ts';
 import { isWritable } from '../../suites/writable.ts';
 import type { Machine } from '../machine.ts';
 import type { World } from '../world.ts';
@@ -57,7 +58,8 @@ function isOwn({ owner, by }: Claim): boolean {
 function saidOtherwise(world: World, claim: Claim, owners: ReadonlyMap<string, NodeId>): Finding[] {
   const { by, tree, id, owner, what } = claim;
   const real = owners.get(`${tree} ${id} ${owner.epoch}`) ?? owner.node;
-  const isBelieved = owner.node === world.hostile?.id && by.shared.has(tree);
+  // What is new may go to who claims it first
+  const isBelieved = owner.node === world.hostile?.id && owner.epoch === FIRST_EPOCH && by.shared.has(tree);
   if (by.deceived.has(tree) || isBelieved || real === owner.node) return [];
   const told = world.mirrorsOf(by).filter((mirror) => mirror.tree === tree);
   const isTold = told.some(({ from }) => world.machineOf(from).node?.trees.graph(tree).get(id) !== undefined);

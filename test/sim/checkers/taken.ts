@@ -5,22 +5,14 @@ import { type DatasetName, isLineage, relativeTo } from '../../../src/core/ids.t
 import { takesAll } from '../../../src/core/plan/filter.ts';
 import type { ListedDataset } from '../../../src/zfs/zfs.ts';
 
-/**
- * Of what a peer has of a tree, that which the globs of a mirror certainly select, and what none of that can be without: what lies above it, and what it is a clone of. Of those of
- * which it is unclear what they are called at the mirror that is not certain.
- */
-export function takenOf(
-  theirs: readonly ListedDataset[],
-  root: DatasetName,
-  mirror: Mirror,
-  isUnclear: (name: string) => boolean,
-): ReadonlySet<DatasetName> {
+/** Of what a peer has of a tree, that which the globs of a mirror select, and what none of that can be without: what lies above it, and what it is a clone of. */
+export function takenOf(theirs: readonly ListedDataset[], root: DatasetName, mirror: Mirror): ReadonlySet<DatasetName> {
   if (takesAll(mirror)) return new Set(theirs.map(({ name }) => name));
   const { only, except } = mirror;
   const matches = (globs: readonly string[], name: string) => picomatch.isMatch(name, [...globs], { dot: true });
   const isSelected = ({ name }: ListedDataset): boolean => {
     const relative = relativeTo(root, name);
-    if (relative === undefined || isLineage(relative) || isUnclear(relative)) return false;
+    if (relative === undefined || isLineage(relative)) return false;
     return (only.length === 0 || matches(only, relative)) && !matches(except, relative);
   };
   const taken = new Set<DatasetName>();
