@@ -15,7 +15,7 @@ import {
 } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
-import { asideOf, DIVERGED_PROPERTY } from './preservation.ts';
+import { asideOf, DIVERGED_PROPERTY, markKept } from './preservation.ts';
 import { childrenOf, moveChildren, outsideOf } from './root-exchange.ts';
 
 /**
@@ -55,8 +55,7 @@ export async function bringRootHome(
 async function keepAside(strayed: ListedDataset, aside: DatasetName, root: DatasetName, zfs: Zfs): Promise<void> {
   await ensureContainers(zfs, aside);
   // All of it before it is out of sight
-  await zfs.setProperties([strayed.name], { [DIVERGED_PROPERTY]: root });
-  await zfs.inheritProperty([strayed.name], ID_PROPERTY);
+  await markKept({ aside: strayed.name, name: root }, zfs);
   await move(strayed, aside, zfs);
 }
 
