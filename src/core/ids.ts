@@ -153,6 +153,11 @@ export function shortDatasetId(id: DatasetId): string {
   return id.slice(-SHORT_ID_DIGITS);
 }
 
+/** A name that nothing has, for a dataset on its way from one name to another: where two change places, ZFS needs one in between. */
+export function nameInBetween(id: DatasetId): RelativeName {
+  return `renaming-${shortDatasetId(id)}` as RelativeName;
+}
+
 /** Throws `ID_INVALID` unless `text` is a UUIDv7. */
 export function parseTransferId(text: string): TransferId {
   return parseUuid(text, 'transfer id') as TransferId;

@@ -8,10 +8,10 @@ import {
   type DatasetName,
   ID_PROPERTY,
   isHidden,
+  nameInBetween,
   type RelativeName,
   ROOT_STAND_IN,
   relativeTo,
-  shortDatasetId,
 } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import {
@@ -66,7 +66,7 @@ async function settleSuccessor(
     return;
   }
   // Whoever plans next gives it the name that it is to have
-  await zfs.rename(successor.name, absoluteName(root, `renaming-${shortDatasetId(id)}` as RelativeName));
+  await zfs.rename(successor.name, absoluteName(root, nameInBetween(id)));
 }
 
 /** As far as its name tells, in which its parent is not: one that is called as the root was that, where something only stands in for the root. */

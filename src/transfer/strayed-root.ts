@@ -7,10 +7,9 @@ import {
   type DatasetId,
   type DatasetName,
   ID_PROPERTY,
+  nameInBetween,
   poolOf,
-  type RelativeName,
   ROOT_STAND_IN,
-  shortDatasetId,
   type TransferId,
 } from '../core/ids.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
@@ -48,7 +47,7 @@ export async function bringRootHome(
     // What has come anew meanwhile is there twice: the one of before goes along with its parent
     await moveChildren(outside, root, zfs, await childrenOf(root, zfs));
     if (hasDiverged) await keepAside(strayed, asideOf(root, root, transfer), root, zfs);
-    else await move(strayed, absoluteName(root, `renaming-${shortDatasetId(id as DatasetId)}` as RelativeName), zfs);
+    else await move(strayed, absoluteName(root, nameInBetween(id as DatasetId)), zfs);
   };
 }
 

@@ -26,9 +26,9 @@ import {
   type BookmarkName,
   type DatasetId,
   type NodeId,
+  nameInBetween,
   type RelativeName,
   type SnapshotGuid,
-  shortDatasetId,
 } from '../ids.ts';
 import { markedOwner, supersedes } from '../ownership.ts';
 import { hasReplicaMarks } from '../replica-marks.ts';
@@ -214,11 +214,6 @@ function tellPromotes(narration: Narration, found: readonly Identified[]): void 
     }
   }
   narration.tell(events);
-}
-
-/** A name that nothing has: where two datasets changed places, ZFS needed one in between as well. */
-function nameInBetween(id: DatasetId): RelativeName {
-  return `renaming-${shortDatasetId(id)}` as RelativeName;
 }
 
 /** Names as they change, and the events that say so. */
