@@ -5,7 +5,7 @@
 import { strict as assert } from 'node:assert';
 import type { Snapshot } from '../../src/core/events.ts';
 import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../../src/core/graph/graph.ts';
-import { parentOf, type RelativeName, ROOT_STAND_IN } from '../../src/core/ids.ts';
+import { lineageId, parentOf, type RelativeName, ROOT_STAND_IN } from '../../src/core/ids.ts';
 import { standInFor } from '../../src/core/plan/stand-in.ts';
 import {
   isReceive,
@@ -54,8 +54,18 @@ function create(source: Dataset, step: Step, origin: Dataset['origin'], snapshot
   return { ...source, name: step.name, origin, snapshots, bookmarks: [], holds: [] };
 }
 
+/** The origin of a clone as a dataset of its own, as whoever sends finds it by its guid (`transfer/offers.ts`). */
+function originAlone(source: Graph, { dataset: id, to, kind }: ReceiveStep): Dataset | undefined {
+  const [clone] = source.clonesOf(to.guid);
+  const dataset = clone?.origin?.dataset == null ? undefined : source.get(clone.origin.dataset);
+  const snapshot = dataset === undefined ? undefined : snapshotOf(dataset, to.guid);
+  if (dataset === undefined || snapshot === undefined || id !== lineageId(to.guid)) return undefined;
+  assert.equal(kind, 'receive-full', 'nothing is sent behind an origin, or before it');
+  return { ...dataset, id, origin: null, snapshots: [{ ...snapshot, name: to.name }] };
+}
+
 function applyReceive(source: Graph, local: Map<string, Dataset>, step: ReceiveStep): void {
-  const from = source.get(step.dataset);
+  const from = source.get(step.dataset) ?? originAlone(source, step);
   assert.ok(from, 'the source has the dataset');
   const snapshots = sent(from, step);
   assert.equal(snapshots.length, step.snapshots, 'the stream brings as many snapshots as planned');

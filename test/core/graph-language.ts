@@ -27,7 +27,7 @@ export const SELF = nodeIdOfFingerprint(new Uint8Array(32).fill(9));
 /** Keeps everything. */
 export const FOREVER: Retention = {
   ...({ keep: 'all', graceMs: null, now: 0, copies: [] } as const),
-  ...{ noticedAt: () => undefined, isLent: () => false },
+  ...{ noticedAt: () => undefined, isLent: () => false, isNeeded: () => false },
 };
 /** What a plan is told of the node that keeps the replica. */
 export const REPLICA = {

@@ -18,7 +18,7 @@ import { standInFor } from '../../src/core/plan/stand-in.ts';
 import { type Conflict, isReceive, type Plan } from '../../src/core/plan/steps.ts';
 import { apply, applyPlan } from './apply-plan.ts';
 import { arbitraryHistory, grow, growingHistory, startForest } from './forest.ts';
-import { datasetId, graph, OWNER, REPLICA, SELF } from './graph-language.ts';
+import { datasetId, graph, OWNER, REPLICA, ROOT, SELF } from './graph-language.ts';
 import { inWords } from './step-words.ts';
 
 function planFor(source: Graph, local: Graph = EMPTY_GRAPH, filter: MirrorRules = EVERYTHING): Plan {
@@ -628,6 +628,20 @@ describe('the root of a replica', () => {
   });
 });
 
+describe('a new clone', () => {
+  it('hangs off its origin wherever that is here, where a conflict keeps that from being moved to where it belongs', () => {
+    const local = owned(graph('. @r', 'base @1 @2'), 'base');
+    const source = afterPromotes(graph('. @r', 'base @1 @2', 'web < base@2 @w'), 'web');
+    const web = source.get(datasetId('web')) as Dataset;
+    const origin = { dataset: web.id, snapshot: (web.snapshots[0] as Snapshot).guid };
+    const { datasets } = graph('. @r', 'app @a');
+    const app = { ...(datasets.get(datasetId('app')) as Dataset), origin };
+    const planned = planFor(new Graph(ROOT, new Map(source.datasets).set(app.id, app)), local);
+    expect(planned.conflicts).toMatchObject([{ name: 'web', reason: 'not-owned-together' }]);
+    expect(planned.steps.map(inWords)).toEqual(['clone app base@1..@a -i']);
+  });
+});
+
 describe('a mirror of the newest snapshots', () => {
   const newest: MirrorRules = { ...EVERYTHING, keep: { last: 1 } };
 
@@ -642,6 +656,83 @@ describe('a mirror of the newest snapshots', () => {
       'incremental base base@b..@d -i',
       'clone web base@b..@y -i',
     ]);
+  });
+
+  it('has what a later clone hangs off come alone, once, where newer snapshots are here', () => {
+    const source = graph('. @r', 'base @a @b @c', 'web < base@b @x', 'db < base@b @y');
+    const local = graph('. @r', 'base @c');
+    const planned = planFor(source, local, newest);
+    expect(planned.steps.map(inWords)).toEqual([
+      expect.stringMatching(/^full \.pando\/lineage\/\d+ @origin$/),
+      expect.stringMatching(/^clone db \.pando\/lineage\/\d+@origin..@y -i$/),
+      expect.stringMatching(/^clone web \.pando\/lineage\/\d+@origin..@x -i$/),
+    ]);
+    expect(planned.conflicts).toEqual([]);
+    const after = applyPlan(source, local, planned);
+    expect(steps(source, after, newest), 'once they are here').toEqual([]);
+    const without = graph('. @r', 'base @a @b @c', 'db < base@b @y');
+    const freed = { ...after, datasets: new Map([...after.datasets].filter(([id]) => id !== datasetId('web'))) };
+    expect(steps(without, new Graph(ROOT, freed.datasets), newest), 'while one is left').toEqual([]);
+    const alone = new Graph(ROOT, new Map([...freed.datasets].filter(([id]) => id !== datasetId('db'))));
+    expect(steps(graph('. @r', 'base @a @b @c'), alone, newest), 'behind the last').toEqual([
+      expect.stringMatching(/^destroy \.pando\/lineage\/\d+$/),
+    ]);
+  });
+
+  it('promotes a clone over what came alone for it, when its owner promotes it', () => {
+    const before = graph('. @r', 'base @a @b @c', 'web < base@b @x');
+    const replica = graph('. @r', 'base @c');
+    const local = applyPlan(before, replica, planFor(before, replica, newest));
+    const source = afterPromotes(before, 'web');
+    const planned = planFor(source, local, newest);
+    expect(planned.steps.map(inWords)).toEqual([
+      expect.stringMatching(/^promote web over \.pando\/lineage\/\d+$/),
+      'rename web@origin → @b',
+      expect.stringMatching(/^destroy \.pando\/lineage\/\d+$/),
+    ]);
+    expect(planned.conflicts).toEqual([]);
+  });
+
+  it('lets what is behind a newer snapshot come with a promote, rather than alone', () => {
+    const before = graph('. @r', 'base @a @b @c', 'web < base@b @x');
+    const source = afterPromotes(before, 'web');
+    const web = source.get(datasetId('web')) as Dataset;
+    const db = {
+      ...web,
+      id: datasetId('db'),
+      name: 'db' as RelativeName,
+      origin: { dataset: web.id, snapshot: (web.snapshots[1] as Snapshot).guid },
+      snapshots: web.snapshots.slice(2),
+    };
+    const cloned = new Graph(ROOT, new Map(source.datasets).set(db.id, db));
+    expect(steps(cloned, before)[0]).toBe('promote web over base');
+    expect(steps(cloned, before).filter((step) => step.includes('.pando'))).toEqual([]);
+  });
+
+  it('has an origin come alone also where its dataset follows another peer', () => {
+    const source = graph('. @r', 'base @a @b @c', 'web < base@b @x');
+    const local = graph('. @r', 'base @c');
+    const others = { ...REPLICA, follows: ({ id }: Dataset) => id !== datasetId('base') };
+    const wanted = new Graph(ROOT, new Map([...source.datasets].filter(([id]) => id !== datasetId('base'))));
+    const planned = plan({ source, wanted, local, ...others });
+    expect(planned.steps.map(inWords)).toEqual([
+      expect.stringMatching(/^full \.pando\/lineage\/\d+ @origin$/),
+      expect.stringMatching(/^clone web \.pando\/lineage\/\d+@origin..@x -i$/),
+    ]);
+    expect(planned.waiting, 'as long as that is not past it').toEqual([]);
+    const behind = plan({ source, wanted, local: graph('. @r', 'base @a'), ...others });
+    expect(behind.waiting).toMatchObject([{ name: 'web', reason: 'origin-waits' }]);
+    expect(behind.steps).toEqual([]);
+  });
+
+  it('counts what comes alone among what a peer may bring', () => {
+    const source = graph('. @r', 'base @a @b @c', 'web < base@b @x');
+    const local = graph('. @r', 'base @c');
+    const wanted = wantedGraph(source, newest, { local, now: 0 });
+    const allowed = (filesystems: number) =>
+      plan({ source, wanted, local, ...REPLICA, allowance: { filesystems, snapshots: 100 } });
+    expect(allowed(4).conflicts).toEqual([]);
+    expect(allowed(3).conflicts).toMatchObject([{ name: 'web', reason: 'limit-reached', limit: 'filesystems' }]);
   });
 });
 
@@ -731,11 +822,10 @@ describe('any plan', () => {
           const left = new Set([...guidsOf(local.datasets.values()), ...guidsOf(applied.aside)]);
           expect(guidsOf(former.datasets.values()).filter((guid) => !left.has(guid))).toEqual([]);
           const atRoot = planned.conflicts.filter(({ name }) => name === '');
-          // Where a rule has thinned what is here, the snapshot that it should hang off may never have come
-          const isExcused = (conflict: Conflict) =>
-            isForPeople(conflict, planned.conflicts, source) ||
-            (filter !== EVERYTHING && conflict.reason === 'origin-missing');
-          expect(atRoot.filter((conflict) => !isExcused(conflict))).toEqual([]);
+          expect(atRoot.filter((conflict) => !isForPeople(conflict, planned.conflicts, source))).toEqual([]);
+          // What a rule has thinned keeps no clone from coming
+          const withoutOrigin = planned.conflicts.filter(({ reason }) => reason === 'origin-missing');
+          expect(withoutOrigin.filter((one) => causeOf(one, planned.conflicts, source) === undefined)).toEqual([]);
           const excused = new Set([...planned.conflicts, ...planned.waiting].map(({ dataset }) => dataset));
           const missing = difference(wanted, local).filter(
             (found) =>

@@ -189,6 +189,116 @@ describe('an origin outside the tree', () => {
   });
 });
 
+describe('an origin that a mirror is past, which keeps only the newest snapshots', () => {
+  let base: SnapshotGuid;
+
+  beforeEach(async () => {
+    await alpha.zfs.destroy(dataset('alpha/images/web'));
+    await alpha.zfs.create(dataset('alpha/images/base'));
+    for (const name of ['1', '2', '3']) await alpha.zfs.snapshot([at('alpha/images/base', name)]);
+    base = (await alpha.zfs.listSnapshots([at('alpha/images/base', '1')]))[0]?.guid as SnapshotGuid;
+    await beta.node.mirrors.change(IMAGES, { keep: { last: 1 } });
+    await syncImages(beta);
+    await alpha.zfs.clone(at('alpha/images/base', '1'), dataset('alpha/images/late'));
+    await alpha.zfs.snapshot([at('alpha/images/late', 'l1')]);
+  });
+
+  it('is received alone, is nothing that differs, and is handed on', async () => {
+    const report = await syncImages(beta);
+    expect(stepsOf(report)).toEqual([`receive-full ${lineageName(base)} done`, 'receive-clone late done']);
+    expect(report.plan.conflicts).toEqual([]);
+    expect(await originOf(beta, 'beta/copy/late')).toBe(base);
+    await alpha.zfs.snapshot([at('alpha/images/late', 'l2')]);
+    expect(stepsOf(await syncImages(beta)), 'as any clone').toEqual([
+      'receive-incremental late done',
+      'destroy-snapshot late done',
+    ]);
+    expect(stepsOf(await syncImages(beta))).toEqual([]);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+    const gamma = await world.start('gamma');
+    await introduce(beta, gamma);
+    await gamma.node.mirrors.add({ tree: IMAGES, from: beta.node.id, root: dataset('gamma/copy'), ...EVERYTHING });
+    await syncImages(gamma);
+    expect(await originOf(gamma, 'gamma/copy/late')).toBe(base);
+    expect(gamma.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('goes with the clone, and is no more where the owner promotes that', async () => {
+    await beta.node.mirrors.change(IMAGES, { graceMs: 0 });
+    await syncImages(beta);
+    await alpha.zfs.promote(dataset('alpha/images/late'));
+    const promoted = await syncImages(beta);
+    expect(stepsOf(promoted).slice(0, 2)).toEqual(['promote late done', 'rename-snapshot late done']);
+    expect(stepsOf(promoted)).toContain(`destroy-dataset ${lineageName(base)} done`);
+    expect(await originOf(beta, 'beta/copy/late')).toBeNull();
+    await alpha.zfs.clone(at('alpha/images/base', '2'), dataset('alpha/images/later'));
+    await alpha.zfs.snapshot([at('alpha/images/later', 'l1')]);
+    const second = (await alpha.zfs.listSnapshots([at('alpha/images/base', '2')]))[0]?.guid as SnapshotGuid;
+    await syncImages(beta);
+    expect(await originOf(beta, 'beta/copy/later')).toBe(second);
+    await alpha.zfs.destroy(dataset('alpha/images/later'));
+    expect(stepsOf(await syncImages(beta))).toEqual([
+      'destroy-dataset later done',
+      `destroy-dataset ${lineageName(second)} done`,
+    ]);
+  });
+
+  it('stays where the clone of another owner is still to come', async () => {
+    const gamma = await world.start('gamma');
+    await introduce(alpha, gamma);
+    await introduce(gamma, beta);
+    await gamma.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('gamma/copy'), ...EVERYTHING });
+    await syncImages(gamma);
+    const place = { tree: IMAGES, name: 'base' as RelativeName };
+    await gamma.node.trees.clone({ ...place, snapshot: '3' as never }, 'shell' as RelativeName);
+    await gamma.node.trees.clone({ ...place, snapshot: '2' as never }, 'shell/own' as RelativeName);
+    await gamma.zfs.snapshot([at('gamma/copy/shell/own', 'o1')]);
+    const second = (await gamma.zfs.listSnapshots([at('gamma/copy/base', '2')]))[0]?.guid as SnapshotGuid;
+    await beta.node.mirrors.add({ tree: IMAGES, from: gamma.node.id, root: dataset('beta/copy'), ...EVERYTHING });
+    expect(stepsOf(await syncImages(beta, { from: gamma }))).toEqual([`receive-full ${lineageName(second)} done`]);
+    await alpha.zfs.clone(at('alpha/images/base', '2'), dataset('alpha/images/early'));
+    await alpha.zfs.snapshot([at('alpha/images/early', 'e1')]);
+    await beta.node.mirrors.change(IMAGES, { graceMs: 0 }, alpha.node.id);
+    await syncImages(beta, { from: alpha });
+    expect(await originOf(beta, 'beta/copy/early')).toBe(second);
+    await alpha.zfs.destroy(dataset('alpha/images/early'));
+    expect(stepsOf(await syncImages(beta, { from: alpha }))).toEqual(['destroy-dataset early done']);
+    for (const from of [alpha, gamma]) expect(stepsOf(await syncImages(beta, { from }))).toEqual([]);
+    expect((await beta.zfs.list(dataset('beta/copy'))).map(({ name }) => name)).toContain(
+      `beta/copy/${lineageName(second)}`,
+    );
+  });
+
+  it('comes also where the clone belongs to another owner, with what that promotes', async () => {
+    const gamma = await world.start('gamma');
+    await introduce(alpha, gamma);
+    await introduce(gamma, beta);
+    await gamma.node.mirrors.add({ tree: IMAGES, from: alpha.node.id, root: dataset('gamma/copy'), ...EVERYTHING });
+    await syncImages(gamma);
+    await gamma.node.trees.clone(
+      { tree: IMAGES, name: 'base' as RelativeName, snapshot: '2' as never },
+      'own' as RelativeName,
+    );
+    await gamma.zfs.snapshot([at('gamma/copy/own', 'o1')]);
+    const second = (await gamma.zfs.listSnapshots([at('gamma/copy/base', '2')]))[0]?.guid as SnapshotGuid;
+    await beta.node.mirrors.add({ tree: IMAGES, from: gamma.node.id, root: dataset('beta/copy'), ...EVERYTHING });
+    for (const from of [alpha, gamma]) await syncImages(beta, { from });
+    expect(await originOf(beta, 'beta/copy/own')).toBe(second);
+    for (const from of [alpha, gamma]) expect(stepsOf(await syncImages(beta, { from }))).toEqual([]);
+    await gamma.node.ownership.take({
+      tree: IMAGES,
+      name: 'base' as RelativeName,
+      recursive: false,
+      withoutOwner: true,
+    });
+    await gamma.zfs.promote(dataset('gamma/copy/own'));
+    await gamma.node.verifier.verify(IMAGES);
+    const report = await syncImages(beta, { from: gamma });
+    expect(stepsOf(report)).toContain('promote own done');
+    expect(report.plan.conflicts).toEqual([]);
+  });
+});
+
 describe('what lies outside a tree', () => {
   it('is not to be had but as the origin of a clone in it', async () => {
     await syncImages(beta);

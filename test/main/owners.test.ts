@@ -286,6 +286,39 @@ describe('a mirror of two owners', () => {
     expect(await guidOf(gamma, 'gamma/images/web', 'w1')).toBe(await guidOf(beta, 'beta/images/web', 'w1'));
   });
 
+  it('gives up no lineage holder with the one that the other needs', async () => {
+    await sync(gamma, alpha);
+    const base = { tree: IMAGES, name: 'base' as RelativeName, snapshot: '1' as SnapshotName };
+    await gamma.node.trees.clone(base, 'tool' as RelativeName);
+    await take(gamma, 'gamma/images/tool', '1');
+    const guid = (await guidOf(gamma, 'gamma/images/tool', '1')) as SnapshotGuid;
+    for (const peer of [alpha, beta]) {
+      await mirror(peer, gamma, `${peer === alpha ? 'alpha' : 'beta'}/images`);
+      await sync(peer, gamma);
+    }
+    const tool = { ...base, name: 'tool' as RelativeName };
+    await alpha.node.trees.clone(tool, 'left-out' as RelativeName);
+    await take(alpha, 'alpha/images/left-out', '1');
+    // Without a snapshot it keeps what lies below it waiting
+    await beta.node.trees.clone(base, 'shell' as RelativeName);
+    await beta.node.trees.clone(tool, 'shell/late' as RelativeName);
+    await take(beta, 'beta/images/shell/late', '1');
+    await gamma.zfs.destroy(dataset('gamma/images/tool'));
+    await gamma.node.verifier.verify(IMAGES);
+    await gamma.node.mirrors.change(IMAGES, { except: ['left-out'] }, alpha.node.id);
+    expect(stepsOf(await sync(gamma, beta))).toContain(`receive-full ${lineageName(guid)} done`);
+    for (const from of [alpha, beta]) expect(stepsOf(await sync(gamma, from))).toEqual([]);
+    await take(beta, 'beta/images/shell', '1');
+    await sync(gamma, beta);
+    expect(await originOf(gamma, 'gamma/images/shell/late')).toMatchObject({ guid });
+    await beta.node.trees.destroy({ tree: IMAGES, name: 'shell/late' as RelativeName });
+    await gamma.node.mirrors.change(IMAGES, { graceMs: 0 }, beta.node.id);
+    await sync(gamma, beta);
+    await sync(gamma, alpha);
+    const left = (await gamma.zfs.list(dataset('gamma/images'))).map(({ name }) => name);
+    expect(left, 'once nobody does').not.toContain(`gamma/images/${lineageName(guid)}`);
+  });
+
   it('takes what is new from its owner, whatever later epoch another claims it in that may not take it over', async () => {
     const base = beta.node.trees.graph(IMAGES).named('base' as RelativeName) ?? expect.fail();
     const owner = { node: beta.node.id, epoch: 99 };

@@ -123,4 +123,26 @@ describe('a mirror on real ZFS', () => {
     ]);
     expect(await copies()).toEqual(['copy@r', 'copy/.pando', 'copy/.pando/lineage']);
   });
+
+  it('receives an origin alone that was not kept when a clone of it comes, and promotes the clone over it', async () => {
+    await run('create', below(alpha.pool, 'images/web'));
+    for (const snapshot of ['1', '2', '3']) await take('images/web', snapshot);
+    await beta.node.mirrors.change(IMAGES, { keep: { last: 1 } });
+    await sync();
+    await run('clone', `${below(alpha.pool, 'images/web')}@2`, below(alpha.pool, 'images/late'));
+    await take('images/late', 'l');
+    expect(await sync()).toEqual([
+      expect.stringMatching(/^receive-full \.pando\/lineage\/\d+ done$/),
+      'receive-clone late done',
+    ]);
+    const { stdout } = await execa('zfs', ['get', '-H', '-o', 'value', 'origin', below(beta.pool, 'copy/late')]);
+    expect(stdout).toMatch(/\/\.pando\/lineage\/\d+@origin$/);
+    expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+    await run('promote', below(alpha.pool, 'images/late'));
+    const outcomes = await sync();
+    expect(outcomes.slice(0, 2)).toEqual(['promote late done', 'rename-snapshot late done']);
+    expect(outcomes).toContainEqual(expect.stringMatching(/^destroy-dataset \.pando\/lineage\/\d+ done$/));
+    expect(await copies()).toEqual(expect.arrayContaining(['copy/late@2', 'copy/late@l', 'copy/web@3']));
+    expect(await sync()).toEqual([]);
+  });
 });

@@ -1,11 +1,11 @@
 /**
  * Origins that lie outside a tree (design §7): the owner cloned them from elsewhere, or what they grew from was kept aside. In the eyes of a mirror each is a dataset
- * of its own with that one snapshot, so that all its clones hang off one copy of it.
+ * of its own with that one snapshot, so that all its clones hang off one copy of it. So is an origin that lies in the tree, and cannot come with its dataset any more.
  */
 import type { Origin, Snapshot } from '../events.ts';
-import { type DatasetId, isLineage, lineageId, lineageName, type SnapshotGuid, type SnapshotName } from '../ids.ts';
+import { type DatasetId, isLineage, lineageId, lineageName, type SnapshotName } from '../ids.ts';
 import { NO_BOOKMARKS, NO_HOLDS } from './draft.ts';
-import { type Dataset, Graph } from './graph.ts';
+import { type Dataset, Graph, snapshotOf } from './graph.ts';
 
 /** What the snapshot of a lineage holder is called here, whatever it is called where it comes from. */
 const LINEAGE_SNAPSHOT = 'origin' as SnapshotName;
@@ -18,22 +18,19 @@ export function isMovedHere({ properties }: Pick<Dataset, 'properties'>): boolea
   return properties[MOVED_PROPERTY] === 'on';
 }
 
-/**
- * The graph with a dataset for each origin that is to be had nowhere else; the graph itself where there is none. `isNowhere` is asked about each origin, and says
- * so at least of those that lie outside the tree.
- */
-export function withLineage(graph: Graph, isNowhere: (origin: Origin) => boolean): Graph {
-  const outside = Array.from(graph.datasets.values()).filter(
+/** The graph with a dataset for each origin that is to be had nowhere else; the graph itself where there is none. `isNowhere` is asked about the origin of each clone. */
+export function withLineage(graph: Graph, isNowhere: (origin: Origin, clone: Dataset) => boolean): Graph {
+  const alone = Array.from(graph.datasets.values()).filter(
     // No dataset has guid 0: it stands for an origin that could not be listed
-    ({ origin }) => origin !== null && origin.snapshot !== '0' && isNowhere(origin),
+    (clone) => clone.origin !== null && clone.origin.snapshot !== '0' && isNowhere(clone.origin, clone),
   );
-  if (outside.length === 0) return graph;
+  if (alone.length === 0) return graph;
   const datasets = new Map(graph.datasets);
-  for (const clone of outside) {
-    const snapshot = clone.origin?.snapshot as SnapshotGuid;
-    const id = lineageId(snapshot);
-    if (!datasets.has(id)) datasets.set(id, holderOf(clone, id, snapshot));
-    datasets.set(clone.id, { ...clone, origin: { dataset: id, snapshot } });
+  for (const clone of alone) {
+    const origin = clone.origin as Origin;
+    const id = lineageId(origin.snapshot);
+    if (!datasets.has(id)) datasets.set(id, holderOf(origin, clone, graph));
+    datasets.set(clone.id, { ...clone, origin: { dataset: id, snapshot: origin.snapshot } });
   }
   return new Graph(graph.root, datasets);
 }
@@ -52,12 +49,14 @@ export function neededHolders(datasets: readonly Dataset[]): ReadonlySet<Dataset
   return needed;
 }
 
-function holderOf(clone: Dataset, id: DatasetId, guid: SnapshotGuid): Dataset {
+function holderOf({ dataset: id, snapshot: guid }: Origin, clone: Dataset, graph: Graph): Dataset {
+  const dataset = id === null ? undefined : graph.get(id);
+  const known = dataset === undefined ? undefined : snapshotOf(dataset, guid);
   // Nobody tells how large an origin is that is not in the tree; its clone began with as much
-  const referenced = clone.snapshots[0]?.referenced ?? 0;
+  const referenced = (known ?? clone.snapshots[0])?.referenced ?? 0;
   const snapshot: Snapshot = { guid, name: LINEAGE_SNAPSHOT, createtxg: 0, creation: 0, referenced, written: null };
   return {
-    id,
+    id: lineageId(guid),
     kind: clone.kind,
     guid: '0',
     name: lineageName(guid),

@@ -21,6 +21,7 @@ import { type DatasetId, parentOf, type RelativeName, ROOT_STAND_IN, type Snapsh
 import { withinAllowance } from './allowance.ts';
 import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
+import { withPassedOrigins } from './passed-origins.ts';
 import { postponed } from './postponed.ts';
 import { planPromotes } from './promotes.ts';
 import { inReceivingOrder } from './receiving-order.ts';
@@ -63,7 +64,7 @@ type PlannedReceive = ReceiveStep extends infer Step
   : never;
 
 class Planner {
-  readonly #input: PlanInput;
+  #input: PlanInput;
   readonly #copy: WorkingCopy;
   readonly #renames: Renames;
   /** What will be here once the metadata is replayed. */
@@ -93,21 +94,17 @@ class Planner {
   constructor(input: PlanInput) {
     const named = withoutRefusedNames(input.wanted, input.local.root);
     const own = withoutForeign(named.wanted, input);
-    const allowed = input.allowance === undefined ? undefined : withinAllowance(own, input, input.allowance);
-    this.#input = { ...input, wanted: allowed?.wanted ?? own };
+    this.#input = { ...input, wanted: own };
     this.#copy = new WorkingCopy(input);
+    for (const conflict of named.conflicts) this.#refuse(conflict);
+    this.#limit();
     this.#renames = new Renames(this.#copy, this.#input.wanted);
     this.#local = input.local;
-    for (const conflict of named.conflicts) this.#refuse(conflict);
-    for (const conflict of allowed?.conflicts ?? []) {
-      // The others go on as far as they may
-      if (allowed?.wanted.get(conflict.dataset) === undefined) this.#refuse(conflict);
-      else this.#conflicts.push(conflict);
-    }
   }
 
   run(): Plan {
     this.#replayMetadata();
+    this.#setOriginsApart();
     for (const { name } of this.#input.wanted.datasets.values()) {
       const parent = parentOf(name);
       if (parent !== undefined) this.#neededAsParent.add(parent);
@@ -167,6 +164,28 @@ class Planner {
   #refuseUnplaced(id: DatasetId): void {
     const name = this.#input.wanted.get(id)?.name ?? this.#copy.nameOf(id);
     this.#refuse({ dataset: id, name, reason: 'rename-blocked', current: this.#copy.nameOf(id) });
+  }
+
+  /** Leaves out what is beyond the allowance. */
+  #limit(): void {
+    const { allowance, wanted } = this.#input;
+    if (allowance === undefined) return;
+    const allowed = withinAllowance(wanted, this.#input, allowance);
+    this.#input = { ...this.#input, wanted: allowed.wanted };
+    for (const conflict of allowed.conflicts) {
+      // The others go on as far as they may
+      if (allowed.wanted.get(conflict.dataset) === undefined) this.#refuse(conflict);
+      else this.#conflicts.push(conflict);
+    }
+  }
+
+  /** Where datasets are past what clones hang off (`passed-origins.ts`), which shows once all metadata is replayed. */
+  #setOriginsApart(): void {
+    const { source, wanted } = this.#input;
+    const apart = withPassedOrigins({ source, wanted }, this.#copy, (id) => this.#blocked.has(id));
+    if (apart.wanted === wanted) return;
+    this.#input = { ...this.#input, ...apart };
+    this.#limit();
   }
 
   #replayMetadata(): void {
@@ -412,6 +431,9 @@ class Planner {
       this.#wait(wanted, 'origin-waits');
       return 'missing';
     }
+    // Where it cannot be moved to where it belongs, since that has a conflict
+    const elsewhere = this.#copy.holding(guid);
+    if (elsewhere !== undefined) return this.#originAt(elsewhere.id, snapshot, this.#copy.changesOf(elsewhere.id));
     this.#refuse({ ...place(wanted), reason: 'origin-missing', snapshot: snapshot.name });
     return 'missing';
   }

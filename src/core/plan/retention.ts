@@ -45,7 +45,8 @@ function planLineage({ copy, wanted, retention }: RetentionInput): Retained[] {
   const holders = [...copy.values()].filter(({ id }) => isLineage(copy.nameOf(id)) && !copy.isForeign(id));
   const goesAsDataset = retention.keep === 'all' || retention.graceMs !== null;
   const unwanted = holders.filter((one) => {
-    return wanted.get(one.id) === undefined && !(isMovedHere(one) && goesAsDataset);
+    const isUseless = wanted.get(one.id) === undefined && !retention.isNeeded(one.id);
+    return isUseless && !(isMovedHere(one) && goesAsDataset);
   });
   if (unwanted.length === 0) return [];
   const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));

@@ -219,6 +219,8 @@ export interface Retention extends Pick<MirrorRules, 'keep' | 'graceMs'> {
   readonly copies: readonly Graph[];
   /** Whether a dataset comes with this mirror only since the one that it belongs to leaves it out. */
   readonly isLent: (dataset: DatasetId) => boolean;
+  /** Whether something that is mirrored into the tree, from whatever peer, hangs off a lineage holder. */
+  readonly isNeeded: (holder: DatasetId) => boolean;
 }
 
 /** What goes into a plan. */

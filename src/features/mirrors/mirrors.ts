@@ -3,9 +3,10 @@ import { type Mirror, type MirrorKey, type MirrorPlace, mirrorKey, mirrorsOf } f
 import { PandoError } from '../../core/errors.ts';
 import type { MirrorRules } from '../../core/events.ts';
 import { isAllowed } from '../../core/grants.ts';
-import { type Difference, difference } from '../../core/graph/difference.ts';
+import type { Difference } from '../../core/graph/difference.ts';
 import { type Dataset, Graph } from '../../core/graph/graph.ts';
 import { neededHolders } from '../../core/graph/lineage.ts';
+import { replicaDifference } from '../../core/graph/replica-difference.ts';
 import {
   type DatasetId,
   type DatasetName,
@@ -263,18 +264,12 @@ export class Mirrors {
     const entitled = mirrors.filter((mirror) => this.sources.isEntitled(mirror));
     const wanted = new Map(entitled.flatMap((mirror) => [...this.wanted(mirror).datasets]));
     const { node } = this.#options.history;
-    const local = this.#local(tree);
-    const replicas = Array.from(local.datasets).filter(([, { owner }]) => owner.node !== node);
-    const found = difference(new Graph(null, wanted), new Graph(local.root, new Map(replicas)));
+    const found = replicaDifference(wanted, this.#local(tree), ({ owner }) => owner.node !== node);
     const plans = entitled
       .filter((mirror) => this.#allowance(mirror) !== undefined)
       .map((mirror) => this.#make(mirror).plan);
     const limited = new Set(plans.flatMap(limitedBy).map(({ dataset }) => dataset));
-    // Without snapshots there is nothing to be sent: a dataset that has none is not missing
-    return found.filter(
-      ({ kind, dataset }) =>
-        !limited.has(dataset) && (kind !== 'dataset-missing' || wanted.get(dataset)?.snapshots.length !== 0),
-    );
+    return found.filter(({ dataset }) => !limited.has(dataset));
   }
 
   /**
@@ -558,12 +553,14 @@ export class Mirrors {
 
   #retention(mirror: Mirror): Retention {
     const { departures, history } = this.#options;
+    const { isLent, isNeeded } = this.sources.of(mirror);
     return {
       keep: mirror.keep,
       graceMs: mirror.graceMs,
       now: history.now(),
       noticedAt: (departed) => departures.noticedAt(mirror, departed),
-      isLent: this.sources.of(mirror).isLent,
+      isLent,
+      isNeeded,
       copies: this.#copies(mirror.tree),
     };
   }

@@ -4,7 +4,7 @@
 import type { Mirror } from '../../core/admin.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts';
 import { neededHolders } from '../../core/graph/lineage.ts';
-import { type DatasetId, isLineage, type NodeId } from '../../core/ids.ts';
+import { type DatasetId, isLineage, lineageName, type NodeId } from '../../core/ids.ts';
 import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
 import { takenBy, takesAll, withSupports } from '../../core/plan/filter.ts';
 
@@ -29,7 +29,9 @@ export class Serving {
   readonly #taken = new Map<Mirror, ReadonlySet<DatasetId>>();
   /** What each mirror needs for what it brings. */
   readonly #needed = new Map<Mirror, ReadonlySet<DatasetId>>();
-  #holders: ReadonlyMap<Mirror, ReadonlySet<DatasetId>> | undefined;
+  /** The lineage holders that are for a mirror, by what its peer says, and by what is here. */
+  readonly #holdersThere = new Map<Mirror, ReadonlySet<DatasetId>>();
+  readonly #holdersHere = new Map<Mirror, ReadonlySet<DatasetId>>();
 
   constructor(options: ServingOptions) {
     this.#options = options;
@@ -108,15 +110,44 @@ export class Serving {
   /** Belief 7. One that nobody needs is for the first mirror to give up, or what one gives up another would bring again. */
   #isForHolder(mirror: Mirror, holder: DatasetId): boolean {
     const { views } = this.#options;
-    this.#holders ??= new Map(Array.from(views, ([one, view]) => [one, this.#holdersFor(one, view)]));
-    const needing = Array.from(this.#holders).flatMap(([one, holders]) => (holders.has(holder) ? [one] : []));
+    const needing = [...views.keys()].filter(
+      (one) => this.#neededBy(one).has(holder) || this.#hangingHere(one).has(holder),
+    );
     return needing.length > 0 ? needing.includes(mirror) : mirror === views.keys().next().value;
   }
 
-  /** The lineage holders that something hangs off which a mirror brings. */
-  #holdersFor(mirror: Mirror, view: Graph): ReadonlySet<DatasetId> {
-    const datasets = Array.from(view.datasets.values());
-    return neededHolders(datasets.filter(({ id, name }) => isLineage(name) || this.#serverOf(id) === mirror));
+  /** Whether something hangs off a lineage holder that some mirror brings: until nothing does, none gives it up. */
+  isNeeded(holder: DatasetId): boolean {
+    return [...this.#options.views.keys()].some((mirror) => this.#neededBy(mirror).has(holder));
+  }
+
+  /** The lineage holders that something hangs off which a mirror brings, at its peer; and those that came alone for what is still to come (`plan/passed-origins.ts`). */
+  #neededBy(mirror: Mirror): ReadonlySet<DatasetId> {
+    let needed = this.#holdersThere.get(mirror);
+    if (needed === undefined) {
+      const { views, local } = this.#options;
+      const there = [...(views.get(mirror)?.datasets.values() ?? [])].filter(
+        ({ id, name }) => isLineage(name) || (this.#serverOf(id) === mirror && !this.#isLeftOut(mirror, id)),
+      );
+      const coming = there.filter(({ id, snapshots }) => snapshots.length > 0 && local.get(id) === undefined);
+      const alone = coming.flatMap(({ origin }) =>
+        origin === null ? [] : [local.named(lineageName(origin.snapshot))?.id],
+      );
+      needed = new Set([...neededHolders(there), ...alone.filter((id) => id !== undefined)]);
+      this.#holdersThere.set(mirror, needed);
+    }
+    return needed;
+  }
+
+  /** Those that something hangs off which is here, and follows a mirror. */
+  #hangingHere(mirror: Mirror): ReadonlySet<DatasetId> {
+    let hanging = this.#holdersHere.get(mirror);
+    if (hanging === undefined) {
+      const here = [...this.#options.local.datasets.values()];
+      hanging = neededHolders(here.filter(({ id, name }) => isLineage(name) || this.#serverOf(id) === mirror));
+      this.#holdersHere.set(mirror, hanging);
+    }
+    return hanging;
   }
 }
 

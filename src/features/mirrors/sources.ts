@@ -10,7 +10,7 @@
  * 4. Into a tree that this node shares itself comes only what belongs to who may contribute to it, from its owner or from another such.
  * 5. What a peer claims that may take it over is the peer's, whoever owned it before (core/ownership.ts).
  * 6. An origin that is nowhere to be had in this tree is a lineage holder: it lies outside, or its owner has destroyed it.
- * 7. A lineage holder belongs to nobody, whatever it says: it comes with what hangs off it. Where its owner gave it a name, it is none any more.
+ * 7. A lineage holder belongs to nobody, whatever it says: it comes with what hangs off it, and goes once no mirror needs it. Where its owner gave it a name, it is none any more.
  * 8. What the mirror that should bring it leaves out comes with whatever another mirror brings that cannot stand without it.
  */
 import { type Mirror, mirrorsOf } from '../../core/admin.ts';
@@ -42,6 +42,8 @@ export interface Source {
   readonly taken: () => ReadonlySet<DatasetId>;
   /** Of what it follows, that which the owner has, whose mirror leaves it out: what this peer gives up of it says nothing. */
   readonly isLent: (dataset: DatasetId) => boolean;
+  /** Whether a lineage holder is needed for what this mirror, or another of the tree, brings. */
+  readonly isNeeded: (holder: DatasetId) => boolean;
   /** What has another name here than at its owner. */
   readonly contested: readonly Contested[];
   /** What this was made from: as long as that is the same, so is this. */
@@ -258,7 +260,8 @@ export class Sources {
         const here = contested.filter(({ dataset }) => graph.get(dataset) !== undefined);
         const taken = () => serving.takenBy(mirror);
         const isLent = (id: DatasetId) => serving.isLent(mirror, id);
-        return [mirror, { graph, follows, taken, isLent, contested: here, basis }];
+        const isNeeded = (id: DatasetId) => serving.isNeeded(id);
+        return [mirror, { graph, follows, taken, isLent, isNeeded, contested: here, basis }];
       }),
     );
   }

@@ -104,10 +104,8 @@ class Comparison {
     const { mirror, root, ours } = this.#of;
     const copy = ours.find((one) => idOf(one) === idOf(dataset));
     const name = relative(root, dataset);
-    if (copy === undefined) {
-      const isNeeded = !isHolder(name) || needed.has(dataset.name);
-      return isNeeded && !this.#isDisputed(dataset) ? [`${name} is missing`] : [];
-    }
+    if (isHolder(name) && !needed.has(dataset.name)) return [];
+    if (copy === undefined) return this.#isDisputed(dataset) ? [] : [`${name} is missing`];
     return [
       ...(this.#isCalledSo(dataset, copy) ? [] : [`${name} is called ${relative(mirror.root, copy)}`]),
       ...snapshotDifferences(name, withoutExcused(dataset, this.#lacking(dataset, copy)), copy),
