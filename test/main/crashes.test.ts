@@ -8,7 +8,7 @@ import { isPandoError, PandoError } from '../../src/core/errors.ts';
 import type { SnapshotGuid } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import { isPlaceholder } from '../../src/core/plan/steps.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { TransferJournal } from '../../src/transfer/journal.ts';
 import type { ReceiveSource, SendTarget } from '../../src/zfs/zfs.ts';
 import { type Action, arbitraryHistory } from '../core/forest.ts';

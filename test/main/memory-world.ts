@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { PandoError } from '../../src/core/errors.ts';
 import type { DatasetName, RelativeName, SnapshotName, TreeName } from '../../src/core/ids.ts';
 import { DEFAULT_ALLOWANCE } from '../../src/core/plan/allowance.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import type { Log } from '../../src/log/log.ts';
 import { MemoryLog } from '../../src/log/memory-log.ts';
 import { PandoNode } from '../../src/main/node.ts';

@@ -5,7 +5,7 @@ import { isPandoError, type PandoError } from '../../src/core/errors.ts';
 import { difference } from '../../src/core/graph/difference.ts';
 import { streamIdOf, type TreeName, uuidFrom } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';
 

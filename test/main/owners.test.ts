@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lineageName, type RelativeName, type SnapshotGuid, type SnapshotName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { at, codeOf, dataset, IMAGES, introduce, MemoryWorld, type WorldNode } from './memory-world.ts';
 
 let world: MemoryWorld;

@@ -4,7 +4,7 @@ import { PandoError } from '../../src/core/errors.ts';
 import type { MirrorRules } from '../../src/core/events.ts';
 import type { DatasetId, RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { systemSurroundings } from '../../src/main/surroundings.ts';
 import { systemTimers } from '../../src/sync/timers.ts';
 import { at, dataset, gate, IMAGES, introduce, MemoryWorld, syncImages, type WorldNode } from './memory-world.ts';

@@ -7,7 +7,7 @@ import { type AvailableZfs, ensureZfs } from '../../peers/provision/ensure-zfs.t
 import { difference } from '../../src/core/graph/difference.ts';
 import type { SnapshotName, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { below, introduceReal, type RealNode, reopen, startRealNode, syncTree } from './real-node.ts';
 
 const IMAGES = 'images' as TreeName;

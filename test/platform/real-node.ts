@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createFilePool, type FilePool, uniquePoolName } from '../../peers/provision/file-pool.ts';
 import type { DatasetName, TreeName } from '../../src/core/ids.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { openAdapters, settingsOf } from '../../src/main/adapters.ts';
 import { parseConfig } from '../../src/main/config.ts';
 import { PandoNode } from '../../src/main/node.ts';

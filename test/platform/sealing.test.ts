@@ -11,7 +11,7 @@ import { type AvailableZfs, ensureZfs } from '../../peers/provision/ensure-zfs.t
 import { isPandoError } from '../../src/core/errors.ts';
 import type { TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { createIdentity, type Identity } from '../../src/sync/identity.ts';
 import { type SealedStreamOptions, Sealing } from '../../src/sync/sealing/sealing.ts';
 import { CliZfs } from '../../src/zfs/cli/cli-zfs.ts';

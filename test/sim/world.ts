@@ -3,7 +3,7 @@ import { type Mirror, mirrorKey } from '../../src/core/admin.ts';
 import type { KeepRule, MirrorRules } from '../../src/core/events.ts';
 import type { DatasetName, NodeId, TreeName } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
-import type { SyncReport } from '../../src/features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { Machine } from './machine.ts';
 import { SimulatedNetwork } from './network.ts';
 import type { Random } from './random.ts';

@@ -8,7 +8,8 @@ import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
 import type { HistoryChange } from '../../log/stream-table.ts';
 import type { Timers } from '../../sync/timers.ts';
-import type { Mirrors, SyncReport } from './mirrors.ts';
+import type { SyncReport } from './mirror-syncs.ts';
+import type { Mirrors } from './mirrors.ts';
 
 /**
  * After a sync that failed, or did only a part, in ms, before it is tried again without anything new: long enough for a person to mend what is wrong. So long what may go waits also where

@@ -10,7 +10,7 @@ import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId, StreamId } from '../../core/ids.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { DivergedCopy } from '../../features/diverged/diverged.ts';
-import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../features/mirrors/mirror-syncs.ts';
 import type { TreeCondition } from '../../features/observe/look-memory.ts';
 import type { Taken } from '../../features/ownership/ownership.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';

@@ -1,6 +1,6 @@
 import type { Mirror } from '../../core/admin.ts';
 import type { Plan } from '../../core/plan/steps.ts';
-import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../features/mirrors/mirror-syncs.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 import type { CommandContext } from './command-context.ts';
 import { describeConflict, describeContested, describeWaiting } from './describe-conflict.ts';

@@ -7,7 +7,7 @@ import type { Graph } from '../../core/graph/graph.ts';
 import type { NodeId } from '../../core/ids.ts';
 import type { Plan } from '../../core/plan/steps.ts';
 import type { DivergedCopy } from '../../features/diverged/diverged.ts';
-import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../features/mirrors/mirror-syncs.ts';
 import type { Taken } from '../../features/ownership/ownership.ts';
 import type { Joined, OpenInvitation } from '../../features/peers/invitations.ts';
 import type { LimitsStatus } from '../../features/peers/limits.ts';

@@ -10,7 +10,7 @@ import type { Event } from '../../core/events.ts';
 import { type Dataset, Graph } from '../../core/graph/graph.ts';
 import type { DatasetName } from '../../core/ids.ts';
 import type { Plan } from '../../core/plan/steps.ts';
-import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../features/mirrors/mirror-syncs.ts';
 import type { TreeVerification } from '../../features/verify/verifier.ts';
 import type { TransferProgress } from '../../transfer/progress.ts';
 

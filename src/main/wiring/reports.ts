@@ -1,7 +1,7 @@
 /** What a node tells its operator, in the log of the daemon. */
 import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { TreeName } from '../../core/ids.ts';
-import type { SyncReport } from '../../features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../features/mirrors/mirror-syncs.ts';
 
 /** Where a node tells what only its operator should know. */
 export interface NodeReporter {

@@ -1,7 +1,8 @@
 /** Streams in both directions: what peers are sent, what mirrors pull, and how fast. */
 import { type NodeId, parseTransferId } from '../../core/ids.ts';
 import type { Announcements } from '../../features/announce/announcements.ts';
-import { ANSWER_MS_MAX, Mirrors } from '../../features/mirrors/mirrors.ts';
+import { ANSWER_MS_MAX } from '../../features/mirrors/mirror-syncs.ts';
+import { Mirrors } from '../../features/mirrors/mirrors.ts';
 import { limitedOf } from '../../features/peers/notices.ts';
 import { Bandwidth } from '../../transfer/bandwidth.ts';
 import { LinkRates } from '../../transfer/compression/link-rates.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Mirror } from '../../../core/admin.ts';
 import { parseRate } from '../../../core/rate.ts';
-import type { SyncReport } from '../../../features/mirrors/mirrors.ts';
+import type { SyncReport } from '../../../features/mirrors/mirror-syncs.ts';
 import { chosenMirrors } from '../chosen-mirrors.ts';
 import { type CommandContext, examples, type Runner } from '../command-context.ts';
 import type { DaemonClient } from '../daemon-client.ts';
