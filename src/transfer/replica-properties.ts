@@ -50,9 +50,9 @@ export function placeholderProperties(dataset: DatasetId): Properties {
 export type AskedBy = 'people' | 'peer';
 
 /**
- * What makes a clone among replicas one of this node's own: below them it would inherit what they are set to. Powers it gets only from the people here, who are to run what they clone: no
+ * What makes a clone of a replica, or one below a replica, from which it would inherit, this node's own. Powers it gets only from the people here, who are to run what they clone: no
  * peer may bring a program here and have it run as somebody else.
  */
 export function ownProperties(kind: DatasetKind, by: AskedBy): Properties {
-  return { readonly: 'off', ...(kind === 'filesystem' && by === 'people' ? powers('on') : {}) };
+  return { readonly: 'off', ...(kind === 'filesystem' ? powers(by === 'people' ? 'on' : 'off') : {}) };
 }

@@ -160,6 +160,9 @@ describe('a clone that another node made of what it mirrors', () => {
       return [readonly, setuid, devices, exec];
     };
     expect(await powers(beta, 'beta/images/web')).toEqual(['off', 'on', 'on', 'on']);
+    const web = { tree: IMAGES, name: 'web' as RelativeName, snapshot: 'w1' as SnapshotName };
+    await beta.node.trees.clone(web, 'next' as RelativeName);
+    expect(await powers(beta, 'beta/images/next'), 'whatever lies above it').toEqual(['off', 'on', 'on', 'on']);
     expect(await powers(alpha, 'alpha/images/web')).toEqual(['on', 'off', 'off', 'off']);
   });
 
@@ -286,6 +289,22 @@ describe('a mirror of two owners', () => {
     expect(await guidOf(gamma, 'gamma/images/web', 'w1')).toBe(await guidOf(beta, 'beta/images/web', 'w1'));
   });
 
+  it('has a clone that the one made hang off its origin where the other promoted that to, which the one has not heard of', async () => {
+    await mirror(alpha, beta, 'alpha/images');
+    await sync(alpha, beta);
+    const web = { tree: IMAGES, name: 'web' as RelativeName, snapshot: 'w1' as SnapshotName };
+    await alpha.node.trees.clone(web, 'mine' as RelativeName);
+    await take(alpha, 'alpha/images/mine', '1');
+    await beta.node.trees.clone(web, 'site' as RelativeName);
+    await take(beta, 'beta/images/site', 's1');
+    await beta.zfs.promote(dataset('beta/images/site'));
+    await sync(gamma, alpha);
+    await sync(gamma, beta);
+    expect(stepsOf(await sync(gamma, alpha))).toEqual(['receive-clone mine done']);
+    expect(await originOf(gamma, 'gamma/images/mine')).toMatchObject({ reference: at('gamma/images/site', 'w1') });
+    for (const from of [beta, alpha]) expect(stepsOf(await sync(gamma, from))).toEqual([]);
+  });
+
   it('gives up no lineage holder with the one that the other needs', async () => {
     await sync(gamma, alpha);
     const base = { tree: IMAGES, name: 'base' as RelativeName, snapshot: '1' as SnapshotName };
@@ -301,18 +320,22 @@ describe('a mirror of two owners', () => {
     await take(alpha, 'alpha/images/left-out', '1');
     // Without a snapshot it keeps what lies below it waiting
     await beta.node.trees.clone(base, 'shell' as RelativeName);
-    await beta.node.trees.clone(tool, 'shell/late' as RelativeName);
-    await take(beta, 'beta/images/shell/late', '1');
+    for (const name of ['early', 'shell/late']) {
+      await beta.node.trees.clone(tool, name as RelativeName);
+      await take(beta, `beta/images/${name}`, '1');
+    }
     await gamma.zfs.destroy(dataset('gamma/images/tool'));
     await gamma.node.verifier.verify(IMAGES);
     await gamma.node.mirrors.change(IMAGES, { except: ['left-out'] }, alpha.node.id);
+    await gamma.node.mirrors.change(IMAGES, { graceMs: 0 }, beta.node.id);
     expect(stepsOf(await sync(gamma, beta))).toContain(`receive-full ${lineageName(guid)} done`);
+    await beta.node.trees.destroy({ tree: IMAGES, name: 'early' as RelativeName });
+    expect(stepsOf(await sync(gamma, beta))).toEqual(['destroy-dataset early done']);
     for (const from of [alpha, beta]) expect(stepsOf(await sync(gamma, from))).toEqual([]);
     await take(beta, 'beta/images/shell', '1');
     await sync(gamma, beta);
     expect(await originOf(gamma, 'gamma/images/shell/late')).toMatchObject({ guid });
     await beta.node.trees.destroy({ tree: IMAGES, name: 'shell/late' as RelativeName });
-    await gamma.node.mirrors.change(IMAGES, { graceMs: 0 }, beta.node.id);
     await sync(gamma, beta);
     await sync(gamma, alpha);
     const left = (await gamma.zfs.list(dataset('gamma/images'))).map(({ name }) => name);

@@ -682,10 +682,11 @@ describe('a peer that has this node change a tree', () => {
       onProgress: () => undefined,
     });
     const web = { tree: IMAGES, name: 'web' as RelativeName, snapshot: 'w' as SnapshotName };
-    await ask({ change: 'clone', ...web, to: 'web/theirs' as RelativeName });
+    for (const to of ['web/theirs', 'theirs']) await ask({ change: 'clone', ...web, to: to as RelativeName });
     await alpha.node.trees.clone(web, 'web/ours' as RelativeName);
     const execOf = async (name: string) => (await alpha.zfs.listOnly([dataset(name)]))[0]?.properties.exec;
-    expect(await execOf('alpha/images/web/theirs')).toBeUndefined();
+    expect(await execOf('alpha/images/web/theirs')).toBe('off');
+    expect(await execOf('alpha/images/theirs'), 'also below what is this node’s own').toBe('off');
     expect(await execOf('alpha/images/web/ours')).toBe('on');
   });
 

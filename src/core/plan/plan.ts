@@ -17,7 +17,7 @@
  */
 import type { Snapshot } from '../events.ts';
 import { bookmarkOf, type Dataset, Graph, newestSnapshot, snapshotOf } from '../graph/graph.ts';
-import { type DatasetId, parentOf, type RelativeName, ROOT_STAND_IN, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, parentOf, type RelativeName, ROOT_STAND_IN, type SnapshotGuid } from '../ids.ts';
 import { withinAllowance } from './allowance.ts';
 import { planDivergence } from './divergence.ts';
 import { fullBytes, incrementBytes } from './estimate.ts';
@@ -69,6 +69,8 @@ class Planner {
   readonly #renames: Renames;
   /** What will be here once the metadata is replayed. */
   #local: Graph;
+  /** Where each snapshot is by then, for those of which the dataset does not have it. */
+  #holders: ReadonlyMap<SnapshotGuid, DatasetId> | undefined;
   readonly #conflicts: Conflict[] = [];
   readonly #waiting: Waiting[] = [];
   readonly #waitingIds = new Set<DatasetId>();
@@ -112,7 +114,8 @@ class Planner {
     this.#standInForRoot();
     const { source, wanted } = this.#input;
     const comesFromElsewhere = (id: DatasetId): boolean => this.#comesFromElsewhere(id);
-    this.#postponed = postponed({ wanted, source, copy: this.#copy, comesFromElsewhere });
+    const isHere = (guid: SnapshotGuid): boolean => this.#holding(guid) !== undefined;
+    this.#postponed = postponed({ wanted, source, copy: this.#copy, comesFromElsewhere, isHere });
     for (const dataset of inReceivingOrder(this.#input.wanted, this.#local)) {
       if (this.#blocked.has(dataset.id)) this.#takesPlace(dataset);
       else this.#planDataset(dataset);
@@ -227,10 +230,21 @@ class Planner {
 
   #planDataset(wanted: Dataset): void {
     const here = this.#copy.get(wanted.id);
+    if (here === undefined && isLineage(wanted.name) && !this.#isOfUse(wanted)) return;
     if (here === undefined) this.#bring(wanted, here);
     else if (!this.#takesPlace(wanted)) return;
     else if (isPlaceholder(here)) this.#bring(wanted, here);
     else this.#followUp(wanted);
+  }
+
+  /** Whether anything comes now that hangs off a lineage holder, directly or over another holder: until then it would be there for nothing. */
+  #isOfUse({ snapshots }: Dataset): boolean {
+    const { wanted } = this.#input;
+    const clones = snapshots.flatMap(({ guid }) => wanted.clonesOf(guid));
+    return clones.some((clone) => {
+      const isComing = this.#copy.get(clone.id) === undefined && !this.#waits(clone.id) && !this.#blocked.has(clone.id);
+      return isComing && (!isLineage(clone.name) || this.#isOfUse(clone));
+    });
   }
 
   /** Gives a dataset its name where that had to wait for its parent. False, with a conflict, when there will be none. */
@@ -427,15 +441,24 @@ class Planner {
       this.#followUp(this.#input.wanted.get(id) ?? dataset);
     const step = this.#originAfter.get(originKey(id, guid));
     if (step !== undefined) return this.#originAt(id, snapshot, [step]);
+    const elsewhere = this.#holding(guid);
+    if (elsewhere !== undefined) return this.#originAt(elsewhere, snapshot, this.#copy.changesOf(elsewhere));
     if (this.#waits(id) || this.#comesFromElsewhere(id)) {
       this.#wait(wanted, 'origin-waits');
       return 'missing';
     }
-    // Where it cannot be moved to where it belongs, since that has a conflict
-    const elsewhere = this.#copy.holding(guid);
-    if (elsewhere !== undefined) return this.#originAt(elsewhere.id, snapshot, this.#copy.changesOf(elsewhere.id));
     this.#refuse({ ...place(wanted), reason: 'origin-missing', snapshot: snapshot.name });
     return 'missing';
+  }
+
+  /** A dataset that has a snapshot here, wherever that belongs: another mirror moves it there yet, or a conflict keeps it from that. Lineage holders are for what belongs nowhere. */
+  #holding(guid: SnapshotGuid): DatasetId | undefined {
+    this.#holders ??= new Map(
+      Array.from(this.#local.datasets.values()).flatMap(({ id, name, snapshots }) =>
+        isLineage(name) ? [] : snapshots.map((snapshot): [SnapshotGuid, DatasetId] => [snapshot.guid, id]),
+      ),
+    );
+    return this.#holders.get(guid);
   }
 
   /** Whether the source has a dataset that follows another, and has not come from there yet. */

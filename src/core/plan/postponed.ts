@@ -3,7 +3,7 @@
  * must not be brought beside a place that there will not be.
  */
 import { type Dataset, type Graph, snapshotOf } from '../graph/graph.ts';
-import { type DatasetId, parentOf } from '../ids.ts';
+import { type DatasetId, parentOf, type SnapshotGuid } from '../ids.ts';
 import { ROOT_NAME } from './stand-in.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
@@ -14,6 +14,8 @@ interface PostponedOptions {
   readonly copy: WorkingCopy;
   /** Whether a dataset of the source follows somebody else, and has not come from there yet. */
   readonly comesFromElsewhere: (id: DatasetId) => boolean;
+  /** Whether a snapshot is here, in whatever dataset. */
+  readonly isHere: (guid: SnapshotGuid) => boolean;
 }
 
 /**
@@ -66,12 +68,11 @@ function isParentElsewhere({ name }: Dataset, { wanted, source, copy, comesFromE
   return parent !== undefined && copy.names.holder(above) !== parent.id && comesFromElsewhere(parent.id);
 }
 
-function isOriginAway({ snapshots, origin }: Dataset, { source, copy, comesFromElsewhere }: PostponedOptions): boolean {
+function isOriginAway({ snapshots, origin }: Dataset, options: PostponedOptions): boolean {
+  const { source, comesFromElsewhere, isHere } = options;
   if (origin?.dataset == null) return false;
   if (snapshots.length === 0) return true;
   const at = source.get(origin.dataset);
   if (at === undefined || snapshotOf(at, origin.snapshot) === undefined) return true;
-  const here = copy.get(origin.dataset);
-  const isHere = here !== undefined && snapshotOf(here, origin.snapshot) !== undefined;
-  return !isHere && comesFromElsewhere(origin.dataset);
+  return comesFromElsewhere(origin.dataset) && !isHere(origin.snapshot);
 }

@@ -63,14 +63,6 @@ export class WorkingCopy {
     return this.#draft.values();
   }
 
-  /** A dataset that has a snapshot; several can. */
-  holding(guid: SnapshotGuid): Dataset | undefined {
-    for (const dataset of this.#draft.values()) {
-      if (dataset.snapshots.some((snapshot) => snapshot.guid === guid)) return dataset;
-    }
-    return undefined;
-  }
-
   nameOf(id: DatasetId): RelativeName {
     return this.names.nameOf(id) ?? ('' as RelativeName);
   }

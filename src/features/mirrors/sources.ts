@@ -20,7 +20,14 @@ import { isAllowed } from '../../core/grants.ts';
 import { type Dataset, EMPTY_GRAPH, type Graph, snapshotOf } from '../../core/graph/graph.ts';
 import { withLineage } from '../../core/graph/lineage.ts';
 import type { ObservedDataset } from '../../core/graph/observed.ts';
-import { type DatasetId, type NodeId, type SnapshotGuid, streamIdOf, type TreeName } from '../../core/ids.ts';
+import {
+  type DatasetId,
+  isLineage,
+  type NodeId,
+  type SnapshotGuid,
+  streamIdOf,
+  type TreeName,
+} from '../../core/ids.ts';
 import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
 import { type Contested, settleNames } from '../../core/plan/settled-names.ts';
 import { hasReplicaMarks } from '../../core/replica-marks.ts';
@@ -276,7 +283,7 @@ export class Sources {
     if (here.owner.node === this.#options.history.node) return true;
     const owner = mirrors.find(({ from }) => from === here.owner.node);
     const there = owner === undefined ? undefined : this.#raw(owner)?.get(dataset);
-    return there !== undefined && snapshotOf(there, snapshot) === undefined;
+    return there !== undefined && snapshotOf(there, snapshot) === undefined && !isInDataset(local, snapshot);
   }
 
   #isHeard({ tree, from }: Mirror): boolean {
@@ -315,6 +322,13 @@ function guess(node: NodeId): Ownership {
 /** Whether two lists hold the same values, by identity. */
 export function isSame(before: readonly unknown[], now: readonly unknown[]): boolean {
   return before.length === now.length && before.every((one, index) => one === now[index]);
+}
+
+/** Whether a snapshot is here in a dataset like others: what was promoted at its owner has moved, and is nowhere else for that. */
+function isInDataset(local: Graph, guid: SnapshotGuid): boolean {
+  return Array.from(local.datasets.values()).some(
+    ({ name, snapshots }) => !isLineage(name) && snapshots.some((snapshot) => snapshot.guid === guid),
+  );
 }
 
 /** Whether it is marked as replicas are: nobody writes to it, and it has the id that it has at its owner. */

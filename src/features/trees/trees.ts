@@ -150,8 +150,8 @@ export class Trees {
   async clone({ tree, name, snapshot }: SnapshotPlace, target: RelativeName, by: AskedBy = 'people'): Promise<void> {
     const root = this.rootOf(tree);
     const origin = requireDataset(this.graph(tree), name);
-    this.#requirePlaceFor(tree, target);
-    const properties = this.#isOwned(origin) ? {} : ownProperties(origin.kind, by);
+    const parent = this.#requirePlaceFor(tree, target);
+    const properties = [origin, parent].every((one) => this.#isOwned(one)) ? {} : ownProperties(origin.kind, by);
     await this.#options.zfs.clone(
       { dataset: absoluteName(root, name), snapshot },
       absoluteName(root, target),
@@ -262,12 +262,13 @@ export class Trees {
     );
   }
 
-  #requirePlaceFor(tree: TreeName, name: RelativeName): void {
+  /** The dataset that one of that name would lie below. */
+  #requirePlaceFor(tree: TreeName, name: RelativeName): Dataset {
     const parent = parentOf(name);
     if (parent === undefined || isHidden(name) || isLineage(name)) {
       throw new PandoError('NAME_INVALID', `"${place(tree, name)}" cannot be the name of a dataset; choose another.`);
     }
-    requireDataset(this.graph(tree), parent);
+    return requireDataset(this.graph(tree), parent);
   }
 }
 
