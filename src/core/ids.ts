@@ -153,9 +153,15 @@ export function shortDatasetId(id: DatasetId): string {
   return id.slice(-SHORT_ID_DIGITS);
 }
 
-/** A name that nothing has, for a dataset on its way from one name to another: where two change places, ZFS needs one in between. */
-export function nameInBetween(id: DatasetId): RelativeName {
-  return `renaming-${shortDatasetId(id)}` as RelativeName;
+/** A name that nothing has, for a dataset on its way from one name to another: where two change places, ZFS needs one in between. `tried` of them are taken already. */
+export function nameInBetween(id: DatasetId, tried = 0): RelativeName {
+  return `renaming-${'again-'.repeat(tried)}${shortDatasetId(id)}` as RelativeName;
+}
+
+/** Whether that is one: what it will be called in the end, nobody can tell by it. */
+export function isNameInBetween(name: RelativeName, id: DatasetId): boolean {
+  const label = shortDatasetId(id);
+  return name.endsWith(`-${label}`) && /^renaming-(again-)*$/.test(name.slice(0, -label.length));
 }
 
 /** Throws `ID_INVALID` unless `text` is a UUIDv7. */

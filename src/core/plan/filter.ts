@@ -1,11 +1,14 @@
 import picomatch from 'picomatch';
 import type { KeepRule, MirrorRules, Snapshot } from '../events.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
-import { type DatasetId, isLineage, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import { type DatasetId, isLineage, isNameInBetween, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 
 /** Everything that the owner has, and for ever. */
 export const EVERYTHING: MirrorRules = { only: [], except: [], keep: 'all', graceMs: null };
+
+/** What a mirror takes of a tree. */
+type Globs = Pick<MirrorRules, 'only' | 'except'>;
 
 /** What a keep rule is held against. */
 export interface KeepContext {
@@ -20,13 +23,23 @@ function matcher(globs: readonly string[]): (name: string) => boolean {
   return globs.length === 0 ? () => false : picomatch([...globs], { dot: true });
 }
 
-function selected(view: Graph, filter: Pick<MirrorRules, 'only' | 'except'>): Set<DatasetId> {
+/** Whether a dataset, or what it lies below, is on its way from one name to another at its peer. */
+function isInBetween(view: Graph, { name }: Dataset): boolean {
+  const [top] = name.split('/', 1) as [RelativeName];
+  const dataset = view.named(top);
+  return dataset !== undefined && isNameInBetween(top, dataset.id);
+}
+
+function selected(view: Graph, filter: Globs, local: Graph): Set<DatasetId> {
   const only = filter.only.length === 0 ? () => true : matcher(filter.only);
   const except = matcher(filter.except);
   const ids = new Set<DatasetId>();
   for (const dataset of view.datasets.values()) {
+    // Nobody wrote a glob for a name in between. What is here is called as it was before that; what is new comes when it has its name
+    const named = isInBetween(view, dataset) ? local.get(dataset.id) : dataset;
     // Lineage holders come with the clones that need them
-    if (only(dataset.name) && !except(dataset.name) && !isLineage(dataset.name)) ids.add(dataset.id);
+    if (named === undefined || isLineage(named.name)) continue;
+    if (only(named.name) && !except(named.name)) ids.add(dataset.id);
   }
   return ids;
 }
@@ -52,13 +65,13 @@ export function withSupports(view: Graph, ids: Iterable<DatasetId>): ReadonlySet
   return found;
 }
 
-export function takesAll({ only, except }: Pick<MirrorRules, 'only' | 'except'>): boolean {
+export function takesAll({ only, except }: Globs): boolean {
   return only.length === 0 && except.length === 0;
 }
 
-/** The datasets of a view that the globs of a mirror select, with the parents and origins they need. */
-export function takenBy(view: Graph, rules: Pick<MirrorRules, 'only' | 'except'>): ReadonlySet<DatasetId> {
-  return takesAll(rules) ? new Set(view.datasets.keys()) : withSupports(view, selected(view, rules));
+/** The datasets of a view that the globs of a mirror select, with the parents and origins they need; `local` is what is here. */
+export function takenBy(view: Graph, rules: Globs, local: Graph): ReadonlySet<DatasetId> {
+  return takesAll(rules) ? new Set(view.datasets.keys()) : withSupports(view, selected(view, rules, local));
 }
 
 /**
@@ -97,7 +110,7 @@ export function wantedGraph(
   taken?: ReadonlySet<DatasetId>,
 ): Graph {
   if (takesAll(rules) && rules.keep === 'all') return view;
-  const ids = taken ?? takenBy(view, rules);
+  const ids = taken ?? takenBy(view, rules, context.local);
   const kept = Array.from(view.datasets.values()).filter(({ id }) => ids.has(id));
   const origins = new Set(kept.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
   const reduced = kept.map((dataset): [DatasetId, Dataset] => [

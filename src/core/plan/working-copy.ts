@@ -4,13 +4,13 @@ import { type Dataset, Graph } from '../graph/graph.ts';
 import { NameTree } from '../graph/name-tree.ts';
 import {
   type DatasetId,
+  nameInBetween,
   parentOf,
   poolOf,
   type RelativeName,
   ROOT_STAND_IN,
   type SnapshotGuid,
   type SnapshotName,
-  shortDatasetId,
 } from '../ids.ts';
 import { FIRST_EPOCH } from '../ownership.ts';
 import { ROOT_NAME, standInFor } from './stand-in.ts';
@@ -249,8 +249,8 @@ export class WorkingCopy {
    * in the middle of its own renames, and then wants such names.
    */
   temporaryName(id: DatasetId): RelativeName {
-    for (let prefix = 'renaming'; ; prefix = `${prefix}-again`) {
-      const name = `${prefix}-${shortDatasetId(id)}` as RelativeName;
+    for (let tried = 0; ; tried += 1) {
+      const name = nameInBetween(id, tried);
       if (this.names.holder(name) === undefined) return name;
     }
   }

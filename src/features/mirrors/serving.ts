@@ -48,7 +48,8 @@ export class Serving {
   takenBy(mirror: Mirror): ReadonlySet<DatasetId> {
     let taken = this.#taken.get(mirror);
     if (taken === undefined) {
-      taken = takenBy(this.#options.views.get(mirror) ?? EMPTY_GRAPH, mirror);
+      const { views, local } = this.#options;
+      taken = takenBy(views.get(mirror) ?? EMPTY_GRAPH, mirror, local);
       this.#taken.set(mirror, taken);
     }
     return taken;
