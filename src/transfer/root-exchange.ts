@@ -13,7 +13,15 @@
 import { sha256 } from '../core/codec/hash.ts';
 import { isPandoError, PandoError } from '../core/errors.ts';
 import type { RootExchangeStarted } from '../core/events.ts';
-import { absoluteName, type DatasetId, type DatasetName, ID_PROPERTY, type RelativeName } from '../core/ids.ts';
+import {
+  absoluteName,
+  type DatasetId,
+  type DatasetName,
+  ID_PROPERTY,
+  isHidden,
+  nameInBetween,
+  type RelativeName,
+} from '../core/ids.ts';
 import { OWNER_PROPERTY } from '../core/ownership.ts';
 import { PLACEHOLDER_PROPERTY } from '../core/plan/steps.ts';
 import { STREAM_PROPERTY } from '../core/stream-flags.ts';
@@ -149,16 +157,32 @@ export async function moveChildren(
   zfs: Zfs,
   taken: readonly string[] = [],
 ): Promise<void> {
-  for (const name of await childrenOf(from, zfs)) {
+  for (const child of await childrenOf(from, zfs)) {
+    const name = leafBelow(from, child);
     if (taken.includes(name)) continue;
-    await zfs.rename(`${from}/${name}` as DatasetName, `${to}/${name}` as DatasetName);
+    await zfs.rename(child.name, absoluteName(to, name)).catch((error: unknown) => {
+      if (!isPandoError(error, 'ZFS_DATASET_EXISTS') || isHidden(name)) throw error;
+      // Somebody made one of that name in this very moment
+      return zfs.rename(child.name, absoluteName(to, besideName(name, child)));
+    });
   }
 }
 
-/** The last parts of the names of what lies right below a dataset. Rejects as ZFS does. */
-export async function childrenOf(parent: DatasetName, zfs: Zfs): Promise<string[]> {
+/** A name for what cannot have its own: of a replica one that says so to whoever plans next, and gives it its place. */
+function besideName(name: RelativeName, { guid, properties }: ListedDataset): RelativeName {
+  const id = properties[ID_PROPERTY];
+  return id === undefined ? (`${name}-${guid}` as RelativeName) : nameInBetween(id as DatasetId);
+}
+
+/** What lies right below a dataset. Rejects as ZFS does. */
+export async function childrenOf(parent: DatasetName, zfs: Zfs): Promise<ListedDataset[]> {
   const listed = await zfs.list(parent);
-  return listed.map(({ name }) => name.slice(parent.length + 1)).filter((name) => name !== '' && !name.includes('/'));
+  return listed.filter(({ name }) => name !== parent && !leafBelow(parent, { name }).includes('/'));
+}
+
+/** The name of a dataset without that of the one above it. */
+export function leafBelow(parent: DatasetName, { name }: Pick<ListedDataset, 'name'>): RelativeName {
+  return name.slice(parent.length + 1) as RelativeName;
 }
 
 function movedOut({ root, outside }: RootExchange, name: DatasetName): DatasetName {

@@ -15,7 +15,7 @@ import {
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { ensureContainers } from './hidden-containers.ts';
 import { asideOf, DIVERGED_PROPERTY, markKept } from './preservation.ts';
-import { childrenOf, moveChildren, outsideOf } from './root-exchange.ts';
+import { childrenOf, leafBelow, moveChildren, outsideOf } from './root-exchange.ts';
 
 /**
  * Puts the root of a mirror back to where it belongs, should it stand beside that and nothing be in its place. Where its successor is there, gives what finishes the exchange, under an id of its own; null
@@ -45,7 +45,8 @@ export async function bringRootHome(
   const hasDiverged = id === undefined || successor === id || successor === ROOT_STAND_IN;
   return async (transfer) => {
     // What has come anew meanwhile is there twice: the one of before goes along with its parent
-    await moveChildren(outside, root, zfs, await childrenOf(root, zfs));
+    const taken = (await childrenOf(root, zfs)).map((child) => leafBelow(root, child));
+    await moveChildren(outside, root, zfs, taken);
     if (hasDiverged) await keepAside(strayed, asideOf(root, root, transfer), root, zfs);
     else await move(strayed, absoluteName(root, nameInBetween(id as DatasetId)), zfs);
   };

@@ -4,6 +4,7 @@ import { PandoError } from '../../src/core/errors.ts';
 import type { PreservationStarted, RootExchangeStarted } from '../../src/core/events.ts';
 import {
   ID_PROPERTY,
+  nameInBetween,
   parseTransferId,
   ROOT_STAND_IN,
   type SnapshotName,
@@ -86,6 +87,10 @@ async function there(): Promise<Record<string, string>> {
       return [name, `${zfs.read(name, 'file') ?? ''}${from} ${properties[DIVERGED_PROPERTY] ?? ''}`.trim()];
     }),
   );
+}
+
+async function guidOf(name: string): Promise<string> {
+  return (await zfs.listOnly([dataset(name)]))[0]?.guid ?? expect.fail();
 }
 
 /** A ZFS that refuses everything from its changing command of that number on. */
@@ -210,6 +215,39 @@ describe('the root of a mirror', () => {
     await zfs.destroy(kept.name);
     await finishPreservation(kept, zfs);
     expect(await there()).toMatchObject(AFTER_KEEPING);
+  });
+
+  it('changes places also where somebody made datasets below it meanwhile that are called as others, and loses none', async () => {
+    const webId = datasetId('web');
+    await zfs.setProperties([dataset('tank/copy/web')], { [ID_PROPERTY]: webId });
+    const meddle = async (): Promise<void> => {
+      for (const name of ['tank/copy/web', 'tank/copy/clone']) {
+        await zfs.create(dataset(name));
+        zfs.write(name, 'file', 'by hand');
+      }
+    };
+    const clone = await guidOf('tank/copy/clone');
+    await expect(finishRootExchange(exchanged, dyingAt(EXCHANGE_OUT + 1))).rejects.toThrow();
+    await meddle();
+    await finishRootExchange(exchanged, zfs);
+    expect(await there()).toMatchObject({
+      'tank/copy/former': 'mine',
+      'tank/copy/web': 'by hand',
+      'tank/copy/clone': 'by hand',
+      [`tank/copy/${nameInBetween(webId)}/logs`]: '',
+      [`tank/copy/clone-${clone}`]: 'common < tank/copy/former@1',
+    });
+    expect(await zfs.listOnly([outside])).toEqual([]);
+  });
+
+  it('goes back also where somebody made a dataset meanwhile that is called as one of those outside', async () => {
+    await expect(finishRootExchange(exchanged, dyingAt(EXCHANGE_OUT + 1))).rejects.toThrow();
+    await zfs.create(dataset('tank/copy/web'));
+    const made = await guidOf('tank/copy/web');
+    expect(await undoRootExchange(exchanged, zfs)).toBe(true);
+    expect(Object.keys(await there())).toEqual(
+      expect.arrayContaining(['tank/copy/next', 'tank/copy/web/logs', `tank/copy/web-${made}`]),
+    );
   });
 
   it('that somebody renamed in the middle is asked for by its name', async () => {
