@@ -1,20 +1,24 @@
 import { describe, expect, it } from 'vitest';
 import type { MirrorRules } from '../../src/core/events.ts';
-import { EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
+import { type Dataset, EMPTY_GRAPH, Graph } from '../../src/core/graph/graph.ts';
 import { type DatasetId, nameInBetween, type RelativeName } from '../../src/core/ids.ts';
 import { EVERYTHING, takenBy } from '../../src/core/plan/filter.ts';
 import { datasetId, graph } from './graph-language.ts';
 
 /** The names of what a mirror takes of a view. */
-function taken(view: Graph, rules: Partial<MirrorRules>, local = EMPTY_GRAPH): string[] {
-  const ids = takenBy(view, { ...EVERYTHING, ...rules }, local);
+function taken(
+  view: Graph,
+  rules: Partial<MirrorRules>,
+  { local = EMPTY_GRAPH, atOwner = EMPTY_GRAPH } = {},
+): string[] {
+  const ids = takenBy(view, { ...EVERYTHING, ...rules }, { local, ofOwner: () => atOwner });
   return Array.from(ids, (id) => view.get(id)?.name ?? '?').sort();
 }
 
 /** The graph where a dataset is on its way from one name to another, and what lies below with it. */
 function onItsWay(before: Graph, former: string, tried = 0): Graph {
   const now = nameInBetween(datasetId(former), tried);
-  const datasets = Array.from(before.datasets, ([id, dataset]): [DatasetId, typeof dataset] => {
+  const datasets = Array.from(before.datasets, ([id, dataset]): [DatasetId, Dataset] => {
     const isPart = dataset.name === former || dataset.name.startsWith(`${former}/`);
     const name = isPart ? (dataset.name.replace(former, now) as RelativeName) : dataset.name;
     return [id, { ...dataset, name }];
@@ -40,8 +44,8 @@ describe('what the globs of a mirror select', () => {
     for (const tried of [0, 2]) {
       const between = onItsWay(view, 'team', tried);
       const team = nameInBetween(datasetId('team'), tried);
-      expect(taken(between, { only: ['team/db'] }, view)).toEqual(['', team, `${team}/db`]);
-      expect(taken(between, { except: ['team/web'] }, view)).toEqual(['', 'base', team, `${team}/db`]);
+      expect(taken(between, { only: ['team/db'] }, { local: view })).toEqual(['', team, `${team}/db`]);
+      expect(taken(between, { except: ['team/web'] }, { local: view })).toEqual(['', 'base', team, `${team}/db`]);
     }
   });
 
@@ -49,6 +53,13 @@ describe('what the globs of a mirror select', () => {
     const between = onItsWay(view, 'team');
     expect(taken(between, { except: ['team/web'] })).toEqual(['', 'base']);
     expect(taken(between, { only: ['team/**', 'renaming-*/**'] })).toEqual([]);
+  });
+
+  it('is by that name where its owner knows no other: somebody took it over on its way', () => {
+    const between = onItsWay(view, 'team');
+    const team = nameInBetween(datasetId('team'));
+    expect(taken(between, { except: ['*/web'] }, { atOwner: between })).toEqual(['', 'base', team, `${team}/db`]);
+    expect(taken(between, { except: ['*/web'] }, { atOwner: view })).toEqual(['', 'base']);
   });
 
   it('is by its name where people gave it one that only looks like that', () => {

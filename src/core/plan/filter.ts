@@ -1,7 +1,15 @@
 import picomatch from 'picomatch';
 import type { KeepRule, MirrorRules, Snapshot } from '../events.ts';
 import { type Dataset, Graph } from '../graph/graph.ts';
-import { type DatasetId, isLineage, isNameInBetween, parentOf, type RelativeName, type SnapshotGuid } from '../ids.ts';
+import {
+  type DatasetId,
+  isLineage,
+  isNameInBetween,
+  type NodeId,
+  parentOf,
+  type RelativeName,
+  type SnapshotGuid,
+} from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 
 /** Everything that the owner has, and for ever. */
@@ -9,6 +17,14 @@ export const EVERYTHING: MirrorRules = { only: [], except: [], keep: 'all', grac
 
 /** What a mirror takes of a tree. */
 type Globs = Pick<MirrorRules, 'only' | 'except'>;
+
+/** How datasets of a view are called where that does not tell. */
+export interface Elsewhere {
+  /** What is here. */
+  readonly local: Graph;
+  /** What a node that owns datasets has of the tree, as far as known. */
+  readonly ofOwner: (owner: NodeId) => Graph | undefined;
+}
 
 /** What a keep rule is held against. */
 export interface KeepContext {
@@ -23,20 +39,21 @@ function matcher(globs: readonly string[]): (name: string) => boolean {
   return globs.length === 0 ? () => false : picomatch([...globs], { dot: true });
 }
 
-/** Whether a dataset, or what it lies below, is on its way from one name to another at its peer. */
-function isInBetween(view: Graph, { name }: Dataset): boolean {
-  const [top] = name.split('/', 1) as [RelativeName];
-  const dataset = view.named(top);
-  return dataset !== undefined && isNameInBetween(top, dataset.id);
+/** Whether a dataset, or what it lies below, is on its way from one name to another at its peer. What its owner calls so is: somebody took it over on its way. */
+function isInBetween(view: Graph, { name }: Dataset, ofOwner: Elsewhere['ofOwner']): boolean {
+  const [label] = name.split('/', 1) as [RelativeName];
+  const top = view.named(label);
+  if (top === undefined || !isNameInBetween(label, top.id)) return false;
+  return ofOwner(top.owner.node)?.get(top.id)?.name !== label;
 }
 
-function selected(view: Graph, filter: Globs, local: Graph): Set<DatasetId> {
+function selected(view: Graph, filter: Globs, { local, ofOwner }: Elsewhere): Set<DatasetId> {
   const only = filter.only.length === 0 ? () => true : matcher(filter.only);
   const except = matcher(filter.except);
   const ids = new Set<DatasetId>();
   for (const dataset of view.datasets.values()) {
     // Nobody wrote a glob for a name in between. What is here is called as it was before that; what is new comes when it has its name
-    const named = isInBetween(view, dataset) ? local.get(dataset.id) : dataset;
+    const named = isInBetween(view, dataset, ofOwner) ? local.get(dataset.id) : dataset;
     // Lineage holders come with the clones that need them
     if (named === undefined || isLineage(named.name)) continue;
     if (only(named.name) && !except(named.name)) ids.add(dataset.id);
@@ -69,9 +86,9 @@ export function takesAll({ only, except }: Globs): boolean {
   return only.length === 0 && except.length === 0;
 }
 
-/** The datasets of a view that the globs of a mirror select, with the parents and origins they need; `local` is what is here. */
-export function takenBy(view: Graph, rules: Globs, local: Graph): ReadonlySet<DatasetId> {
-  return takesAll(rules) ? new Set(view.datasets.keys()) : withSupports(view, selected(view, rules, local));
+/** The datasets of a view that the globs of a mirror select, with the parents and origins they need. */
+export function takenBy(view: Graph, rules: Globs, elsewhere: Elsewhere): ReadonlySet<DatasetId> {
+  return takesAll(rules) ? new Set(view.datasets.keys()) : withSupports(view, selected(view, rules, elsewhere));
 }
 
 /**
@@ -100,8 +117,8 @@ function wantedSnapshots(
 
 /**
  * The part of an owner's view that a mirror wants: the datasets its globs select, with the parents and origins they need, and of
- * each the snapshots to keep. Those that wanted clones hang off are wanted under every rule. Where datasets have other names in this view than those that the globs are for, `taken` says
- * what these select.
+ * each the snapshots to keep. Those that wanted clones hang off are wanted under every rule. Where it is not the view of all their owners, or datasets have other names in it than those that the
+ * globs are for, `taken` says what these select.
  */
 export function wantedGraph(
   view: Graph,
@@ -110,7 +127,7 @@ export function wantedGraph(
   taken?: ReadonlySet<DatasetId>,
 ): Graph {
   if (takesAll(rules) && rules.keep === 'all') return view;
-  const ids = taken ?? takenBy(view, rules, context.local);
+  const ids = taken ?? takenBy(view, rules, { local: context.local, ofOwner: () => view });
   const kept = Array.from(view.datasets.values()).filter(({ id }) => ids.has(id));
   const origins = new Set(kept.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
   const reduced = kept.map((dataset): [DatasetId, Dataset] => [

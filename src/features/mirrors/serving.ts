@@ -49,10 +49,19 @@ export class Serving {
     let taken = this.#taken.get(mirror);
     if (taken === undefined) {
       const { views, local } = this.#options;
-      taken = takenBy(views.get(mirror) ?? EMPTY_GRAPH, mirror, local);
+      const ofOwner = (owner: NodeId): Graph | undefined => this.#ofOwner(owner);
+      taken = takenBy(views.get(mirror) ?? EMPTY_GRAPH, mirror, { local, ofOwner });
       this.#taken.set(mirror, taken);
     }
     return taken;
+  }
+
+  /** What a node has of the tree: this one, or one that it is mirrored from. */
+  #ofOwner(owner: NodeId): Graph | undefined {
+    const { node, local, mirrors, views } = this.#options;
+    if (owner === node) return local;
+    const mirror = mirrors.find(({ from }) => from === owner);
+    return mirror === undefined ? undefined : views.get(mirror);
   }
 
   /** Whether a mirror brings a dataset only since another leaves it out (belief 8): then what its peer gives up of it says nothing. */
