@@ -332,6 +332,11 @@ export function poolOf(name: DatasetName): string {
   return slash < 0 ? name : name.slice(0, slash);
 }
 
+/** The part of a tree that Pando keeps for itself (see {@link isHidden}). */
+export function hiddenRoot(root: DatasetName): DatasetName {
+  return `${root}/${HIDDEN_COMPONENT}` as DatasetName;
+}
+
 /** Where a node keeps what diverged from its owner, hidden below the root of the tree (design §9). */
 export function divergedRoot(root: DatasetName): DatasetName {
   return `${root}/${HIDDEN_COMPONENT}/diverged` as DatasetName;

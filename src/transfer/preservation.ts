@@ -16,13 +16,16 @@ import {
   absoluteName,
   type DatasetName,
   divergedRoot,
+  hiddenRoot,
   ID_PROPERTY,
+  isHidden,
   poolOf,
   type RelativeName,
   ROOT_STAND_IN,
   relativeTo,
   type TransferId,
 } from '../core/ids.ts';
+import type { Hidden } from '../core/plan/steps.ts';
 import { chainOf } from '../core/stream-flags.ts';
 import type { ListedDataset, Zfs } from '../zfs/zfs.ts';
 import { wasWrittenTo } from './giving-up.ts';
@@ -73,8 +76,22 @@ export async function listKeptAside(zfs: Zfs, root: DatasetName): Promise<Listed
 }
 
 /** The same with what is to be kept, is not yet, or takes the place of it. */
-export async function listAside(zfs: Zfs, root: DatasetName): Promise<ListedDataset[]> {
-  return zfs.list(divergedRoot(root)).catch((error: unknown) => {
+export function listAside(zfs: Zfs, root: DatasetName): Promise<ListedDataset[]> {
+  return listBelow(zfs, divergedRoot(root));
+}
+
+/** What of the tree at `root` no graph shows. Rejects as ZFS does. */
+export async function surveyHidden(zfs: Zfs, root: DatasetName): Promise<Hidden> {
+  const listed = (await listBelow(zfs, hiddenRoot(root))).filter(({ name }) =>
+    isHidden(relativeTo(root, name) as RelativeName),
+  );
+  const copies = listed.filter(({ properties }) => properties[DIVERGED_PROPERTY] !== undefined).length;
+  const origins = new Set(listed.flatMap(({ origin }) => (origin?.guid == null ? [] : [origin.guid])));
+  return { copies, origins };
+}
+
+function listBelow(zfs: Zfs, place: DatasetName): Promise<ListedDataset[]> {
+  return zfs.list(place).catch((error: unknown) => {
     if (isPandoError(error, 'ZFS_NOT_FOUND')) return [];
     throw error;
   });

@@ -9,6 +9,7 @@ import {
   type DatasetId,
   lineageId,
   lineageName,
+  type RelativeName,
   ROOT_STAND_IN,
   type SnapshotGuid,
   type SnapshotName,
@@ -17,7 +18,7 @@ import { departureKey, departures } from '../../src/core/plan/departures.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
 import { firstDue } from '../../src/core/plan/retention.ts';
-import type { Plan, Retention } from '../../src/core/plan/steps.ts';
+import type { Plan, PlanInput, Retention } from '../../src/core/plan/steps.ts';
 import { apply } from './apply-plan.ts';
 import { arbitraryHistory, grow, startForest } from './forest.ts';
 import { FOREVER, graph, REPLICA, SELF } from './graph-language.ts';
@@ -31,10 +32,10 @@ function noticed(ago: number): Pick<Retention, 'now' | 'noticedAt'> {
   return { now: NOW, noticedAt: () => NOW - ago };
 }
 
-function planFor(source: Graph, local: Graph, rules: Partial<Retention>): Plan {
+function planFor(source: Graph, local: Graph, rules: Partial<Retention>, more: Partial<PlanInput> = {}): Plan {
   const retention = { ...FOREVER, ...noticed(HOUR_MS), ...rules };
   const wanted = wantedGraph(source, { ...EVERYTHING, keep: retention.keep }, { local, now: retention.now });
-  return plan({ ...REPLICA, source, wanted, local, retention });
+  return plan({ ...REPLICA, source, wanted, local, retention, ...more });
 }
 
 /** A replica whose snapshots all came from its owner. */
@@ -48,6 +49,12 @@ function received(replica: Graph): Graph {
 
 function stays({ retained }: Plan): string[] {
   return retained.map(({ name, snapshot, reason }) => `${name}${snapshot === null ? '' : `@${snapshot}`} ${reason}`);
+}
+
+function guidOf(one: Graph, place: string): SnapshotGuid {
+  const [name, label] = place.split('@');
+  const found = one.named(name as RelativeName)?.snapshots.find((snapshot) => snapshot.name === label);
+  return found?.guid ?? expect.fail();
 }
 
 function guidsOf(one: Graph, id: DatasetId): SnapshotGuid[] {
@@ -114,6 +121,14 @@ describe('what an owner destroyed', () => {
     ]);
   });
 
+  it('stays while something that no graph shows hangs off it', () => {
+    const local = received(graph('. @r', 'a @1 @2', 'b @1', 'c @1'));
+    const origins = new Set(['a', 'b'].map((name) => guidOf(local, `${name}@1`)));
+    const planned = planFor(graph('. @r', 'a @2'), local, AT_ONCE, { hidden: { copies: 2, origins } });
+    expect(planned.steps.map(inWords)).toEqual(['destroy c']);
+    expect(stays(planned)).toEqual(['b depended-on', 'a@1 depended-on']);
+  });
+
   it('stays when snapshots were taken of it here', () => {
     const local = graph('. @r', 'a @1 @mine');
     const [a] = [...local.datasets.values()].filter(({ name }) => name === 'a');
@@ -163,6 +178,11 @@ describe('a lineage holder that nothing hangs off any more', () => {
     return new Graph(base.root, new Map(base.datasets).set(holder.id, holder));
   }
 
+  it('stays where a copy that is kept aside does', () => {
+    const origins = new Set(['4711' as SnapshotGuid]);
+    expect(planFor(source, withHolder({}), {}, { hidden: { copies: 1, origins } }).steps).toEqual([]);
+  });
+
   const source = graph('. @r', 'b @1');
   const destroyed = `destroy ${lineageName('4711' as SnapshotGuid)}`;
 
@@ -208,6 +228,17 @@ describe('a rule', () => {
       'destroy a@2: not-kept',
     ]);
     expect(planned.steps.at(-1)?.after).toContain(0);
+  });
+
+  it('keeps what hangs together with something that is just put aside', () => {
+    const local = graph('. @r', 'a @1 @2 @mine');
+    const planned = planFor(graph('. @r', 'a @1 @2 @3'), local, { keep: { last: 1 } });
+    expect(planned.steps.map(inWords)).toEqual([
+      'preserve a behind @2: mine',
+      'incremental a a@2..@3 -i',
+      'destroy a@1: not-kept',
+    ]);
+    expect(stays(planned)).toEqual(['a@2 depended-on']);
   });
 
   it('keeps what its owner destroyed as long as it says so', () => {

@@ -91,10 +91,9 @@ describe('a follower', () => {
     expect(await toldOf(error, { isMirrored: true })).toEqual([error]);
   });
 
-  it('comes back to a sync that the loss of a connection left half done', async () => {
+  /** Follows a mirror whose syncs end so, one after the other; gives how many of them are still to come after each of these times, in ms. */
+  async function leaves(outcomes: (StepOutcome | 'awaits-look')[], afterMs: readonly number[]): Promise<number[]> {
     const timers = new FakeTimers();
-    const done: StepOutcome = { result: 'done', bytes: null };
-    const outcomes: StepOutcome[] = [{ result: 'skipped' }, done, done];
     const mirror = { tree: IMAGES, from: alpha.node.id, root: dataset('alpha/copy'), ...EVERYTHING };
     const step: Step = { kind: 'promote', dataset: datasetId('a'), name: ROOT, over: ROOT, after: [] };
     const follower = new Follower({
@@ -103,25 +102,39 @@ describe('a follower', () => {
         list: () => [mirror],
         sync: async () => {
           const outcome = outcomes.shift() ?? expect.fail('synced once too often');
+          const awaitsLook = outcome === 'awaits-look';
           return {
             tree: IMAGES,
             from: alpha.node.id,
             plan: { steps: [step], conflicts: [], waiting: [], retained: [], contested: [], estimatedBytes: 0 },
-            steps: [{ step, outcome }],
+            steps: awaitsLook ? [] : [{ step, outcome }],
             bytes: 0,
+            awaitsLook,
           };
         },
       },
       timers,
       onSynced: () => undefined,
     });
+    const left: number[] = [];
     follower.start();
-    await timers.advance(1);
-    expect(outcomes).toHaveLength(2);
-    // The second of these two is to see whether anything was left
-    await timers.advance(3_600_000);
-    expect(outcomes).toHaveLength(0);
+    for (const ms of afterMs) {
+      await timers.advance(ms);
+      left.push(outcomes.length);
+    }
     await follower.stop();
+    return left;
+  }
+
+  const DONE: StepOutcome = { result: 'done', bytes: null };
+
+  it('comes back to a sync that the loss of a connection left half done', async () => {
+    // The second that is done is to see whether anything was left
+    expect(await leaves([{ result: 'skipped' }, DONE, DONE], [1, 3_600_000])).toEqual([2, 0]);
+  });
+
+  it('comes back to a peer that could not look whether what may go is really gone there, until it can', async () => {
+    expect(await leaves(['awaits-look', 'awaits-look', DONE, DONE], [1, 60_000, 60_000])).toEqual([3, 2, 0]);
   });
 
   it('does nothing for bookmarks and holds at a peer, which change nothing in a mirror', async () => {
@@ -187,6 +200,7 @@ describe('a follower', () => {
             plan: { ...plan, contested: [], estimatedBytes: 0 },
             steps: [],
             bytes: 0,
+            awaitsLook: false,
           };
         },
       };

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { pipeline, Transform } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isPandoError, type PandoError } from '../../src/core/errors.ts';
 import { difference } from '../../src/core/graph/difference.ts';
-import { streamIdOf, type TreeName, uuidFrom } from '../../src/core/ids.ts';
+import { type RelativeName, type SnapshotName, streamIdOf, type TreeName, uuidFrom } from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
@@ -189,6 +189,30 @@ describe('a mirror', () => {
     expect(steps.map(({ step, outcome }) => `${step.kind} ${outcome.result}`)).toEqual(['rename done']);
     expect(beta.zfs.read('beta/copy/web', 'mine')).toBe('text');
     expect(beta.zfs.read('beta/copy/shop', 'var/log')).toBe('started');
+  });
+
+  it('asks for no stream again that what was written here refused, until people do or something has changed', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    // Below what this node has of its own nothing can be put aside
+    const origin = { tree: IMAGES, name: 'base' as RelativeName, snapshot: '1' as SnapshotName };
+    await beta.node.trees.clone(origin, 'layer/own' as RelativeName);
+    await beta.zfs.setProperties([dataset('beta/copy/layer')], { readonly: 'off' });
+    beta.zfs.write('beta/copy/layer', 'mine', 'text');
+    await alpha.zfs.snapshot([at('alpha/images/layer', 'latest')]);
+    const send = vi.spyOn(alpha.zfs, 'send');
+    const started = async (refresh: boolean) => {
+      send.mockClear();
+      const { plan } = await syncImages(beta, { refresh });
+      expect(plan.conflicts).toMatchObject([{ name: 'layer', reason: 'not-owned-together' }]);
+      return send.mock.calls.length;
+    };
+    expect(await started(true)).toBe(1);
+    expect(await started(false)).toBe(0);
+    expect(await started(true)).toBe(1);
+    await beta.zfs.rollback(at('beta/copy/layer', 'later'), { destroyNewer: false });
+    await syncImages(beta);
+    expect(beta.zfs.contentsOf('beta/copy/layer@latest')).not.toHaveProperty('mine');
   });
 
   it('can itself be mirrored by a third node', async () => {

@@ -259,9 +259,11 @@ describe('what the owner destroyed', () => {
     alpha.zfs.list = () => Promise.reject(new PandoError('ZFS_POOL_UNAVAILABLE', 'suspended'));
     await alpha.zfs.snapshot([at('alpha/images', 'r')]);
     expect(outcomes(await hear())).toEqual(['receive-incremental done']);
-    expect(outcomes(await hear())).toEqual([]);
+    expect(await hear()).toMatchObject({ steps: [], awaitsLook: true });
     alpha.zfs.list = list;
-    expect(outcomes(await hear())).toContain('destroy-dataset done');
+    const heard = await hear();
+    expect(outcomes(heard)).toContain('destroy-dataset done');
+    expect(heard.awaitsLook).toBe(false);
   });
 
   it('is not told as gone when somebody here renamed it right before it would go', async () => {
@@ -314,6 +316,37 @@ describe('a rule', () => {
     expect(await kept()).toEqual(['beta/copy', 'beta/copy/web@3', 'beta/copy/web@4']);
     expect(outcomes(await syncImages(beta))).toEqual([]);
     expect(beta.node.mirrors.compare(IMAGES)).toEqual([]);
+  });
+
+  it('keeps what a copy that was kept aside hangs off, says so, and gives it up once that is dropped', async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await mirror({ keep: { last: 1 } });
+    await take('1');
+    await syncImages(beta);
+    await beta.zfs.snapshot([at('beta/copy/web', 'mine')]);
+    await take('2');
+    await syncImages(beta);
+    const stays = [{ name: 'web', snapshot: '1', reason: 'depended-on' }];
+    expect(beta.node.mirrors.plan(IMAGES)).toMatchObject({ steps: [], retained: stays });
+    await take('3');
+    expect(outcomes(await syncImages(beta))).toEqual(['receive-incremental done', 'destroy-snapshot done']);
+    expect(outcomes(await syncImages(beta))).toEqual([]);
+    const [{ copy } = expect.fail()] = await beta.node.diverged.list(IMAGES);
+    await beta.node.diverged.drop(IMAGES, copy);
+    expect(outcomes(await syncImages(beta))).toEqual(['destroy-snapshot done']);
+    expect(beta.node.mirrors.plan(IMAGES)).toMatchObject({ steps: [], retained: [] });
+  });
+
+  it('keeps what somebody has cloned to where no graph shows it', async () => {
+    await alpha.zfs.create(dataset('alpha/images/web'));
+    await mirror({ keep: { last: 1 } });
+    await take('1');
+    await syncImages(beta);
+    await beta.zfs.create(dataset('beta/copy/.pando'));
+    await beta.zfs.clone(at('beta/copy/web', '1'), dataset('beta/copy/.pando/by-hand'));
+    await take('2');
+    expect(outcomes(await syncImages(beta))).toEqual(['receive-incremental done']);
+    expect(await kept()).toContain('beta/copy/web@1');
   });
 
   it('keeps what a replica of this one has as its newest, until that has newer ones', async () => {

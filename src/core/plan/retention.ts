@@ -4,7 +4,7 @@
  * 1. A snapshot goes when the keep rule does not keep it; where the rule is `all`, when its owner destroyed it longer ago than the grace period.
  * 2. A dataset goes when its owner destroyed it longer ago than the grace period, and all that it has came from there.
  * 3. The newest snapshot of a dataset stays, since what the dataset holds is that; so does the newest that this node has in common with any peer: increments build on it.
- * 4. What has clones or children stays. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
+ * 4. What has clones or children stays, and so does what a copy that is kept aside hangs off. What is held, or has clones outside the tree, ZFS refuses to destroy, and then it stays as well.
  * 5. A lineage holder goes with its last clone, whatever the rules say; but not one that got its snapshots from a dataset here, which kept them before: it is a dataset that its owner
  *    destroyed, or no more than old snapshots where a keep rule says how many of them stay.
  * 6. What this node owns, what the mirror's globs leave out, or those of the mirror that it belongs to, and what has a conflict is none of this.
@@ -51,7 +51,7 @@ function planLineage({ copy, wanted, retention }: RetentionInput): Retained[] {
   if (unwanted.length === 0) return [];
   const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
   return unwanted.flatMap(({ id, snapshots }): Retained[] => {
-    if (snapshots.some(({ guid }) => origins.has(guid))) return [];
+    if (snapshots.some(({ guid }) => origins.has(guid) || copy.isHiddenOrigin(guid))) return [];
     const name = copy.nameOf(id);
     const newest = snapshots.at(-1);
     // A promote leaves it without any; then ZFS tells whether it was written to, when it is destroyed
@@ -113,7 +113,8 @@ class RetentionPlanner {
       const place = { dataset: id, name: copy.nameOf(id), snapshot: snapshot.name };
       const until = because === 'departed' ? this.#graceUntil({ dataset: id, snapshot: snapshot.guid }) : 0;
       if (until > retention.now) this.#retained.push({ ...place, reason: 'grace', until });
-      else if (origins.has(snapshot.guid)) this.#retained.push({ ...place, reason: 'depended-on' });
+      else if (origins.has(snapshot.guid) || copy.isHiddenOrigin(snapshot.guid))
+        this.#retained.push({ ...place, reason: 'depended-on' });
       else if (inCommon.has(snapshot.guid)) this.#retained.push({ ...place, reason: 'in-common' });
       else copy.destroySnapshot(id, snapshot, because, after);
     }
@@ -228,8 +229,10 @@ function sharesSnapshot(other: Graph, { id, snapshots }: Dataset): boolean {
 /** How many datasets lie right below one, or are clones of its snapshots. */
 function countDependents(copy: WorkingCopy): Map<DatasetId, number> {
   const counts = new Map<DatasetId, number>();
+  const count = (id: DatasetId): void => void counts.set(id, (counts.get(id) ?? 0) + 1);
   for (const dataset of copy.values()) {
-    for (const support of supportsOf(copy, dataset)) counts.set(support, (counts.get(support) ?? 0) + 1);
+    for (const support of supportsOf(copy, dataset)) count(support);
+    if (dataset.snapshots.some(({ guid }) => copy.isHiddenOrigin(guid))) count(dataset.id);
   }
   return counts;
 }

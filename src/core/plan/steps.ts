@@ -223,6 +223,14 @@ export interface Retention extends Pick<MirrorRules, 'keep' | 'graceMs'> {
   readonly isNeeded: (holder: DatasetId) => boolean;
 }
 
+/** What lies in the part of a tree that no graph shows (`.pando`). */
+export interface Hidden {
+  /** How many copies of what diverged are kept aside: they count as datasets of the allowance. */
+  readonly copies: number;
+  /** The snapshots that these, and whatever people put there, hang off. */
+  readonly origins: ReadonlySet<SnapshotGuid>;
+}
+
 /** What goes into a plan. */
 export interface PlanInput {
   /** All that the source has. */
@@ -235,8 +243,8 @@ export interface PlanInput {
   readonly follows: (dataset: Dataset) => boolean;
   /** How much of the source's own may come; undefined where nobody limits it. */
   readonly allowance?: Allowance | undefined;
-  /** How many copies of what diverged are kept aside already: they count as datasets of the allowance. */
-  readonly keptAside?: number | undefined;
+  /** What no graph shows; undefined as long as nobody looked. */
+  readonly hidden?: Hidden | undefined;
   /** Replicas that were written to since their newest snapshot. */
   readonly modified: ReadonlySet<DatasetId>;
   readonly retention: Retention;

@@ -40,14 +40,13 @@ export class WorkingCopy {
 
   /** How many datasets may still be kept aside. */
   #asideLeft: number;
+  /** The snapshots that what no graph shows hangs off, or will. */
+  readonly #hiddenOrigins: Set<SnapshotGuid>;
 
-  constructor({
-    local,
-    follows,
-    allowance,
-    keptAside = 0,
-  }: Pick<PlanInput, 'local' | 'follows' | 'allowance' | 'keptAside'>) {
-    this.#asideLeft = allowance === undefined ? Number.POSITIVE_INFINITY : allowance.filesystems - keptAside;
+  constructor({ local, follows, allowance, hidden }: Pick<PlanInput, 'local' | 'follows' | 'allowance' | 'hidden'>) {
+    const { copies = 0, origins = [] } = hidden ?? {};
+    this.#asideLeft = allowance === undefined ? Number.POSITIVE_INFINITY : allowance.filesystems - copies;
+    this.#hiddenOrigins = new Set(origins);
     this.#base = local;
     this.#draft = new GraphDraft(local);
     this.names = new NameTree(local.datasets.values());
@@ -61,6 +60,11 @@ export class WorkingCopy {
 
   values(): Iterable<Dataset> {
     return this.#draft.values();
+  }
+
+  /** Whether something that no graph shows hangs off a snapshot: nobody can destroy that as long as it is there. */
+  isHiddenOrigin(guid: SnapshotGuid): boolean {
+    return this.#hiddenOrigins.has(guid);
   }
 
   nameOf(id: DatasetId): RelativeName {
@@ -179,7 +183,9 @@ export class WorkingCopy {
     const isRoot = this.names.holder(ROOT_NAME) === id;
     if (!isRoot && this.names.childrenOf(id).some((child) => this.isForeign(child))) return false;
     if (!isRoot) this.displaceChildren(id);
-    const before = this.#draft.get(id)?.snapshots ?? [];
+    const { snapshots: before = [], origin: clonedFrom = null } = this.#draft.get(id) ?? {};
+    const hangsOff = step.lastCommon?.guid ?? clonedFrom?.snapshot;
+    if (hangsOff !== undefined) this.#hiddenOrigins.add(hangsOff);
     const kept = step.lastCommon === null ? 0 : before.findIndex(({ guid }) => guid === step.lastCommon?.guid) + 1;
     const cutOff = this.#clonesOf(id, new Set(before.slice(kept).map(({ guid }) => guid)));
     const names = cutOff.map((clone) => this.nameOf(clone));

@@ -292,10 +292,11 @@ function leavesSomething({ waiting, conflicts, contested }: Plan): boolean {
   return contested.length > 0 || [...waiting, ...conflicts].some(({ reason }) => HELPED.has(reason));
 }
 
-/** When to sync again although the peer tells nothing new: after a failure, and when a grace period ends. */
-function whenAgain({ steps, plan }: SyncReport, now: number): number | null {
+/** When to sync again although the peer tells nothing new: after a failure, while it cannot look, and when a grace period ends. */
+function whenAgain({ steps, plan, awaitsLook }: SyncReport, now: number): number | null {
   // Steps that were skipped had a connection that was lost, or need what failed
-  if (steps.some(({ outcome }) => outcome.result === 'failed' || outcome.result === 'skipped')) return RETRY_MS;
+  if (awaitsLook || steps.some(({ outcome }) => outcome.result === 'failed' || outcome.result === 'skipped'))
+    return RETRY_MS;
   const due = firstDue(plan.retained);
   return due === null ? null : Math.min(Math.max(due - now, RETRY_MS), LOOK_AGAIN_MS_MAX);
 }

@@ -8,7 +8,7 @@ import { replicaDifference } from '../../core/graph/replica-difference.ts';
 import { type DatasetId, isLineage, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
-import type { Allowance, Conflict, Plan, Retention } from '../../core/plan/steps.ts';
+import type { Allowance, Conflict, Hidden, Plan, Retention } from '../../core/plan/steps.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { DepartureJournal } from './departure-journal.ts';
@@ -34,8 +34,8 @@ export class MirrorPlans {
   /** What the peers say. */
   readonly sources: Sources;
   readonly #options: MirrorPlansOptions;
-  /** Copies of what diverged that were kept when a tree was last planned anew. */
-  readonly #aside = new Map<TreeName, number>();
+  /** What no graph shows of a tree, as it was when somebody last looked. */
+  readonly #hidden = new Map<TreeName, Hidden>();
 
   constructor(options: MirrorPlansOptions) {
     this.#options = options;
@@ -65,7 +65,7 @@ export class MirrorPlans {
       local: this.local(mirror.tree),
       follows,
       allowance: this.allowance(mirror),
-      keptAside: this.#aside.get(mirror.tree),
+      hidden: this.#hidden.get(mirror.tree),
       modified,
       retention,
       contested,
@@ -73,9 +73,14 @@ export class MirrorPlans {
     return { plan: made, basis, copies: retention.copies };
   }
 
-  /** From now on plans count with so many copies of what diverged in a tree (`Allowance`). */
-  countAside(tree: TreeName, copies: number): void {
-    this.#aside.set(tree, copies);
+  /** From now on plans count with what no graph shows of a tree. */
+  noteHidden(tree: TreeName, hidden: Hidden): void {
+    this.#hidden.set(tree, hidden);
+  }
+
+  /** Whether something of the kind hung off a snapshot when somebody last looked. */
+  hasHiddenClones(tree: TreeName): boolean {
+    return (this.#hidden.get(tree)?.origins.size ?? 0) > 0;
   }
 
   /** In what this node's copy differs from what its mirrors want. */

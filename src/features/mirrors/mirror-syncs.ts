@@ -13,7 +13,7 @@ import { RateLimit } from '../../transfer/bandwidth.ts';
 import type { Settle } from '../../transfer/completion.ts';
 import { isGivingUp } from '../../transfer/giving-up.ts';
 import type { Interrupted } from '../../transfer/interruptions.ts';
-import { listKeptAside } from '../../transfer/preservation.ts';
+import { surveyHidden } from '../../transfer/preservation.ts';
 import type { ProgressListener, PullReport } from '../../transfer/progress.ts';
 import type { LinkMode } from '../../transfer/protocol.ts';
 import type { PullRequest } from '../../transfer/pull.ts';
@@ -63,11 +63,15 @@ export interface SyncReport extends PullReport {
   readonly tree: TreeName;
   readonly from: NodeId;
   readonly plan: Plan;
+  /** Whether something may be to be destroyed as soon as the peer can look at its ZFS again. */
+  readonly awaitsLook: boolean;
 }
 
 /** The last plan of a mirror that had nothing to do, to tell that again in no time. */
 interface Settled extends Made {
   readonly mirror: Mirror;
+  /** Whether something was written to here, and can neither be kept aside nor received into: whether it still is only a stream shows, which people ask for. */
+  readonly isModified: boolean;
   /** When time alone gives something to do, in Unix ms; null for never. */
   readonly until: number | null;
 }
@@ -120,37 +124,36 @@ export class MirrorSyncs {
     const { tree, from } = mirror;
     if (!this.#plans.sources.isEntitled(mirror)) this.#options.onRefused(from, tree);
     await this.#catchUp(mirror, options);
-    const settled = this.#settledPlan(mirror);
+    const settled = this.#settledPlan(mirror, options);
     if (settled !== undefined) {
       options.onPlan(settled);
       this.#tellLimits(mirror, settled);
-      return { tree, from, plan: settled, steps: [], bytes: 0 };
+      return { tree, from, plan: settled, steps: [], bytes: 0, awaitsLook: false };
     }
     const { made: first, isCertain } = await this.#planCertainly(mirror, options);
     const { steps, bytes, made } = await this.#resume(mirror, first, isCertain, options);
-    const { plan: todo, basis, copies } = made;
-    if (options.signal.aborted) return { tree, from, plan: todo, steps, bytes };
+    const { plan: todo } = made;
+    const about = { tree, from, awaitsLook: !isCertain };
+    if (options.signal.aborted) return { ...about, plan: todo, steps, bytes };
     options.onPlan(todo);
     this.#tellLimits(mirror, todo);
     if (todo.steps.length === 0) {
-      if (this.#waitsForBookmarks(tree, todo).length > 0) return { tree, from, plan: todo, steps, bytes };
-      const until = isCertain ? firstDue(todo.retained) : 0;
-      // Graphs that nothing depends on are not to be kept alive
-      const shared = keepsForOthers(todo) ? copies : [];
-      this.#settled.set(mirrorKey(mirror), { basis, mirror, plan: todo, until, copies: shared });
-      return { tree, from, plan: todo, steps, bytes };
+      this.#settle({ ...made, mirror, isModified: false }, isCertain);
+      return { ...about, plan: todo, steps, bytes };
     }
     const pulled = await this.#pull(mirror, todo, options);
     const report = { steps: [...steps, ...pulled.steps], bytes: bytes + pulled.bytes };
     const modified = modifiedIn(report);
-    if (modified.size === 0 || options.signal.aborted) return { tree, from, plan: todo, ...report };
+    if (modified.size === 0 || options.signal.aborted) return { ...about, plan: todo, ...report };
     // Only now it is known that these were written to: what was written is kept, and they go on
     await this.#options.look(tree);
-    const again = withoutDoubtful((await this.#planKeeping(mirror, modified)).plan, isCertain);
+    const keeping = await this.#planKeeping(mirror, modified);
+    const again = withoutDoubtful(keeping.plan, isCertain);
     options.onPlan(again);
+    if (again.steps.length === 0) this.#settle({ ...keeping, plan: again, mirror, isModified: true }, isCertain);
     const second = await this.#pull(mirror, again, options);
     const done = report.steps.filter(({ outcome }) => outcome.result === 'done');
-    return { tree, from, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
+    return { ...about, plan: again, steps: [...done, ...second.steps], bytes: report.bytes + second.bytes };
   }
 
   /**
@@ -201,10 +204,20 @@ export class MirrorSyncs {
     return { made: { ...made, plan: withoutDoubtful(made.plan, isCertain) }, steps: done, bytes };
   }
 
+  /** Remembers a plan that has nothing to do. */
+  #settle(made: Omit<Settled, 'until'>, isCertain: boolean): void {
+    const { mirror, plan: todo, copies } = made;
+    if (this.#waitsForBookmarks(mirror.tree, todo).length > 0) return;
+    const until = isCertain && !this.#isHeldBack(mirror.tree, todo) ? firstDue(todo.retained) : 0;
+    // Graphs that nothing depends on are not to be kept alive
+    this.#settled.set(mirrorKey(mirror), { ...made, until, copies: keepsForOthers(todo) ? copies : [] });
+  }
+
   /** What was planned last, where nothing can have changed since. */
-  #settledPlan(mirror: Mirror): Plan | undefined {
+  #settledPlan(mirror: Mirror, { refresh }: SyncOptions): Plan | undefined {
     const settled = this.#settled.get(mirrorKey(mirror));
     if (settled?.mirror !== mirror || settled.basis !== this.#plans.sources.of(mirror).basis) return undefined;
+    if (settled.isModified && refresh) return undefined;
     const isOver = settled.until !== null && settled.until <= this.#options.history.now();
     const haveMoved = keepsForOthers(settled.plan) && !isSame(settled.copies, this.#plans.copies(mirror.tree));
     return isOver || haveMoved ? undefined : settled.plan;
@@ -228,6 +241,7 @@ export class MirrorSyncs {
         ...this.#pullRequest(mirror, todo, options),
         ...(interrupted === undefined ? {} : { interrupted }),
       });
+      if (todo.steps.some(({ kind }) => kind === 'preserve')) await this.#lookAtHidden(mirror);
       if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(mirrorKey(mirror));
       return report;
     } finally {
@@ -268,6 +282,8 @@ export class MirrorSyncs {
    * out of the way for what is no longer so: then the mirror is looked at first.
    */
   async #planAnew(mirror: Mirror): Promise<Made> {
+    // People decide what becomes of it, and no graph shows that they have
+    if (this.#plans.hasHiddenClones(mirror.tree)) await this.#lookAtHidden(mirror);
     const first = this.#plans.make(mirror);
     const isPlain =
       first.plan.conflicts.length === 0 && !first.plan.steps.some(({ kind }) => LOOKED_AT_FIRST.has(kind));
@@ -278,13 +294,22 @@ export class MirrorSyncs {
     return this.#planKeeping(mirror);
   }
 
-  /** What is kept aside counts where contributors are limited, and is asked for only where more is to be kept. */
+  /** What no graph shows counts where contributors are limited, and where something is to be destroyed that it may hang off: only then it is looked at. */
   async #planKeeping(mirror: Mirror, modified?: ReadonlySet<DatasetId>): Promise<Made> {
-    const { tree, root } = mirror;
     const made = this.#plans.make(mirror, modified);
-    if (this.#plans.allowance(mirror) === undefined || !keepsAside(made.plan)) return made;
-    this.#plans.countAside(tree, (await listKeptAside(this.#options.zfs, root)).length);
+    const counts = this.#plans.allowance(mirror) !== undefined && keepsAside(made.plan);
+    if (!counts && !made.plan.steps.some(isGivingUp)) return made;
+    await this.#lookAtHidden(mirror);
     return this.#plans.make(mirror, modified);
+  }
+
+  async #lookAtHidden({ tree, root }: Mirror): Promise<void> {
+    this.#plans.noteHidden(tree, await surveyHidden(this.#options.zfs, root));
+  }
+
+  /** Whether something may stay only for what no graph shows. */
+  #isHeldBack(tree: TreeName, { retained }: Plan): boolean {
+    return this.#plans.hasHiddenClones(tree) && retained.some(({ reason }) => reason === 'depended-on');
   }
 
   /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */

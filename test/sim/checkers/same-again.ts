@@ -8,7 +8,7 @@ import type { Checker, Finding } from './checker.ts';
 
 /**
  * Invariant 5, as far as a world at rest shows it: whatever was cut short was repeated to its end, so that nothing is left to do anywhere. What people hold or wrote to stays, as does
- * what they put a dataset of theirs into and what hangs together with something that was kept aside for them, and each sync says so again.
+ * what they put a dataset of theirs into, and each sync says so again.
  */
 export const sameAgain: Checker = {
   invariant: 5,
@@ -60,7 +60,7 @@ async function staysForItsPeople(judged: Judged, { step, outcome }: PullReport['
   return below.some(({ name }) => known?.named(relativeTo(root, name) ?? step.name) === undefined);
 }
 
-/** Whether people hold a snapshot, or something hangs off it that was kept aside for them, or waits for a peer in wrong hands. */
+/** Whether people hold a snapshot, or something hangs off it that waits for a peer in wrong hands. */
 async function isNeeded(
   { machine: { zfs, name: pool }, isAwaited }: Judged,
   dataset: DatasetName,
@@ -69,6 +69,5 @@ async function isNeeded(
   const [tags = []] = await zfs.holds([{ dataset, snapshot }]);
   const clones = (await zfs.list(pool as DatasetName)).filter(({ origin }) => origin?.guid === guid);
   const isBegun = clones.some(({ resumeToken, snapshots }) => resumeToken !== null && snapshots.length === 0);
-  const isKept = clones.some(({ name }) => name.includes('/.pando/diverged/'));
-  return tags.some((tag) => !isHoldOfPando(tag)) || isKept || (isAwaited && isBegun);
+  return tags.some((tag) => !isHoldOfPando(tag)) || (isAwaited && isBegun);
 }
