@@ -1,5 +1,6 @@
 import { basename, dirname } from 'node:path/posix';
 import type { Mirror } from '../../../src/core/admin.ts';
+import { isMovedHere } from '../../../src/core/graph/lineage.ts';
 import {
   type DatasetId,
   type DatasetName,
@@ -164,7 +165,7 @@ class Comparison {
   #tellsOrigin(dataset: ListedDataset, copy: ListedDataset): boolean {
     const { machine, mirror, source } = this.#of;
     if (!source.trees.has(mirror.tree) && dataset.origin === null) return false;
-    if (this.#hangsOffAside(copy)) return false;
+    if (this.#hangsOffAside(copy) || isHolderOfOld(relative(mirror.root, copy), copy)) return false;
     if (!this.#isShared) return true;
     if (hangsOffHolder(mirror, copy)) return false;
     return dataset.origin !== null || !(isTakenOver(machine, mirror, copy) || hangsOffAnothers(machine, mirror, copy));
@@ -201,6 +202,11 @@ function hangsOffAnothers(machine: Machine, { tree, root }: Mirror, { name, orig
     return place === undefined ? undefined : graph?.named(place)?.owner.node;
   });
   return own !== undefined && others !== undefined && own !== others;
+}
+
+/** A lineage holder that got its snapshots from a dataset that was here hangs off what that hung off. */
+function isHolderOfOld(name: string, copy: ListedDataset): boolean {
+  return isHolder(name) && isMovedHere(copy);
 }
 
 function isHolder(name: string): boolean {
