@@ -49,9 +49,9 @@ function planLineage({ copy, wanted, retention }: RetentionInput): Retained[] {
     return isUseless && !(isMovedHere(one) && goesAsDataset);
   });
   if (unwanted.length === 0) return [];
-  const origins = new Set(Array.from(copy.values(), ({ origin }) => origin?.snapshot));
+  const origins = new Set([...copy.hiddenOrigins, ...Array.from(copy.values(), ({ origin }) => origin?.snapshot)]);
   return unwanted.flatMap(({ id, snapshots }): Retained[] => {
-    if (snapshots.some(({ guid }) => origins.has(guid) || copy.isHiddenOrigin(guid))) return [];
+    if (snapshots.some(({ guid }) => origins.has(guid))) return [];
     const name = copy.nameOf(id);
     const newest = snapshots.at(-1);
     // A promote leaves it without any; then ZFS tells whether it was written to, when it is destroyed
@@ -82,11 +82,14 @@ class RetentionPlanner {
     return this.#retained;
   }
 
-  /** Snapshots here, or wanted, that clones hang off. */
+  /** Snapshots here, or wanted, that clones hang off, hidden ones included. */
   #origins(): ReadonlySet<SnapshotGuid> {
     const { copy, wanted } = this.#input;
     const clones = [...copy.values(), ...wanted.datasets.values()];
-    return new Set(clones.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])));
+    return new Set([
+      ...copy.hiddenOrigins,
+      ...clones.flatMap(({ origin }) => (origin === null ? [] : [origin.snapshot])),
+    ]);
   }
 
   /** Snapshots that owners destroyed; none need be known of where a rule decides. */
@@ -113,8 +116,7 @@ class RetentionPlanner {
       const place = { dataset: id, name: copy.nameOf(id), snapshot: snapshot.name };
       const until = because === 'departed' ? this.#graceUntil({ dataset: id, snapshot: snapshot.guid }) : 0;
       if (until > retention.now) this.#retained.push({ ...place, reason: 'grace', until });
-      else if (origins.has(snapshot.guid) || copy.isHiddenOrigin(snapshot.guid))
-        this.#retained.push({ ...place, reason: 'depended-on' });
+      else if (origins.has(snapshot.guid)) this.#retained.push({ ...place, reason: 'depended-on' });
       else if (inCommon.has(snapshot.guid)) this.#retained.push({ ...place, reason: 'in-common' });
       else copy.destroySnapshot(id, snapshot, because, after);
     }
@@ -232,7 +234,7 @@ function countDependents(copy: WorkingCopy): Map<DatasetId, number> {
   const count = (id: DatasetId): void => void counts.set(id, (counts.get(id) ?? 0) + 1);
   for (const dataset of copy.values()) {
     for (const support of supportsOf(copy, dataset)) count(support);
-    if (dataset.snapshots.some(({ guid }) => copy.isHiddenOrigin(guid))) count(dataset.id);
+    if (dataset.snapshots.some(({ guid }) => copy.hiddenOrigins.has(guid))) count(dataset.id);
   }
   return counts;
 }

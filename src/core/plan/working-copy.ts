@@ -40,7 +40,6 @@ export class WorkingCopy {
 
   /** How many datasets may still be kept aside. */
   #asideLeft: number;
-  /** The snapshots that what no graph shows hangs off, or will. */
   readonly #hiddenOrigins: Set<SnapshotGuid>;
 
   constructor({ local, follows, allowance, hidden }: Pick<PlanInput, 'local' | 'follows' | 'allowance' | 'hidden'>) {
@@ -62,9 +61,9 @@ export class WorkingCopy {
     return this.#draft.values();
   }
 
-  /** Whether something that no graph shows hangs off a snapshot: nobody can destroy that as long as it is there. */
-  isHiddenOrigin(guid: SnapshotGuid): boolean {
-    return this.#hiddenOrigins.has(guid);
+  /** The snapshots that what no graph shows hangs off, or will: nobody can destroy them as long as that is there. */
+  get hiddenOrigins(): ReadonlySet<SnapshotGuid> {
+    return this.#hiddenOrigins;
   }
 
   nameOf(id: DatasetId): RelativeName {

@@ -241,7 +241,7 @@ export class MirrorSyncs {
         ...this.#pullRequest(mirror, todo, options),
         ...(interrupted === undefined ? {} : { interrupted }),
       });
-      if (todo.steps.some(({ kind }) => kind === 'preserve')) await this.#lookAtHidden(mirror);
+      if (todo.steps.some(({ kind }) => kind === 'preserve')) await this.#lookAtKept(mirror);
       if (report.steps.every(({ outcome }) => outcome.result !== 'failed')) this.#unsure.delete(mirrorKey(mirror));
       return report;
     } finally {
@@ -301,6 +301,15 @@ export class MirrorSyncs {
     if (!counts && !made.plan.steps.some(isGivingUp)) return made;
     await this.#lookAtHidden(mirror);
     return this.#plans.make(mirror, modified);
+  }
+
+  /** So that plans that people ask for know of what was just kept aside. Where ZFS fails at that, what was done is told all the same, and whoever destroys something looks first. */
+  async #lookAtKept(mirror: Mirror): Promise<void> {
+    try {
+      await this.#lookAtHidden(mirror);
+    } catch (error) {
+      if (!(error instanceof PandoError)) throw error;
+    }
   }
 
   async #lookAtHidden({ tree, root }: Mirror): Promise<void> {
