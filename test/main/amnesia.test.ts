@@ -204,6 +204,31 @@ describe('a node that lost its log', () => {
     expect(ownersIn(again)).toMatchObject({ base: alpha.node.id, web: beta.node.id });
   });
 
+  it('gives up a guess about a peer that guesses otherwise itself', async () => {
+    const gamma = await world.start('gamma');
+    for (const peer of [alpha, beta]) {
+      await introduce(peer, gamma);
+      await mirror(gamma, peer.node.id);
+      await syncImages(gamma, { from: peer });
+    }
+    const id = gamma.node.trees.graph(IMAGES).named(BASE)?.id ?? expect.fail();
+    // Of two that are as good the one with the smaller id is
+    const [denying = expect.fail(), other = expect.fail()] = [alpha.node.id, beta.node.id].sort();
+    const guess = async ({ node }: WorldNode, owner: NodeId) => {
+      const claimed = {
+        type: 'ownership.claimed',
+        dataset: id,
+        owner: { node: owner, epoch: 1, isGuess: true },
+      } as const;
+      await node.history.record(IMAGES, 'observed', [claimed]);
+    };
+    for (const peer of [alpha, beta]) await guess(peer, other);
+    await guess(gamma, denying);
+    for (const { node } of [alpha, beta]) await gamma.node.hub.sync(node.id, { refresh: false });
+    await gamma.node.verifier.verify(IMAGES);
+    expect(ownersIn(gamma)).toMatchObject({ base: other });
+  });
+
   it('finds the root of its mirror that was changing places, and brings nothing again', async () => {
     await beta.node.stop();
     await beta.zfs.rename(dataset('beta/copy'), outsideOf(dataset('beta/copy')));

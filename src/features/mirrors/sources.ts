@@ -154,7 +154,7 @@ export class Sources {
   /**
    * Who owns a dataset whose owner was guessed: the peer that says it is its own, else whoever those say that may be believed about others. In a tree of this node's own these are the peers that could take it over
    * anyway, and not even they make this node the owner of anything. Only in the epoch that is known: in a later one that would be a claim. Undefined where everybody guesses, and this guess is as good
-   * (invariant 2).
+   * (invariant 2); it is not where it is about somebody who guesses otherwise.
    */
   #knownBetter(tree: TreeName, id: DatasetId, known: Ownership): Ownership | undefined {
     const { views } = this.#knowledge(tree);
@@ -170,7 +170,9 @@ export class Sources {
     });
     const sure = own.filter(({ isGuess }) => isGuess !== true);
     const better = foremost(sure.length > 0 ? sure : others.length > 0 ? others.map(({ owner }) => owner) : own);
-    return better !== undefined && foremost([better, known]) === better ? better : undefined;
+    if (better === undefined) return undefined;
+    const isDenied = told.some(({ from, owner }) => from === known.node && owner.node !== from);
+    return isDenied || foremost([better, known]) === better ? better : undefined;
   }
 
   /** What peers that may take over datasets of the tree claim of each (belief 5), as it is now; undefined where none claims it. */

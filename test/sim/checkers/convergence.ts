@@ -94,7 +94,7 @@ class Comparison {
     const taken = takenOf(theirs, root, mirror);
     const brought = theirs.filter((one) => this.#follows(idOf(one)) && taken.has(one.name));
     // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
-    const clones = brought.filter(({ snapshots }) => snapshots.length > 0);
+    const clones = brought.filter((one) => one.snapshots.length > 0 && !this.#hangsOffAside(this.#copyOf(one)));
     const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
     return brought
       .filter((one) => !this.#excused.has(idOf(one)))
@@ -102,8 +102,8 @@ class Comparison {
   }
 
   #differences(dataset: ListedDataset, needed: ReadonlySet<DatasetName | undefined>): string[] {
-    const { mirror, root, ours } = this.#of;
-    const copy = ours.find((one) => idOf(one) === idOf(dataset));
+    const { mirror, root } = this.#of;
+    const copy = this.#copyOf(dataset);
     const name = relative(root, dataset);
     if (isHolder(name) && !needed.has(dataset.name)) return [];
     if (copy === undefined) return this.#isDisputed(dataset) ? [] : [`${name} is missing`];
@@ -152,9 +152,13 @@ class Comparison {
   }
 
   /** Whether it had grown from another dataset before that was kept aside for people. */
-  #hangsOffAside({ name, origin }: ListedDataset): boolean {
-    const aside = this.#of.aside.find((one) => one.name === origin?.reference.dataset);
-    return aside !== undefined && aside.properties[DIVERGED_PROPERTY] !== name;
+  #hangsOffAside(copy: ListedDataset | undefined): boolean {
+    const aside = this.#of.aside.find((one) => one.name === copy?.origin?.reference.dataset);
+    return aside !== undefined && aside.properties[DIVERGED_PROPERTY] !== copy?.name;
+  }
+
+  #copyOf(dataset: ListedDataset): ListedDataset | undefined {
+    return this.#of.ours.find((one) => idOf(one) === idOf(dataset));
   }
 
   /** A peer that is a replica itself, and keeps some of the snapshots, can come to have older ones: where it had to receive something anew. */
