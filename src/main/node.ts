@@ -4,7 +4,7 @@
  */
 import { type AdminState, type ContributionLimits, type MirrorKey, mirrorsOf } from '../core/admin.ts';
 import { describeError, PandoError } from '../core/errors.ts';
-import { type NodeId, parseTransferId } from '../core/ids.ts';
+import { type NodeId, parseTransferId, type TreeName } from '../core/ids.ts';
 import { Announcements } from '../features/announce/announcements.ts';
 import { Diverged } from '../features/diverged/diverged.ts';
 import type { Layers } from '../features/layers/layers.ts';
@@ -108,6 +108,7 @@ export class PandoNode {
       zfs,
       rootOf: (tree) => this.trees.rootOf(tree),
       look: (tree) => looks.at(tree, 'all', 'command'),
+      onDropped: (tree) => this.#followAll(tree),
     });
     const { ownership, yielding } = wireOwnership(base, { peering, looks, trees: this.trees, mirrors });
     this.ownership = ownership;
@@ -246,6 +247,11 @@ export class PandoNode {
     for (const tree of await this.#announcements.complete()) {
       reporter.warn(`The damaged log of tree "${tree}" begins anew with what ZFS shows`, { tree });
     }
+  }
+
+  #followAll(tree: TreeName): void {
+    if (!this.#base.settings.follow) return;
+    for (const mirror of mirrorsOf(this.#base.admin.state, tree)) this.#follower.follow(mirror);
   }
 
   /** Mirrors that are new, and those of peers that may bring more or less than before. */

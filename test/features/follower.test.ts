@@ -62,6 +62,30 @@ describe('a node that follows more mirrors of one peer than that one serves at o
   });
 });
 
+describe('a node that follows a mirror with a keep rule', () => {
+  it('gives up what a copy that was kept aside hung off as soon as that is dropped', async () => {
+    const beta = await world.start('beta', undefined, {}, { follow: true });
+    await introduce(alpha, beta);
+    await alpha.zfs.create(dataset('alpha/images'));
+    await alpha.node.trees.add({ tree: IMAGES, root: dataset('alpha/images') });
+    const here = async () => (await beta.zfs.listOnly([dataset('beta/copy')]))[0]?.snapshots.map(({ name }) => name);
+    const take = async (name: string) => {
+      await alpha.zfs.snapshot([at('alpha/images', name)]);
+      await alpha.node.verifier.verify(IMAGES);
+    };
+    const place = { tree: IMAGES, from: alpha.node.id, root: dataset('beta/copy') };
+    await beta.node.mirrors.add({ ...place, ...EVERYTHING, keep: { last: 1 } });
+    await take('1');
+    await expect.poll(here).toEqual(['1']);
+    await beta.zfs.snapshot([at('beta/copy', 'mine')]);
+    await take('2');
+    await expect.poll(here).toEqual(['1', '2']);
+    const [{ copy } = expect.fail()] = await beta.node.diverged.list(IMAGES);
+    await beta.node.diverged.drop(IMAGES, copy);
+    await expect.poll(here).toEqual(['2']);
+  });
+});
+
 describe('a follower', () => {
   /** What it tells of a mirror whose sync ends with that error. */
   async function toldOf(error: PandoError, { isMirrored }: { readonly isMirrored: boolean }): Promise<unknown[]> {
@@ -336,6 +360,23 @@ describe('a follower', () => {
       expect(synced).toEqual([first?.from]);
       await timers.advance(3_600_000);
       expect(synced, 'nobody has moved on since').toEqual([first?.from]);
+    });
+
+    it('syncs the one that keeps something since something hangs off it, once that is gone here', async () => {
+      left = [];
+      kept = [{ dataset: web, name, snapshot: 's1' as SnapshotName, reason: 'depended-on' }];
+      await happens('received', ...smallTree(1));
+      follower.follow(first ?? expect.fail());
+      await settled();
+      kept = [];
+      follower.follow(second ?? expect.fail());
+      await settled();
+      synced = [];
+      await happens('received', snapshotCreated(1, 2));
+      expect(synced, 'that frees nothing').toEqual([]);
+      await happens('received', { type: 'dataset.destroyed', dataset: web, name });
+      expect(synced).toContain(first?.from);
+      expect(synced, 'it kept nothing').not.toContain(second?.from);
     });
 
     it('goes by nobody that the tree is not mirrored from', async () => {

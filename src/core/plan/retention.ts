@@ -15,7 +15,7 @@ import { isMovedHere } from '../graph/lineage.ts';
 import { type DatasetId, isLineage, lineageName, parentOf, type SnapshotGuid } from '../ids.ts';
 import { keptSnapshots } from '../keep.ts';
 import { departures } from './departures.ts';
-import { isPlaceholder, type PlanInput, type Retained, type Retention } from './steps.ts';
+import { isPlaceholder, type Plan, type PlanInput, type Retained, type Retention } from './steps.ts';
 import type { WorkingCopy } from './working-copy.ts';
 
 /** What the rest of the plan knows of a dataset. */
@@ -219,8 +219,13 @@ export function firstDue(retained: readonly Retained[]): number | null {
 }
 
 /** Whether something that need not be kept stays only since a peer has it as well: when those have moved on, it may go. */
-export function keepsForOthers({ retained }: { readonly retained: readonly Retained[] }): boolean {
+export function keepsForOthers({ retained }: Pick<Plan, 'retained'>): boolean {
   return retained.some(({ reason }) => reason === 'in-common');
+}
+
+/** Whether something of the kind stays only since something here hangs off it, or lies below. */
+export function keepsForDependents({ retained }: Pick<Plan, 'retained'>): boolean {
+  return retained.some(({ reason }) => reason === 'depended-on');
 }
 
 function sharesSnapshot(other: Graph, { id, snapshots }: Dataset): boolean {

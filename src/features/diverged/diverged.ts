@@ -39,6 +39,8 @@ export interface DivergedOptions {
   readonly rootOf: (tree: TreeName) => DatasetName;
   /** Lets the observer look at the whole tree. */
   readonly look: (tree: TreeName) => Promise<unknown>;
+  /** Told when a copy is gone: what it hung off need not stay for it any more. */
+  readonly onDropped: (tree: TreeName) => void;
 }
 
 export class Diverged {
@@ -85,6 +87,7 @@ export class Diverged {
   async drop(tree: TreeName, copy: string): Promise<void> {
     const { dataset } = await this.#get(tree, copy);
     await this.#options.zfs.destroy(dataset);
+    this.#options.onDropped(tree);
   }
 
   async #get(tree: TreeName, copy: string): Promise<DivergedCopy> {

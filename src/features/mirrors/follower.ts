@@ -3,7 +3,7 @@ import { describeError, isPandoError, PandoError } from '../../core/errors.ts';
 import type { Event } from '../../core/events.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, isLineage, type NodeId, splitStreamId, streamIdOf, type TreeName } from '../../core/ids.ts';
-import { firstDue, keepsForOthers } from '../../core/plan/retention.ts';
+import { firstDue, keepsForDependents, keepsForOthers } from '../../core/plan/retention.ts';
 import type { Conflict, Plan, Waiting } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
 import type { HistoryChange } from '../../log/stream-table.ts';
@@ -38,6 +38,9 @@ const MAKES_ROOM: ReadonlySet<string> = new Set<Event['type']>([
   'ownership.claimed',
 ]);
 
+/** What can leave a snapshot, or a dataset, with nothing that hangs off it or lies below. */
+const FREES: ReadonlySet<string> = new Set<Event['type']>(['dataset.destroyed', 'dataset.promoted', 'dataset.renamed']);
+
 export interface FollowerOptions {
   readonly history: History;
   readonly mirrors: Pick<Mirrors, 'list' | 'sync'>;
@@ -63,6 +66,8 @@ export class Follower {
   readonly #keeping = new Set<TreeName>();
   /** Mirrors whose last sync kept something only since another peer has it as well. */
   readonly #sharing = new Set<MirrorKey>();
+  /** Mirrors whose last sync kept something only since something else here depends on it. */
+  readonly #dependedOn = new Set<MirrorKey>();
   /** Mirrors whose last sync failed: they are tried again in time, and when their own peer tells something. */
   readonly #failed = new Set<MirrorKey>();
   /** The syncs that are to come by themselves: when, by the clock of the timers, and how to call them off. */
@@ -109,11 +114,12 @@ export class Follower {
     const isMeddled = events?.some((event) => this.#isMeddling(tree, event)) === true;
     const isBrought = events?.some(({ cause }) => cause === 'received') === true;
     const hasRoom = events?.some(({ type }) => MAKES_ROOM.has(type)) === true;
+    const isFreeing = events?.some(({ type }) => FREES.has(type)) === true;
     const hasNewOwner = events?.some(({ type }) => type === 'ownership.claimed') === true;
     for (const mirror of mirrors) {
       const key = mirrorKey(mirror);
       // What one that is at work has brought itself helps no other
-      const isLeft = (isBrought || hasRoom) && this.#unfinished.has(key);
+      const isLeft = ((isBrought || hasRoom) && this.#unfinished.has(key)) || (isFreeing && this.#dependedOn.has(key));
       const isHelped = !this.#busy.has(key) && (isLeft || (isBrought && this.#keeping.has(tree)));
       const isNeeded =
         hasNewOwner || (isBrought && !this.#busy.has(key) && this.#concerns(mirror, events, losesOrigin));
@@ -200,6 +206,7 @@ export class Follower {
         remember(this.#unfinished, key, leavesSomething(report.plan));
         this.#rememberHolders(tree);
         remember(this.#sharing, key, keepsForOthers(report.plan));
+        remember(this.#dependedOn, key, keepsForDependents(report.plan));
         this.#wakeUp({ tree, from }, whenAgain(report, this.#options.history.now()));
         // What somebody did here meanwhile, the sync may have met with and told of as its own
         const isDone = report.steps.every(({ outcome }) => outcome.result === 'done' || outcome.result === 'kept');

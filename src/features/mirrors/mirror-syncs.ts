@@ -4,7 +4,7 @@ import { PandoError } from '../../core/errors.ts';
 import type { Dataset, Graph } from '../../core/graph/graph.ts';
 import { type DatasetId, type NodeId, type RelativeName, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { departures as departed } from '../../core/plan/departures.ts';
-import { firstDue, keepsForOthers } from '../../core/plan/retention.ts';
+import { firstDue, keepsForDependents, keepsForOthers } from '../../core/plan/retention.ts';
 import type { Plan, Step } from '../../core/plan/steps.ts';
 import type { History } from '../../log/history.ts';
 import type { CaughtUp } from '../../sync/questions.ts';
@@ -317,8 +317,8 @@ export class MirrorSyncs {
   }
 
   /** Whether something may stay only for what no graph shows. */
-  #isHeldBack(tree: TreeName, { retained }: Plan): boolean {
-    return this.#plans.hasHiddenClones(tree) && retained.some(({ reason }) => reason === 'depended-on');
+  #isHeldBack(tree: TreeName, todo: Plan): boolean {
+    return this.#plans.hasHiddenClones(tree) && keepsForDependents(todo);
   }
 
   /** The datasets, as they are called here, of which people have to destroy bookmarks: no change token tells of that. */
