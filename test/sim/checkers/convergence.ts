@@ -94,7 +94,7 @@ class Comparison {
     const taken = takenOf(theirs, root, mirror);
     const brought = theirs.filter((one) => this.#follows(idOf(one)) && taken.has(one.name));
     // A lineage holder comes with what hangs off it, once that has a snapshot, and that may come from another peer
-    const clones = brought.filter((one) => one.snapshots.length > 0 && !this.#hangsOffAside(this.#copyOf(one)));
+    const clones = brought.filter((one) => one.snapshots.length > 0 && !this.#hangsElsewhere(one));
     const needed = new Set(clones.map(({ origin }) => origin?.reference.dataset));
     return brought
       .filter((one) => !this.#excused.has(idOf(one)))
@@ -152,9 +152,16 @@ class Comparison {
   }
 
   /** Whether it had grown from another dataset before that was kept aside for people. */
-  #hangsOffAside(copy: ListedDataset | undefined): boolean {
-    const aside = this.#of.aside.find((one) => one.name === copy?.origin?.reference.dataset);
-    return aside !== undefined && aside.properties[DIVERGED_PROPERTY] !== copy?.name;
+  #hangsOffAside({ name, origin }: ListedDataset): boolean {
+    const aside = this.#of.aside.find((one) => one.name === origin?.reference.dataset);
+    return aside !== undefined && aside.properties[DIVERGED_PROPERTY] !== name;
+  }
+
+  /** Whether a clone is here, and hangs off the same snapshot in something that is no lineage holder. */
+  #hangsElsewhere(dataset: ListedDataset): boolean {
+    const copy = this.#copyOf(dataset);
+    const isSame = copy?.origin != null && copy.origin.guid === dataset.origin?.guid;
+    return isSame && !hangsOffHolder(this.#of.mirror, copy);
   }
 
   #copyOf(dataset: ListedDataset): ListedDataset | undefined {
