@@ -181,13 +181,15 @@ async function increments(): Promise<PartResult> {
 /** What a sealed link may take of what a rival takes, where that is a target. */
 const SEALED_AGAINST_MAX: Readonly<Record<string, number>> = { [SSH]: 0.6, [SSH_GCM]: 0.9 };
 
-function rivalRows({ sealedAgainst, missing }: BulkTimes): Row[] {
+function rivalRows({ sealedAgainst, pipeAgainst, missing }: BulkTimes): Row[] {
   if (missing !== null)
     return [row('bulk: 1 GiB, sealed link / what others use', `not compared: ${missing}`, '', null)];
-  return Object.entries(sealedAgainst).map(([name, ratio]) => {
+  return Object.entries(sealedAgainst).flatMap(([name, ratio]) => {
     const limit = SEALED_AGAINST_MAX[name];
     const what = `bulk: 1 GiB, sealed link / ${name}`;
-    return limit === undefined ? row(what, ratio.toFixed(2), '', null) : ratioRow(what, ratio, limit);
+    if (limit === undefined) return [row(what, ratio.toFixed(2), '', null)];
+    const bare = pipeAgainst[name] ?? Number.NaN;
+    return [ratioRow(what, ratio, limit), row(`bulk: 1 GiB, bare pipe / ${name}`, bare.toFixed(2), '', null)];
   });
 }
 

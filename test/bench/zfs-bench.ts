@@ -220,8 +220,9 @@ export interface BulkTimes {
   /** Seconds of each rival; none where they are not installed, and then why. */
   readonly rivalSeconds: Readonly<Record<string, readonly number[]>>;
   readonly missing: string | null;
-  /** Sealed link / rival, by its name. */
+  /** Sealed link / rival, by its name; and the bare pipe / rival, which no encryption at all could go below. */
   readonly sealedAgainst: Readonly<Record<string, number>>;
+  readonly pipeAgainst: Readonly<Record<string, number>>;
   readonly nodes: readonly NodeFarewell[];
 }
 
@@ -263,7 +264,8 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
       rivals[SSH_GCM]?.push(await piped(`${send} | ${ssh.command('aes128-gcm@openssh.com')} ${receive}`));
       rivals[MBUFFER]?.push(await piped(await mbufferPipe(send, receive)));
     }
-    const against = Object.entries(rivals).map(([name, seconds]) => [name, median(times.sealed) / median(seconds)]);
+    const against = (ours: readonly number[]): Record<string, number> =>
+      Object.fromEntries(Object.entries(rivals).map(([name, seconds]) => [name, median(ours) / median(seconds)]));
     return {
       mebibytes,
       pipeSeconds: times.pipe,
@@ -275,7 +277,8 @@ export function measureBulk(mebibytes: number, rounds: number): Promise<BulkTime
       sealedCpuPerGibibyte: await measureCpu(bench, source, target, { mebibytes, rounds, trustedLink: false }),
       rivalSeconds: rivals,
       missing,
-      sealedAgainst: Object.fromEntries(against),
+      sealedAgainst: against(times.sealed),
+      pipeAgainst: against(times.pipe),
       nodes: farewells,
     };
   });
