@@ -3,7 +3,14 @@ import { pipeline, Transform } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isPandoError, type PandoError } from '../../src/core/errors.ts';
 import { difference } from '../../src/core/graph/difference.ts';
-import { type RelativeName, type SnapshotName, streamIdOf, type TreeName, uuidFrom } from '../../src/core/ids.ts';
+import {
+  nameInBetween,
+  type RelativeName,
+  type SnapshotName,
+  streamIdOf,
+  type TreeName,
+  uuidFrom,
+} from '../../src/core/ids.ts';
 import { EVERYTHING } from '../../src/core/plan/filter.ts';
 import type { SyncReport } from '../../src/features/mirrors/mirror-syncs.ts';
 import { PREPARE } from '../../src/transfer/protocol.ts';
@@ -213,6 +220,32 @@ describe('a mirror', () => {
     await beta.zfs.rollback(at('beta/copy/layer', 'later'), { destroyNewer: false });
     await syncImages(beta);
     expect(beta.zfs.contentsOf('beta/copy/layer@latest')).not.toHaveProperty('mine');
+  });
+
+  it('is left out by a third node that leaves out what it is called, also while it is on its way to that name', async () => {
+    await shareAndMirror();
+    await syncImages(beta);
+    const web = beta.node.trees.graph(IMAGES).named('web' as RelativeName)?.id ?? expect.fail();
+    const between = nameInBetween(web);
+    await beta.zfs.rename(dataset('beta/copy/web'), dataset(`beta/copy/${between}`));
+    await beta.node.verifier.verify(IMAGES);
+    const gamma = await world.start('gamma');
+    await introduce(beta, gamma);
+    const place = { tree: IMAGES, from: beta.node.id, root: dataset('gamma/copy') };
+    await gamma.node.mirrors.add({ ...place, ...EVERYTHING, except: ['web'] });
+    const here = () =>
+      gamma.node.trees
+        .graph(IMAGES)
+        .sorted()
+        .map(({ name }) => name);
+    const { plan } = await syncImages(gamma);
+    expect(plan.waiting).toEqual([{ dataset: web, name: between, reason: 'name-waits' }]);
+    expect(here()).toEqual(['', 'base', 'layer']);
+    await syncImages(beta);
+    expect((await syncImages(gamma)).plan).toMatchObject({ steps: [], waiting: [] });
+    await gamma.node.mirrors.change(IMAGES, { except: [] });
+    await syncImages(gamma);
+    expect(here()).toContain('web');
   });
 
   it('can itself be mirrored by a third node', async () => {

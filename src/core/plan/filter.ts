@@ -86,6 +86,13 @@ export function takesAll({ only, except }: Globs): boolean {
   return only.length === 0 && except.length === 0;
 }
 
+/** What of a view no glob can select yet: what is not here, and is on its way from one name to another at its peer. */
+export function awaitingNames(view: Graph, { local, ofOwner }: Elsewhere): Dataset[] {
+  return Array.from(view.datasets.values()).filter(
+    (one) => local.get(one.id) === undefined && isInBetween(view, one, ofOwner),
+  );
+}
+
 /** The datasets of a view that the globs of a mirror select, with the parents and origins they need. */
 export function takenBy(view: Graph, rules: Globs, elsewhere: Elsewhere): ReadonlySet<DatasetId> {
   return takesAll(rules) ? new Set(view.datasets.keys()) : withSupports(view, selected(view, rules, elsewhere));

@@ -170,11 +170,14 @@ export type Conflict = {
   | { readonly reason: 'origin-missing'; readonly snapshot: SnapshotName }
 );
 
-/** A dataset that cannot travel yet: its owner has taken no snapshot of it, or it needs one that waits itself. */
+/**
+ * A dataset that cannot travel yet: its owner has taken no snapshot of it, it needs one that waits itself, or what the mirror takes depends on a name that its peer has not
+ * given it yet (`filter.ts`).
+ */
 export interface Waiting {
   readonly dataset: DatasetId;
   readonly name: RelativeName;
-  readonly reason: 'no-snapshot' | 'parent-waits' | 'origin-waits';
+  readonly reason: 'no-snapshot' | 'parent-waits' | 'origin-waits' | 'name-waits';
 }
 
 /** What the mirror need not keep, and why it stays all the same. */

@@ -8,7 +8,7 @@ import { replicaDifference } from '../../core/graph/replica-difference.ts';
 import { type DatasetId, isLineage, streamIdOf, type TreeName } from '../../core/ids.ts';
 import { wantedGraph } from '../../core/plan/filter.ts';
 import { plan } from '../../core/plan/plan.ts';
-import type { Allowance, Conflict, Hidden, Plan, Retention } from '../../core/plan/steps.ts';
+import type { Allowance, Conflict, Hidden, Plan, Retention, Waiting } from '../../core/plan/steps.ts';
 import type { AdminJournal } from '../../log/admin-journal.ts';
 import type { History } from '../../log/history.ts';
 import type { DepartureJournal } from './departure-journal.ts';
@@ -57,7 +57,7 @@ export class MirrorPlans {
 
   /** Plans a mirror by what is known now; `modified` are replicas that were written to since their newest snapshot. Throws as {@link Sources.of}. */
   make(mirror: Mirror, modified: ReadonlySet<DatasetId> = new Set()): Made {
-    const { graph, follows, contested, basis } = this.sources.of(mirror);
+    const { graph, follows, contested, basis, unnamed } = this.sources.of(mirror);
     const retention = this.#retention(mirror);
     const made = plan({
       source: graph,
@@ -70,7 +70,9 @@ export class MirrorPlans {
       retention,
       contested,
     });
-    return { plan: made, basis, copies: retention.copies };
+    const awaited = unnamed().map(({ id, name }): Waiting => ({ dataset: id, name, reason: 'name-waits' }));
+    const waiting = [...made.waiting, ...awaited];
+    return { plan: { ...made, waiting }, basis, copies: retention.copies };
   }
 
   /** From now on plans count with what no graph shows of a tree. */

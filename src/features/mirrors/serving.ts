@@ -6,7 +6,7 @@ import { type Dataset, EMPTY_GRAPH, type Graph } from '../../core/graph/graph.ts
 import { neededHolders } from '../../core/graph/lineage.ts';
 import { type DatasetId, isLineage, lineageName, type NodeId } from '../../core/ids.ts';
 import { FIRST_EPOCH, foremost } from '../../core/ownership.ts';
-import { takenBy, takesAll, withSupports } from '../../core/plan/filter.ts';
+import { awaitingNames, type Elsewhere, takenBy, takesAll, withSupports } from '../../core/plan/filter.ts';
 
 export type Views = ReadonlyMap<Mirror, Graph>;
 
@@ -48,20 +48,27 @@ export class Serving {
   takenBy(mirror: Mirror): ReadonlySet<DatasetId> {
     let taken = this.#taken.get(mirror);
     if (taken === undefined) {
-      const { views, local } = this.#options;
-      const ofOwner = (owner: NodeId): Graph | undefined => this.#ofOwner(owner);
-      taken = takenBy(views.get(mirror) ?? EMPTY_GRAPH, mirror, { local, ofOwner });
+      taken = takenBy(this.#options.views.get(mirror) ?? EMPTY_GRAPH, mirror, this.#elsewhere);
       this.#taken.set(mirror, taken);
     }
     return taken;
   }
 
-  /** What a node has of the tree: this one, or one that it is mirrored from. */
-  #ofOwner(owner: NodeId): Graph | undefined {
+  /** What a mirror may take once its peer has given it its name. */
+  unnamedFor(mirror: Mirror): Dataset[] {
+    const view = this.#options.views.get(mirror);
+    if (view === undefined || takesAll(mirror)) return [];
+    const taken = this.takenBy(mirror);
+    return awaitingNames(view, this.#elsewhere).filter(({ id }) => !taken.has(id) && this.#serverOf(id) === mirror);
+  }
+
+  get #elsewhere(): Elsewhere {
     const { node, local, mirrors, views } = this.#options;
-    if (owner === node) return local;
-    const mirror = mirrors.find(({ from }) => from === owner);
-    return mirror === undefined ? undefined : views.get(mirror);
+    const ofOwner = (owner: NodeId): Graph | undefined => {
+      const mirror = mirrors.find(({ from }) => from === owner);
+      return owner === node ? local : mirror && views.get(mirror);
+    };
+    return { local, ofOwner };
   }
 
   /** Whether a mirror brings a dataset only since another leaves it out (belief 8): then what its peer gives up of it says nothing. */

@@ -47,6 +47,8 @@ export interface Source {
   readonly follows: (dataset: Dataset) => boolean;
   /** What the mirror's globs select of it, with all that this needs. */
   readonly taken: () => ReadonlySet<DatasetId>;
+  /** What these may select once the peer has given it its name. */
+  readonly unnamed: () => readonly Dataset[];
   /** Of what it follows, that which the owner has, whose mirror leaves it out: what this peer gives up of it says nothing. */
   readonly isLent: (dataset: DatasetId) => boolean;
   /** Whether a lineage holder is needed for what this mirror, or another of the tree, brings. */
@@ -268,9 +270,10 @@ export class Sources {
         const graph = graphs[index] as Graph;
         const here = contested.filter(({ dataset }) => graph.get(dataset) !== undefined);
         const taken = () => serving.takenBy(mirror);
+        const unnamed = () => serving.unnamedFor(mirror);
         const isLent = (id: DatasetId) => serving.isLent(mirror, id);
         const isNeeded = (id: DatasetId) => serving.isNeeded(id);
-        return [mirror, { graph, follows, taken, isLent, isNeeded, contested: here, basis }];
+        return [mirror, { graph, follows, taken, unnamed, isLent, isNeeded, contested: here, basis }];
       }),
     );
   }

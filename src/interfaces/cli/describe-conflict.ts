@@ -78,6 +78,8 @@ export function describeWaiting({ name, reason }: Waiting, root: DatasetName): s
       return `${dataset} waits for the dataset above it, which has to wait itself.`;
     case 'origin-waits':
       return `${dataset} waits for the dataset that it is a clone of, which has to wait itself.`;
+    case 'name-waits':
+      return `${dataset} waits for its name: whether this mirror takes it (--only, --except) shows once the peer has given it that.`;
     default:
       return unreachable(reason);
   }

@@ -80,7 +80,7 @@ describe('a conflict', () => {
   });
 });
 
-test.each<Waiting['reason']>(['no-snapshot', 'parent-waits', 'origin-waits'])(
+test.each<Waiting['reason']>(['no-snapshot', 'parent-waits', 'origin-waits', 'name-waits'])(
   'waiting for "%s" is one sentence',
   (reason) => {
     const sentence = describeWaiting({ dataset: datasetId('web'), name, reason }, root);
