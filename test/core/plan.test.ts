@@ -4,13 +4,14 @@ import type { MirrorRules, Snapshot } from '../../src/core/events.ts';
 import { type Difference, difference } from '../../src/core/graph/difference.ts';
 import { GraphDraft } from '../../src/core/graph/draft.ts';
 import { type Dataset, EMPTY_GRAPH, Graph, snapshotOf } from '../../src/core/graph/graph.ts';
-import type {
-  BookmarkName,
-  DatasetId,
-  DatasetName,
-  RelativeName,
-  SnapshotGuid,
-  SnapshotName,
+import {
+  type BookmarkName,
+  type DatasetId,
+  type DatasetName,
+  type RelativeName,
+  type SnapshotGuid,
+  type SnapshotName,
+  shortDatasetId,
 } from '../../src/core/ids.ts';
 import { EVERYTHING, wantedGraph } from '../../src/core/plan/filter.ts';
 import { plan } from '../../src/core/plan/plan.ts';
@@ -353,6 +354,13 @@ describe('names that changed hands', () => {
       expect.stringMatching(/^rename a → a-given-up-/),
       'full a @1',
     ]);
+  });
+
+  it('come back when somebody has swapped them with what stays beside', () => {
+    const beside = `a-given-up-${shortDatasetId(datasetId('old'))}`;
+    const local = graph('. @r', 'a#old @1', `${beside}#second @1`);
+    const again = beside.replace('given-up', 'given-up-again');
+    expect(steps(graph('. @r', 'a#second @1'), local)).toEqual([`rename a → ${again}`, `rename ${beside} → a`]);
   });
 
   it('are handed on however long the chain is', () => {

@@ -3,7 +3,7 @@
  * a temporary one; what nobody wants any more steps aside.
  */
 import { compareNames, type Dataset, type Graph } from '../graph/graph.ts';
-import { DATASET_NAME_BYTES_MAX, type DatasetId, parentOf, type RelativeName } from '../ids.ts';
+import { DATASET_NAME_BYTES_MAX, type DatasetId, nameInBetween, parentOf, type RelativeName } from '../ids.ts';
 import { canTakeRoot, takeRoot } from './root.ts';
 import { CHAIN_MAX } from './snapshot-names.ts';
 import { ROOT_NAME } from './stand-in.ts';
@@ -107,9 +107,13 @@ export function isPlaceFor(copy: WorkingCopy, id: DatasetId, name: RelativeName)
   return above !== undefined && !copy.names.lineOf(above).includes(id);
 }
 
-/** Beside the name that a dataset had, or at the top of the tree where that would get too long. */
+/** A name that nothing else has, beside the one that a dataset had, or at the top of the tree where that would get too long. */
 export function asideName(copy: WorkingCopy, id: DatasetId, had = copy.nameOf(id)): RelativeName {
-  const label = copy.temporaryName(id).replace('renaming', 'given-up');
-  const beside = `${had}-${label}`;
-  return (beside.length > DATASET_NAME_BYTES_MAX / 2 ? label : beside) as RelativeName;
+  for (let tried = 0; ; tried += 1) {
+    const label = nameInBetween(id, tried).replace('renaming', 'given-up');
+    const beside = `${had}-${label}`;
+    const name = (beside.length > DATASET_NAME_BYTES_MAX / 2 ? label : beside) as RelativeName;
+    const holder = copy.names.holder(name);
+    if (holder === undefined || holder === id) return name;
+  }
 }
