@@ -124,6 +124,24 @@ describe('a mirror on real ZFS', () => {
     expect(await copies()).toEqual(['copy@r', 'copy/.pando', 'copy/.pando/lineage']);
   });
 
+  it('keeps what a copy that was kept aside hangs off until that is dropped', async () => {
+    await run('create', below(alpha.pool, 'images/web'));
+    await take('images/web', '1');
+    await beta.node.mirrors.change(IMAGES, { keep: { last: 1 } });
+    await sync();
+    await run('snapshot', `${below(beta.pool, 'copy/web')}@mine`);
+    await take('images/web', '2');
+    expect(await sync()).toEqual(['preserve web done', 'receive-incremental web done']);
+    await take('images/web', '3');
+    expect(await sync()).toEqual(['receive-incremental web done', 'destroy-snapshot web done']);
+    const retained = [{ name: 'web', snapshot: '1', reason: 'depended-on' }];
+    expect(beta.node.mirrors.plan(IMAGES)).toMatchObject({ steps: [], retained });
+    const [{ copy } = expect.fail()] = await beta.node.diverged.list(IMAGES);
+    await beta.node.diverged.drop(IMAGES, copy);
+    expect(await sync()).toEqual(['destroy-snapshot web done']);
+    expect(await copies()).toContain('copy/web@3');
+  });
+
   it('receives an origin alone that was not kept when a clone of it comes, and promotes the clone over it', async () => {
     await run('create', below(alpha.pool, 'images/web'));
     for (const snapshot of ['1', '2', '3']) await take('images/web', snapshot);
